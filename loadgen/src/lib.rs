@@ -1,0 +1,1 @@
+//! Open-loop load for servers that speak the Cassandra native protocol.

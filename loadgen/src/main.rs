@@ -1,0 +1,2 @@
+//! `loadgen`: the command line of the load generator.
+fn main() {}

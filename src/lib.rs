@@ -1,0 +1,3 @@
+//! twinring: dual writes between two clusters that speak the Cassandra native protocol.
+
+pub use twinring_cql as cql;

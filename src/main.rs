@@ -1,0 +1,2 @@
+//! `twinring`: parse, dispatch, exit code.
+fn main() {}
