@@ -2,4 +2,5 @@
 
 pub use twinring_cql as cql;
 
+pub mod spill;
 pub mod statement;
