@@ -1,0 +1,235 @@
+//! `<query_parameters>` of QUERY and EXECUTE (§4.1.4).
+
+use crate::consistency::Consistency;
+use crate::error::{DecodeError, EncodeError, Notation};
+use crate::primitive::{Reader, Writer};
+use crate::values::{self, Edit, Values};
+
+/// Flags of `<query_parameters>` and of the end of BATCH, a byte in v3 and v4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct QueryFlags(pub u8);
+
+impl QueryFlags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// Bound values follow.
+    pub const VALUES: Self = Self(0x01);
+    /// The client knows the result's columns already.
+    pub const SKIP_METADATA: Self = Self(0x02);
+    /// A page size follows.
+    pub const PAGE_SIZE: Self = Self(0x04);
+    /// A paging state follows.
+    pub const PAGING_STATE: Self = Self(0x08);
+    /// A serial consistency follows.
+    pub const SERIAL_CONSISTENCY: Self = Self(0x10);
+    /// A default timestamp follows.
+    pub const TIMESTAMP: Self = Self(0x20);
+    /// Bound values have names.
+    pub const NAMES: Self = Self(0x40);
+    /// All bits that v3 and v4 define.
+    pub const KNOWN: Self = Self(0x7F);
+
+    /// Whether all bits of `other` are set.
+    #[inline]
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These flags and those of `other`.
+    #[inline]
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These flags without those of `other`.
+    #[inline]
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// These flags, with those of `other` if `yes`.
+    #[inline]
+    #[must_use]
+    pub const fn with_if(self, yes: bool, other: Self) -> Self {
+        if yes { self.with(other) } else { self }
+    }
+
+    /// Reads the byte. A bit that v3 and v4 do not define would announce fields of unknown
+    /// length, so it is an error (Cassandra 4 reads the keyspace of v5 when a v4 client sets it).
+    #[inline]
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let at = crate::error::offset(reader.position());
+        let flags = Self(reader.byte()?);
+        if flags.without(Self::KNOWN) != Self::NONE {
+            let (what, found) = (Notation::QueryFlags, i32::from(flags.0));
+            return Err(DecodeError::Unknown { what, at, found });
+        }
+        Ok(flags)
+    }
+}
+
+/// `<query_parameters>`, checked to the last byte. The fields can be changed and written again
+/// with [`QueryParams::encode`], for example without the paging state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryParams<'a> {
+    /// The bytes this was read from; empty if it was not read.
+    pub raw: &'a [u8],
+    /// Consistency level.
+    pub consistency: Consistency,
+    /// Flags as they came. [`QueryParams::encode`] takes only
+    /// [`QueryFlags::SKIP_METADATA`] from here and the rest from the fields.
+    pub flags: QueryFlags,
+    /// Bound values.
+    pub values: Option<Values<'a>>,
+    /// Offset in `raw` of what follows the values (the page size or a later field), in bytes.
+    pub tail_at: usize,
+    /// Wanted rows per page.
+    pub page_size: Option<i32>,
+    /// Where the page before ended.
+    pub paging_state: Option<&'a [u8]>,
+    /// Serial consistency of a conditional statement.
+    pub serial_consistency: Option<Consistency>,
+    /// Default write timestamp, in µs since 1970.
+    pub timestamp: Option<i64>,
+}
+
+impl<'a> QueryParams<'a> {
+    /// Parameters with a consistency level and nothing else.
+    #[must_use]
+    pub const fn new(consistency: Consistency) -> Self {
+        Self {
+            raw: &[],
+            consistency,
+            flags: QueryFlags::NONE,
+            values: None,
+            tail_at: 0,
+            page_size: None,
+            paging_state: None,
+            serial_consistency: None,
+            timestamp: None,
+        }
+    }
+
+    /// Consistency and flags, without a look at the rest.
+    ///
+    /// # Errors
+    /// Cut short, an unknown level or flag.
+    #[inline]
+    pub fn peek(raw: &[u8]) -> Result<(Consistency, QueryFlags), DecodeError> {
+        let mut reader = Reader::new(raw);
+        Ok((reader.consistency()?, QueryFlags::read(&mut reader)?))
+    }
+
+    /// Reads all of `raw`.
+    ///
+    /// # Errors
+    /// Malformed, or bytes left behind the last field.
+    #[inline]
+    pub fn parse(raw: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(raw);
+        let consistency = reader.consistency()?;
+        let flags = QueryFlags::read(&mut reader)?;
+        let mut params = Self {
+            raw,
+            flags,
+            ..Self::new(consistency)
+        };
+        if flags.contains(QueryFlags::VALUES) {
+            params.values = Some(Values::read(
+                &mut reader,
+                flags.contains(QueryFlags::NAMES),
+            )?);
+        }
+        params.tail_at = reader.position();
+        if flags.contains(QueryFlags::PAGE_SIZE) {
+            params.page_size = Some(reader.int()?);
+        }
+        if flags.contains(QueryFlags::PAGING_STATE) {
+            params.paging_state = reader.bytes()?;
+        }
+        if flags.contains(QueryFlags::SERIAL_CONSISTENCY) {
+            params.serial_consistency = Some(reader.consistency()?);
+        }
+        if flags.contains(QueryFlags::TIMESTAMP) {
+            params.timestamp = Some(reader.long()?);
+        }
+        reader.finish()?;
+        Ok(params)
+    }
+
+    /// Appends the parameters as the fields say.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        let named = self.values.is_some_and(|values| values.is_named());
+        let flags = QueryFlags::NONE
+            .with_if(self.values.is_some(), QueryFlags::VALUES)
+            .with_if(
+                self.flags.contains(QueryFlags::SKIP_METADATA),
+                QueryFlags::SKIP_METADATA,
+            )
+            .with_if(self.page_size.is_some(), QueryFlags::PAGE_SIZE)
+            .with_if(self.paging_state.is_some(), QueryFlags::PAGING_STATE)
+            .with_if(
+                self.serial_consistency.is_some(),
+                QueryFlags::SERIAL_CONSISTENCY,
+            )
+            .with_if(self.timestamp.is_some(), QueryFlags::TIMESTAMP)
+            .with_if(named, QueryFlags::NAMES);
+        w.consistency(self.consistency);
+        w.byte(flags.0);
+        if let Some(values) = self.values {
+            w.raw(values.block());
+        }
+        self.encode_tail(w);
+    }
+
+    fn encode_tail(&self, w: &mut Writer<'_>) {
+        if let Some(page_size) = self.page_size {
+            w.int(page_size);
+        }
+        if self.paging_state.is_some() {
+            w.bytes(self.paging_state);
+        }
+        if let Some(serial) = self.serial_consistency {
+            w.consistency(serial);
+        }
+        if let Some(timestamp) = self.timestamp {
+            w.long(timestamp);
+        }
+    }
+
+    /// Appends these parameters to `out` with the edits applied to the bound values; the other
+    /// fields as they stand in `self`. With `stamp` (µs since 1970) as default timestamp, if
+    /// given, else with the one that is there.
+    ///
+    /// # Errors
+    /// Those of [`values::rewrite`]. `out` is then as before.
+    pub fn rewrite(
+        &self,
+        out: &mut Vec<u8>,
+        edits: &[Edit<'_>],
+        stamp: Option<i64>,
+    ) -> Result<(), EncodeError> {
+        let mut block = Vec::new();
+        let named = values::rewrite(&mut block, self.values, edits)?;
+        // What `rewrite` wrote can be read; were it not so, the request must not go out.
+        let written = Values::parse(&block, named).map_err(|_| EncodeError::MixedNames)?;
+        let keep_none = self.values.is_none() && written.is_empty();
+        let values = if keep_none { None } else { Some(written) };
+        let changed = QueryParams {
+            values,
+            timestamp: stamp.or(self.timestamp),
+            ..*self
+        };
+        let start = out.len();
+        let mut w = Writer::new(out);
+        changed.encode(&mut w);
+        let result = w.finish();
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+}

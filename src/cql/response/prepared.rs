@@ -1,0 +1,85 @@
+//! RESULT of PREPARE (§4.2.5.4).
+
+use super::metadata::{self, ColumnDef, Metadata, MetadataHead};
+use super::result::ResultKind;
+use crate::error::DecodeError;
+use crate::primitive::{Reader, Writer};
+use crate::version::Version;
+
+/// The answer to PREPARE, checked to its last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared<'a> {
+    /// The whole message, beginning with the kind.
+    pub raw: &'a [u8],
+    /// Id for EXECUTE and BATCH.
+    pub id: &'a [u8],
+    /// v5: id of the result's columns.
+    pub result_metadata_id: Option<&'a [u8]>,
+    /// The bind markers; from v4 on with [`Metadata::pk_indices`].
+    pub bind: Metadata<'a>,
+    /// The columns of the rows that the statement will give; none if it gives no rows.
+    pub result: Metadata<'a>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Offset of the id's bytes in the message, behind kind and length.
+    pub const ID_AT: usize = ResultKind::LEN + 2;
+
+    /// Reads the message of a RESULT whose kind is [`ResultKind::Prepared`].
+    ///
+    /// # Errors
+    /// Malformed, or bytes left over.
+    pub fn parse(message: &'a [u8], version: Version) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(message);
+        reader.int()?; // the kind
+        let id = reader.short_bytes()?;
+        let result_metadata_id = match version {
+            Version::V3 | Version::V4 => None,
+            Version::V5 => Some(reader.short_bytes()?),
+        };
+        let bind = Metadata::read(&mut reader, version >= Version::V4)?;
+        let result = Metadata::read(&mut reader, false)?;
+        reader.finish()?;
+        Ok(Self {
+            raw: message,
+            id,
+            result_metadata_id,
+            bind,
+            result,
+        })
+    }
+}
+
+/// What [`encode`] writes.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedDef<'a> {
+    /// Id for EXECUTE and BATCH.
+    pub id: &'a [u8],
+    /// Index of the bind marker of each part of the partition key; left out in v3.
+    pub pk_indices: &'a [u16],
+    /// The bind markers.
+    pub bind: &'a [ColumnDef<'a>],
+    /// The columns of the rows that the statement will give.
+    pub result: &'a [ColumnDef<'a>],
+}
+
+/// Appends the message for v3 or v4.
+pub fn encode(w: &mut Writer<'_>, version: Version, prepared: &PreparedDef<'_>) {
+    ResultKind::Prepared.encode(w);
+    w.short_bytes(prepared.id);
+    let pk_indices = (version >= Version::V4).then_some(prepared.pk_indices);
+    metadata::encode(
+        w,
+        &MetadataHead {
+            pk_indices,
+            ..MetadataHead::default()
+        },
+        prepared.bind,
+    );
+    let no_metadata = prepared.result.is_empty(); // as Cassandra marks it
+    let head = MetadataHead {
+        no_metadata,
+        ..MetadataHead::default()
+    };
+    metadata::encode(w, &head, prepared.result);
+}

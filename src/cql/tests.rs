@@ -1,0 +1,428 @@
+//! Round trips by hand-written bytes; see also `tests/` beside for properties and golden bytes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::decoder::{self, DecodeLimits};
+use crate::encode;
+use crate::request::{self, Batch, BatchEntry, BatchType, Execute, Query, QueryParams};
+use crate::response::{self, ErrorBody, ErrorCode, ErrorDetail, ResultBody, WriteType};
+use crate::values::{self, Edit};
+use crate::{
+    ColumnType, Compression, Consistency, EncodeError, EnvelopeError, Flags, HEADER_LEN, Opcode,
+    Value, Values, Version, Writer, stamp,
+};
+
+fn query_bytes() -> Vec<u8> {
+    let mut out = Vec::new();
+    encode::envelope(&mut out, Version::V4, Flags::NONE, 7, Opcode::Query, |w| {
+        request::query::encode(w, "SELECT 1", &QueryParams::new(Consistency::Quorum));
+    })
+    .unwrap();
+    out
+}
+
+#[test]
+fn an_envelope_has_the_bytes_of_the_specification() {
+    let bytes = query_bytes();
+    let wanted = b"\x04\x00\x00\x07\x07\x00\x00\x00\x0F\x00\x00\x00\x08SELECT 1\x00\x04\x00";
+    assert_eq!(bytes, wanted);
+}
+
+#[test]
+fn split_waits_for_the_last_byte_and_says_how_many_are_missing() {
+    let bytes = query_bytes();
+    let limits = DecodeLimits::requests(1 << 20);
+    for end in 0..bytes.len() {
+        let part = &bytes[..end];
+        assert_eq!(decoder::split(part, &limits), Ok(None), "{end}");
+        let missing = decoder::missing(part, &limits).unwrap();
+        let known = if end < HEADER_LEN {
+            HEADER_LEN
+        } else {
+            bytes.len()
+        };
+        assert_eq!(missing, known - end);
+    }
+    let mut twice = bytes.clone();
+    twice.extend_from_slice(&bytes);
+    let envelope = decoder::split(&twice, &limits).unwrap().unwrap();
+    assert_eq!(envelope.raw, bytes);
+    let query = Query::parse(envelope.request_body().unwrap().message).unwrap();
+    assert_eq!(
+        (query.text, query.params.consistency),
+        ("SELECT 1", Consistency::Quorum)
+    );
+}
+
+#[test]
+fn headers_that_end_the_conversation_say_what_an_answer_needs() {
+    let limits = DecodeLimits::requests(16);
+    let split = |bytes: &[u8]| decoder::split(bytes, &limits).unwrap_err();
+    let (version, stream) = (4, 0x0102);
+    assert_eq!(
+        split(b"\x05\x00\x01\x02"),
+        EnvelopeError::UnsupportedVersion {
+            version_byte: 5,
+            stream
+        }
+    );
+    // v1 and v2 have a stream of one byte and a header of eight.
+    assert_eq!(
+        split(b"\x02\x00\xFF\x05\x00\x00\x00\x00"),
+        EnvelopeError::UnsupportedVersion {
+            version_byte: 2,
+            stream: -1
+        }
+    );
+    assert_eq!(
+        split(b"GET / HTTP/1.1\r\n"),
+        EnvelopeError::UnsupportedVersion {
+            version_byte: b'G',
+            stream: 0x5420
+        }
+    );
+    assert_eq!(
+        split(b"\x84\x00\x01\x02\x07\x00\x00\x00\x00"),
+        EnvelopeError::WrongDirection {
+            version_byte: 0x84,
+            stream
+        }
+    );
+    assert_eq!(
+        split(b"\x04\x00\x01\x02\x04\x00\x00\x00\x00"),
+        EnvelopeError::UnknownOpcode {
+            version,
+            stream,
+            opcode: 4
+        }
+    );
+    assert_eq!(
+        split(b"\x04\x00\x01\x02\x08\x00\x00\x00\x00"),
+        EnvelopeError::WrongOpcode {
+            version,
+            stream,
+            opcode: 8
+        }
+    );
+    assert_eq!(
+        split(b"\x04\x00\x01\x02\x07\xFF\xFF\xFF\xFF"),
+        EnvelopeError::NegativeLength {
+            version,
+            stream,
+            length: -1
+        }
+    );
+    assert_eq!(
+        split(b"\x04\x00\x01\x02\x07\x00\x00\x00\x11"),
+        EnvelopeError::TooLarge {
+            version,
+            stream,
+            length: 17,
+            limit: 16
+        }
+    );
+}
+
+fn some_values(named: bool) -> Vec<u8> {
+    let name = |text: &'static str| named.then_some(text);
+    let mut block = Vec::new();
+    let list = [
+        (name("a"), Value::Bytes(b"one")),
+        (name("b"), Value::Null),
+        (name("c"), Value::Unset),
+        (name("d"), Value::Bytes(b"")),
+    ];
+    values::write(&mut block, list).unwrap();
+    block
+}
+
+fn full_params(block: &[u8], named: bool) -> QueryParams<'_> {
+    QueryParams {
+        values: Some(Values::parse(block, named).unwrap()),
+        page_size: Some(5000),
+        paging_state: Some(b"state"),
+        serial_consistency: Some(Consistency::LocalSerial),
+        timestamp: Some(-1),
+        flags: request::QueryFlags::SKIP_METADATA,
+        ..QueryParams::new(Consistency::LocalOne)
+    }
+}
+
+fn encoded(params: &QueryParams<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut w = Writer::new(&mut out);
+    params.encode(&mut w);
+    w.finish().unwrap();
+    out
+}
+
+#[test]
+fn parameters_keep_all_fields_and_refuse_every_cut() {
+    for named in [false, true] {
+        let block = some_values(named);
+        let params = full_params(&block, named);
+        let raw = encoded(&params);
+        let back = QueryParams::parse(&raw).unwrap();
+        assert_eq!(back.values, params.values);
+        assert_eq!(back.paging_state, params.paging_state);
+        assert_eq!(back.serial_consistency, params.serial_consistency);
+        assert_eq!((back.page_size, back.timestamp), (Some(5000), Some(-1)));
+        assert_eq!(encoded(&back), raw);
+        for end in 0..raw.len() {
+            assert!(QueryParams::parse(&raw[..end]).is_err(), "{end}");
+        }
+        let mut longer = raw;
+        longer.push(0);
+        assert!(QueryParams::parse(&longer).is_err());
+    }
+}
+
+#[test]
+fn a_stamp_is_appended_once_and_then_replaced() {
+    let block = some_values(false);
+    let plain = QueryParams {
+        timestamp: None,
+        ..full_params(&block, false)
+    };
+    let raw = encoded(&plain);
+    assert_eq!(stamp::read_timestamp(&raw), Ok(None));
+    let mut out = b"before".to_vec();
+    stamp::inject_params(&mut out, &raw, 1234).unwrap();
+    let stamped = out.split_off(6);
+    assert_eq!(
+        stamped,
+        encoded(&QueryParams {
+            timestamp: Some(1234),
+            ..plain
+        })
+    );
+    assert_eq!(stamp::read_timestamp(&stamped), Ok(Some(1234)));
+    stamp::inject_params(&mut out, &stamped, 99).unwrap();
+    assert_eq!(
+        out[6..],
+        encoded(&QueryParams {
+            timestamp: Some(99),
+            ..plain
+        })
+    );
+    assert!(
+        stamp::inject_params(&mut out, b"\0\x01\x80", 1).is_err(),
+        "a flag of v5"
+    );
+}
+
+#[test]
+fn values_are_replaced_inserted_and_appended() {
+    let block = some_values(true);
+    let old = Values::parse(&block, true).unwrap();
+    let edits = [
+        Edit::Insert {
+            before: 0,
+            name: Some("first"),
+            value: Value::Null,
+        },
+        Edit::Replace {
+            index: 0,
+            value: Value::Bytes(b"ONE"),
+        },
+        Edit::Replace {
+            index: 3,
+            value: Value::Unset,
+        },
+        Edit::Append {
+            name: Some("last"),
+            value: Value::Bytes(b"z"),
+        },
+    ];
+    let mut out = Vec::new();
+    assert_eq!(values::rewrite(&mut out, Some(old), &edits), Ok(true));
+    let new = Values::parse(&out, true).unwrap();
+    let names: Vec<_> = new.iter().map(|bound| bound.name.unwrap()).collect();
+    assert_eq!(names, ["first", "a", "b", "c", "d", "last"]);
+    assert_eq!(new.get(1).unwrap().value, Value::Bytes(b"ONE"));
+    assert_eq!(new.get(4).unwrap().value, Value::Unset);
+
+    let kept = out.clone();
+    let wrong = [
+        (
+            Edit::Replace {
+                index: 4,
+                value: Value::Null,
+            },
+            EncodeError::NoSuchValue { index: 4, count: 4 },
+        ),
+        (
+            Edit::Append {
+                name: None,
+                value: Value::Null,
+            },
+            EncodeError::MixedNames,
+        ),
+    ];
+    for (edit, error) in wrong {
+        assert_eq!(values::rewrite(&mut out, Some(old), &[edit]), Err(error));
+        assert_eq!(out, kept, "nothing may be left behind");
+    }
+    let swapped = [
+        Edit::Replace {
+            index: 2,
+            value: Value::Null,
+        },
+        Edit::Replace {
+            index: 1,
+            value: Value::Null,
+        },
+    ];
+    assert!(values::rewrite(&mut out, Some(old), &swapped).is_err());
+}
+
+#[test]
+fn parameters_are_rewritten_whole() {
+    let raw = encoded(&QueryParams {
+        page_size: Some(9),
+        ..QueryParams::new(Consistency::One)
+    });
+    let params = QueryParams::parse(&raw).unwrap();
+    let mut out = Vec::new();
+    params.rewrite(&mut out, &[], None).unwrap();
+    assert_eq!(out, raw);
+    out.clear();
+    let edit = Edit::Append {
+        name: None,
+        value: Value::Bytes(b"x"),
+    };
+    params.rewrite(&mut out, &[edit], Some(5)).unwrap();
+    let new = QueryParams::parse(&out).unwrap();
+    assert_eq!(
+        (new.values.unwrap().len(), new.page_size, new.timestamp),
+        (1, Some(9), Some(5))
+    );
+}
+
+#[test]
+fn a_batch_keeps_its_entries_and_takes_a_stamp() {
+    let block = some_values(false);
+    let values = Values::parse(&block, false).unwrap();
+    let entries = [
+        BatchEntry::Text {
+            text: "INSERT",
+            values: Values::EMPTY,
+        },
+        BatchEntry::Prepared {
+            id: b"0123456789abcdef",
+            values,
+        },
+    ];
+    let tail = request::batch::BatchTail {
+        consistency: Consistency::Two,
+        serial_consistency: Some(Consistency::Serial),
+        timestamp: None,
+    };
+    let mut raw = Vec::new();
+    let mut w = Writer::new(&mut raw);
+    request::batch::encode(&mut w, BatchType::Unlogged, entries, &tail);
+    w.finish().unwrap();
+    let batch = Batch::parse(&raw).unwrap();
+    assert_eq!(batch.kind, BatchType::Unlogged);
+    assert!(batch.entries().eq(entries));
+    for end in 0..raw.len() {
+        assert!(Batch::parse(&raw[..end]).is_err(), "{end}");
+    }
+    let mut stamped = Vec::new();
+    stamp::inject_batch(&mut stamped, &batch, 77);
+    let with = Batch::parse(&stamped).unwrap();
+    assert_eq!(
+        (with.timestamp, with.serial_consistency),
+        (Some(77), Some(Consistency::Serial))
+    );
+    assert!(with.entries().eq(entries));
+    let mut again = Vec::new();
+    stamp::inject_batch(&mut again, &with, 78);
+    assert_eq!(again.len(), stamped.len());
+    assert_eq!(Batch::parse(&again).unwrap().timestamp, Some(78));
+}
+
+#[test]
+fn execute_is_split_at_its_id() {
+    let mut raw = Vec::new();
+    let mut w = Writer::new(&mut raw);
+    request::execute::encode(&mut w, b"id", &QueryParams::new(Consistency::One));
+    w.finish().unwrap();
+    let (id, params) = Execute::split(&raw).unwrap();
+    assert_eq!((id, params), (&b"id"[..], &b"\0\x01\0"[..]));
+    assert_eq!(Execute::parse(&raw).unwrap().params_at, 4);
+}
+
+#[test]
+fn errors_keep_their_details() {
+    let error = ErrorBody {
+        code: ErrorCode::WriteTimeout,
+        message: "too late",
+        detail: ErrorDetail::WriteTimeout {
+            consistency: Consistency::Quorum,
+            received: 1,
+            block_for: 2,
+            write_type: WriteType::UnloggedBatch,
+            contentions: None,
+        },
+    };
+    let mut raw = Vec::new();
+    let mut w = Writer::new(&mut raw);
+    error.encode(&mut w);
+    w.finish().unwrap();
+    assert_eq!(ErrorBody::parse(&raw, Version::V4), Ok(error));
+    assert_eq!(response::peek_error_code(&raw), Ok(ErrorCode::WriteTimeout));
+}
+
+#[test]
+fn rows_are_counted_by_their_cells() {
+    let column = |name, column_type| response::ColumnDef {
+        keyspace: "ks",
+        table: "t",
+        name,
+        column_type,
+    };
+    let map = ColumnType::Map(Box::new(ColumnType::Varchar), Box::new(ColumnType::Int));
+    let columns = [column("k", ColumnType::Int), column("v", map.clone())];
+    let mut raw = Vec::new();
+    let mut w = Writer::new(&mut raw);
+    let mut rows = response::rows::encode(&mut w, &response::MetadataHead::default(), &columns);
+    for cell in [Some(&b"1"[..]), None, Some(b"2"), Some(b"")] {
+        rows.cell(cell);
+    }
+    rows.finish();
+    w.finish().unwrap();
+    let ResultBody::Rows(rows) = ResultBody::parse(&raw, Version::V4).unwrap() else {
+        panic!("no rows");
+    };
+    rows.check().unwrap();
+    let names: Vec<_> = rows.metadata.columns().map(|column| column.name).collect();
+    assert_eq!((rows.row_count, names), (2, vec!["k", "v"]));
+    let last = rows.metadata.columns().last().unwrap();
+    assert_eq!(last.column_type.to_type(), Ok(map));
+    assert_eq!(last.span().end, rows.cells_at - 4);
+    let cells: Vec<_> = rows.cells().map(|cell| cell.unwrap().bytes).collect();
+    assert_eq!(cells, [Some(&b"1"[..]), None, Some(b"2"), Some(b"")]);
+}
+
+#[test]
+fn compression_goes_there_and_back_within_the_limit() {
+    for compression in [Compression::Lz4, Compression::Snappy] {
+        for body in [vec![], vec![7; 100_000], (0..=255).collect::<Vec<u8>>()] {
+            let mut packed = Vec::new();
+            compression.compress(&body, &mut packed).unwrap();
+            let mut out = b"x".to_vec();
+            assert_eq!(
+                compression.decompress(&packed, &mut out, 100_000),
+                Ok(body.len())
+            );
+            assert_eq!(out[1..], body);
+            if !body.is_empty() {
+                assert!(
+                    compression
+                        .decompress(&packed, &mut out, body.len() - 1)
+                        .is_err()
+                );
+            }
+        }
+    }
+}
