@@ -1,3 +1,7 @@
 //! twinring: dual writes between two clusters that speak the Cassandra native protocol.
 
 pub use twinring_cql as cql;
+
+pub mod limits;
+pub mod metrics;
+pub mod side;
