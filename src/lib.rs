@@ -2,6 +2,8 @@
 
 pub use twinring_cql as cql;
 
+pub mod cli;
+pub mod config;
 pub mod limits;
 pub mod metrics;
 pub mod side;
