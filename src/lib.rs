@@ -4,3 +4,8 @@ pub use twinring_cql as cql;
 
 pub mod spill;
 pub mod statement;
+pub mod cli;
+pub mod config;
+pub mod limits;
+pub mod metrics;
+pub mod side;

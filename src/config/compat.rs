@@ -1,0 +1,226 @@
+//! The command line of the seed proxy (Azure-Samples/cassandra-proxy, `Proxy.java`): every option
+//! that its users' runbooks may hold, and what becomes of it here. Nothing is silently ignored.
+
+use super::error::Problem;
+use super::settings::Settings;
+
+/// What becomes of an option of the seed proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It does here what it did there.
+    Works,
+    /// It is accepted; one line in the log says what takes its place.
+    Replaced {
+        /// The line, completing "--name VALUE: ".
+        by: &'static str,
+    },
+    /// The start is refused: unencrypted traffic is not what the operator asked for.
+    ComesWithTls,
+}
+
+/// One option of the seed proxy.
+#[derive(Clone, Copy, Debug)]
+pub struct SeedFlag {
+    /// Long name, without the dashes.
+    pub name: &'static str,
+    /// The seed's short name, with its dash.
+    pub short: Option<&'static str>,
+    /// A value as a runbook holds it.
+    pub example: &'static str,
+    /// What becomes of it.
+    pub effect: Effect,
+}
+
+const fn works(name: &'static str, short: Option<&'static str>, example: &'static str) -> SeedFlag {
+    SeedFlag {
+        name,
+        short,
+        example,
+        effect: Effect::Works,
+    }
+}
+
+const fn replaced(
+    name: &'static str,
+    short: Option<&'static str>,
+    example: &'static str,
+    by: &'static str,
+) -> SeedFlag {
+    SeedFlag {
+        name,
+        short,
+        example,
+        effect: Effect::Replaced { by },
+    }
+}
+
+const fn tls(name: &'static str, example: &'static str) -> SeedFlag {
+    SeedFlag {
+        name,
+        short: None,
+        example,
+        effect: Effect::ComesWithTls,
+    }
+}
+
+/// Every option of the seed proxy but `--help`.
+pub const SEED_FLAGS: &[SeedFlag] = &[
+    works("source-port", None, "9042"),
+    works("target-port", None, "9042"),
+    works("proxy-port", Some("-p"), "29042"),
+    works("source-identifier", None, "source node"),
+    works("target-identifier", None, "target node"),
+    works("disable-source-tls", None, "true"),
+    works("disable-target-tls", None, "true"),
+    works("target-username", None, "cassandra"),
+    works("target-password", None, "cassandra"),
+    works("protocol-version", None, "4"),
+    works("cql-version", None, "3.4.4"),
+    works("compression", None, "lz4"),
+    works("compression-enabled", None, "false"),
+    works("threads", Some("-t"), "1"),
+    works("metrics", None, "true"),
+    works("metrics-port", Some("-mp"), "28000"),
+    works("write-buffer-size", None, "65536"),
+    works("tcp-idle-time-out", None, "0"),
+    works("filter-tables", None, "insert into test .*"),
+    works("debug", None, "false"),
+    works("ghostIps", None, "{\"10.0.0.1\":\"10.0.0.2\"}"),
+    replaced(
+        "wait",
+        Some("-W"),
+        "true",
+        "the client gets the source's answer at once; the write reaches the target from memory or \
+         from the spill, so waiting for the target is not needed to lose nothing",
+    ),
+    replaced(
+        "uuid",
+        None,
+        "true",
+        "not needed: each statement is analysed by its tokens, and no text is searched for uuid() \
+         or now()",
+    ),
+    replaced(
+        "only-message",
+        None,
+        "true",
+        "answers of the two clusters are not compared one by one; the counts of rejected and \
+         in-doubt writes show where they may differ",
+    ),
+    replaced(
+        "dest-close",
+        None,
+        "false",
+        "a client's connection never depends on the target; what the target misses goes to the \
+         spill",
+    ),
+    tls("proxy-jks-file", "/etc/proxy/keys.jks"),
+    tls("proxy-jks-password", "changeit"),
+    tls("proxy-pem-certfile", "/etc/proxy/server.crt"),
+    tls("proxy-pem-keyfile", "/etc/proxy/server.pem"),
+];
+
+/// Looks an option of the seed proxy up.
+#[must_use]
+pub fn seed_flag(name: &str) -> Option<&'static SeedFlag> {
+    SEED_FLAGS.iter().find(|flag| flag.name == name)
+}
+
+/// The seed's `-mp` is two letters behind one dash, which no usual parser reads; this turns it
+/// into `--metrics-port` before the arguments are parsed.
+pub fn normalise_args<I, T>(args: I) -> Vec<std::ffi::OsString>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<std::ffi::OsString>,
+{
+    args.into_iter()
+        .map(Into::into)
+        .map(|arg: std::ffi::OsString| {
+            if arg == "-mp" {
+                "--metrics-port".into()
+            } else {
+                arg
+            }
+        })
+        .collect()
+}
+
+/// The log lines for options that are accepted and replaced.
+pub(super) fn notices(settings: &Settings) -> Vec<String> {
+    SEED_FLAGS
+        .iter()
+        .filter_map(|flag| match flag.effect {
+            Effect::Replaced { by } => {
+                given(settings, flag.name).map(|value| format!("--{} {value}: {by}", flag.name))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// The refusals of options that ask for TLS, and the line that says how plain it is now.
+pub(super) fn tls_wanted(settings: &Settings) -> (Vec<Problem>, Vec<String>) {
+    let mut problems = Vec::new();
+    for flag in SEED_FLAGS
+        .iter()
+        .filter(|flag| flag.effect == Effect::ComesWithTls)
+    {
+        if given(settings, flag.name).is_some() {
+            problems.push(Problem::new(
+                format!("--{}", flag.name),
+                "comes with TLS, which this version does not have yet",
+                "remove it and let clients connect in plain, on a network that you trust",
+            ));
+        }
+    }
+    let mut unsaid = Vec::new();
+    let sides = [
+        ("source", settings.disable_source_tls),
+        ("target", settings.disable_target_tls),
+    ];
+    for (side, disabled) in sides {
+        match disabled {
+            Some(true) => {}
+            Some(false) => problems.push(Problem::new(
+                format!("--disable-{side}-tls false"),
+                format!("a TLS connection to the {side} comes with TLS, not in this version"),
+                format!(
+                    "open a plain port at the {side}, on a network that you trust, and pass \
+                     --disable-{side}-tls true"
+                ),
+            )),
+            None => unsaid.push(side),
+        }
+    }
+    let mut notices = Vec::new();
+    if !unsaid.is_empty() {
+        notices.push(format!(
+            "connections to the {} are plain: --disable-{}-tls is not given, and unlike the seed \
+             proxy this version has no TLS to start with",
+            unsaid.join(" and the "),
+            unsaid[0],
+        ));
+    }
+    (problems, notices)
+}
+
+/// The value of an option that is replaced or comes with TLS, when it was given.
+fn given(settings: &Settings, name: &str) -> Option<String> {
+    let switch = |value: Option<bool>| value.map(|value| value.to_string());
+    let path =
+        |value: &Option<std::path::PathBuf>| value.as_ref().map(|path| path.display().to_string());
+    match name {
+        "wait" => switch(settings.wait),
+        "uuid" => switch(settings.uuid),
+        "only-message" => switch(settings.only_message),
+        "dest-close" => switch(settings.dest_close),
+        "proxy-jks-file" => path(&settings.proxy_jks_file),
+        "proxy-jks-password" => settings
+            .proxy_jks_password
+            .as_ref()
+            .map(|_| "***".to_owned()),
+        "proxy-pem-certfile" => path(&settings.proxy_pem_certfile),
+        "proxy-pem-keyfile" => path(&settings.proxy_pem_keyfile),
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! Flags, environment and file become one [`ProxyConfig`] that cannot be invalid: whoever holds
+//! one need not check anything again.
+//!
+//! [`Settings`] is what was said, [`ProxyConfig::new`] checks it as a whole and reports everything
+//! that is wrong at once. The seed proxy's options and what becomes of them are in [`compat`].
+
+mod build;
+pub mod compat;
+mod error;
+mod secret;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use build::{Surroundings, read_file};
+pub use error::{ConfigError, Problem};
+pub use secret::Secret;
+pub use settings::Settings;
+
+/// A valid configuration of `twinring proxy`.
+#[derive(Clone, Debug)]
+pub struct ProxyConfig {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where metrics, health and status are served; `None` with `--metrics false`.
+    pub admin: Option<SocketAddr>,
+    /// The cluster that decides.
+    pub source: Cluster,
+    /// The cluster that receives every write too.
+    pub target: Cluster,
+    /// The target's own user; `None`: the client's credentials are used there too.
+    pub target_credentials: Option<Credentials>,
+    /// One shard on each of these, sorted, none twice, at least one.
+    pub cores: Vec<usize>,
+    /// Directory for the spill; not yet checked whether it can be written.
+    pub data_dir: PathBuf,
+    /// What drivers are told about the cluster.
+    pub topology: Topology,
+    /// What the proxy offers to clients instead of what the source offers.
+    pub offer: Offer,
+    /// How writes go to the target.
+    pub mirror: Mirror,
+    /// What happens to writes that the target cannot take now.
+    pub spill: Spill,
+    /// Bounds of client connections.
+    pub clients: Clients,
+    /// How long a stop may take to finish what is in flight before the rest is spilled.
+    pub drain_timeout: Duration,
+    /// Log at debug level.
+    pub debug: bool,
+    /// Lines to log once at the start: what was accepted but is replaced, what was assumed.
+    pub notices: Vec<String>,
+}
+
+/// Addresses of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Name in logs and metrics.
+    pub identifier: String,
+    /// Contact points in the order given, none twice, at least one. A name that resolves to
+    /// several addresses gives several; IPv6 addresses only where a name has no IPv4 address.
+    pub contact_points: Vec<SocketAddr>,
+}
+
+/// A user and a password for SASL PLAIN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub username: String,
+    /// Password; never printed.
+    pub password: Secret,
+}
+
+/// What drivers are told about the cluster's nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// One proxy in front: drivers see it as the only node, peers are hidden.
+    Single,
+    /// A proxy on each source node, at the same port: peers are shown at the listening port, with
+    /// the addresses of this map (`--ghostIps`) exchanged.
+    PerNode {
+        /// Node's address → address that drivers get.
+        ghost_ips: BTreeMap<IpAddr, IpAddr>,
+    },
+}
+
+/// What the answer to OPTIONS says; empty lists leave the source's own answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// Protocol versions that clients may use (3 to 5); others get a protocol error that makes
+    /// drivers step down. Sorted.
+    pub protocol_versions: Vec<u8>,
+    /// CQL versions.
+    pub cql_versions: Vec<String>,
+    /// Compressions; meaningless when `no_compression`.
+    pub compressions: Vec<String>,
+    /// Offer no compression at all.
+    pub no_compression: bool,
+}
+
+/// Which schema changes go to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorDdl {
+    /// None.
+    None,
+    /// All but CREATE, ALTER and DROP KEYSPACE.
+    Tables,
+    /// All.
+    All,
+}
+
+/// How writes go to the target.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// Which schema changes go there.
+    pub ddl: MirrorDdl,
+    /// Replication map that replaces the one in CREATE and ALTER KEYSPACE; only with
+    /// [`MirrorDdl::All`].
+    pub replication: Option<String>,
+    /// Statements whose whole text this matches are not mirrored (anchored at both ends).
+    pub filter: Option<regex::Regex>,
+    /// How long a write may wait for company.
+    pub linger: Duration,
+    /// Writes of one shard without an answer of the target; 1 or more.
+    pub in_flight: usize,
+}
+
+/// What happens when the disk space for the spill is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSpillFull {
+    /// Reading from clients stops until there is room.
+    Backpressure,
+}
+
+/// What happens to writes that the target cannot take now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spill {
+    /// Disk space of all shards together, in bytes.
+    pub max_bytes: u64,
+    /// When it is used up.
+    pub on_full: OnSpillFull,
+}
+
+impl Spill {
+    /// Each shard's part of the disk space, in bytes.
+    #[must_use]
+    pub fn max_bytes_per_shard(&self, shards: usize) -> u64 {
+        self.max_bytes / u64::try_from(shards.max(1)).unwrap_or(u64::MAX)
+    }
+}
+
+/// Bounds of client connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// Most connections of one shard; its share of `--max-connections` and a quarter more.
+    pub max_connections_per_shard: usize,
+    /// Largest envelope body, in bytes.
+    pub max_envelope_bytes: usize,
+    /// Unsent bytes towards a peer at which reading from the other side stops.
+    pub out_high_water_bytes: usize,
+    /// Unsent bytes at which reading goes on.
+    pub out_low_water_bytes: usize,
+    /// Idle connections are closed after this; `None`: never.
+    pub idle_timeout: Option<Duration>,
+}

@@ -1,0 +1,237 @@
+//! Every setting once: the same names on the command line, in the environment and in the file.
+//!
+//! A flag `--some-name` is the variable `TWINRING_SOME_NAME` and the key `some-name`. The first of
+//! flag, environment, file and default that says something wins. The order below is the order of
+//! `--help`: what people set first comes first, the seed's leftovers come last.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use serde::Deserialize;
+
+use super::secret::Secret;
+use super::value::{Cores, GhostIps, Hosts, Size, Span, Words, natural};
+
+/// What the operator said; `None` is "nothing". [`Settings::over`] puts two sources together and
+/// [`ProxyConfig::new`](super::ProxyConfig::new) checks and completes the result.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// Source cluster, the one that decides: host[:port][,host[:port]…]
+    #[arg(value_name = "SOURCE", env = "TWINRING_SOURCE")]
+    #[serde(deserialize_with = "natural")]
+    pub source: Option<Hosts>,
+    /// Target cluster, the one that receives every write too: host[:port][,host[:port]…]
+    #[arg(value_name = "TARGET", env = "TWINRING_TARGET")]
+    #[serde(deserialize_with = "natural")]
+    pub target: Option<Hosts>,
+    /// Port of source hosts that name none [default: 9042]
+    #[arg(long, value_name = "PORT", env = "TWINRING_SOURCE_PORT")]
+    pub source_port: Option<u16>,
+    /// Port of target hosts that name none [default: 9042]
+    #[arg(long, value_name = "PORT", env = "TWINRING_TARGET_PORT")]
+    pub target_port: Option<u16>,
+    /// Port for clients on all addresses [default: 29042]
+    #[arg(long, short = 'p', value_name = "PORT", env = "TWINRING_PROXY_PORT")]
+    pub proxy_port: Option<u16>,
+    /// Address for clients, IP or IP:PORT [default: 0.0.0.0 and --proxy-port]
+    #[arg(long, value_name = "ADDR", env = "TWINRING_LISTEN")]
+    pub listen: Option<String>,
+    /// Cores that run a shard: a number (4) or a list (0,2-3) [default: all]
+    #[arg(long, value_name = "LIST|N", env = "TWINRING_CORES")]
+    #[serde(deserialize_with = "natural")]
+    pub cores: Option<Cores>,
+    /// Directory for the spill [default: ./twinring-data]
+    #[arg(long, value_name = "DIR", env = "TWINRING_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// User name at the target, when it is not the client's own
+    #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_USERNAME")]
+    pub target_username: Option<String>,
+    /// File whose first line is the password at the target
+    #[arg(long, value_name = "FILE", env = "TWINRING_TARGET_PASSWORD_FILE")]
+    pub target_password_file: Option<PathBuf>,
+    /// Password at the target; visible to others in the process list, so prefer
+    /// --target-password-file or the variable
+    #[arg(
+        long,
+        value_name = "WORD",
+        env = "TWINRING_TARGET_PASSWORD",
+        hide_env_values = true
+    )]
+    #[serde(skip)]
+    pub target_password: Option<Secret>,
+
+    /// What drivers see: `single` (this proxy alone) or `per-node` (a proxy on each source node)
+    /// [default: single; per-node with --ghostIps]
+    #[arg(long, value_name = "KIND", env = "TWINRING_TOPOLOGY")]
+    pub topology: Option<String>,
+    /// Addresses replaced in system.peers, as JSON: '{"10.0.0.1":"10.0.0.2"}'
+    #[arg(
+        long = "ghostIps",
+        alias = "ghost-ips",
+        value_name = "JSON",
+        env = "TWINRING_GHOST_IPS"
+    )]
+    #[serde(deserialize_with = "natural", rename = "ghostIps")]
+    pub ghost_ips: Option<GhostIps>,
+    /// When a client gets its answer: `async` (with the source's answer) [default: async]
+    #[arg(long, value_name = "MODE", env = "TWINRING_MODE")]
+    pub mode: Option<String>,
+    /// Schema changes sent to the target: none, tables (all but keyspaces), all [default: tables]
+    #[arg(long, value_name = "WHAT", env = "TWINRING_MIRROR_DDL")]
+    pub mirror_ddl: Option<String>,
+    /// Replication of keyspaces at the target, for --mirror-ddl all: "{'class': …}"
+    #[arg(long, value_name = "MAP", env = "TWINRING_TARGET_REPLICATION")]
+    pub target_replication: Option<String>,
+    /// Statements whose whole text this regular expression matches go to the source only
+    #[arg(long, value_name = "REGEX", env = "TWINRING_FILTER_TABLES")]
+    pub filter_tables: Option<String>,
+    /// How long a mirrored write may wait for company, in µs [default: 200]
+    #[arg(long, value_name = "US", env = "TWINRING_MIRROR_LINGER_US")]
+    pub mirror_linger_us: Option<u64>,
+    /// Mirrored writes of one shard without an answer of the target [default: 1024]
+    #[arg(long, value_name = "N", env = "TWINRING_MIRROR_INFLIGHT")]
+    pub mirror_inflight: Option<usize>,
+    /// Disk space for the spill of all shards [default: 10GiB]
+    #[arg(long, value_name = "SIZE", env = "TWINRING_SPILL_MAX_BYTES")]
+    #[serde(deserialize_with = "natural")]
+    pub spill_max_bytes: Option<Size>,
+    /// What happens when the spill is full: `backpressure` (stop reading from clients)
+    /// [default: backpressure]
+    #[arg(long, value_name = "POLICY", env = "TWINRING_ON_SPILL_FULL")]
+    pub on_spill_full: Option<String>,
+    /// How long a stop may take to finish what is in flight [default: 30s]
+    #[arg(long, value_name = "TIME", env = "TWINRING_DRAIN_TIMEOUT")]
+    #[serde(deserialize_with = "natural")]
+    pub drain_timeout: Option<Span>,
+    /// Most client connections, over all shards [default: 10000]
+    #[arg(long, value_name = "N", env = "TWINRING_MAX_CONNECTIONS")]
+    pub max_connections: Option<usize>,
+    /// Largest request or answer body [default: 16MiB]
+    #[arg(long, value_name = "SIZE", env = "TWINRING_MAX_ENVELOPE_BYTES")]
+    #[serde(deserialize_with = "natural")]
+    pub max_envelope_bytes: Option<Size>,
+    /// Unsent bytes towards a client at which reading stops [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "TWINRING_WRITE_BUFFER_SIZE")]
+    #[serde(deserialize_with = "natural")]
+    pub write_buffer_size: Option<Size>,
+    /// Seconds after which an idle client connection is closed, 0 for never [default: 0]
+    #[arg(long, value_name = "S", env = "TWINRING_TCP_IDLE_TIME_OUT")]
+    pub tcp_idle_time_out: Option<u64>,
+
+    /// Protocol versions offered to clients, repeatable [default: what the source offers]
+    #[arg(long, value_name = "V", env = "TWINRING_PROTOCOL_VERSION")]
+    #[serde(deserialize_with = "words")]
+    pub protocol_version: Vec<Words>,
+    /// CQL versions offered to clients, repeatable [default: what the source offers]
+    #[arg(long, value_name = "V", env = "TWINRING_CQL_VERSION")]
+    #[serde(deserialize_with = "words")]
+    pub cql_version: Vec<Words>,
+    /// Compressions offered to clients, repeatable [default: what the source offers]
+    #[arg(long, value_name = "NAME", env = "TWINRING_COMPRESSION")]
+    #[serde(deserialize_with = "words")]
+    pub compression: Vec<Words>,
+    /// false: offer clients no compression [default: true]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_COMPRESSION_ENABLED")]
+    pub compression_enabled: Option<bool>,
+
+    /// Serve metrics, health and status over HTTP [default: true]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_METRICS")]
+    pub metrics: Option<bool>,
+    /// Port for metrics, health and status; -mp works too [default: 28000]
+    #[arg(long, value_name = "PORT", env = "TWINRING_METRICS_PORT")]
+    pub metrics_port: Option<u16>,
+    /// Address for them, IP or IP:PORT [default: 127.0.0.1 and --metrics-port]
+    #[arg(long, value_name = "ADDR", env = "TWINRING_METRICS_LISTEN")]
+    pub metrics_listen: Option<String>,
+    /// The source's name in logs and metrics [default: source]
+    #[arg(long, value_name = "NAME", env = "TWINRING_SOURCE_IDENTIFIER")]
+    pub source_identifier: Option<String>,
+    /// The target's name in logs and metrics [default: target]
+    #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_IDENTIFIER")]
+    pub target_identifier: Option<String>,
+    /// Log at debug level [default: false]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_DEBUG")]
+    pub debug: Option<bool>,
+
+    /// Plain connections to the source; the only kind until TLS comes [default: true]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_DISABLE_SOURCE_TLS")]
+    pub disable_source_tls: Option<bool>,
+    /// Plain connections to the target; the only kind until TLS comes [default: true]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_DISABLE_TARGET_TLS")]
+    pub disable_target_tls: Option<bool>,
+    /// Comes with TLS: key store for the listener
+    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_JKS_FILE")]
+    pub proxy_jks_file: Option<PathBuf>,
+    /// Comes with TLS: its password
+    #[arg(
+        long,
+        value_name = "WORD",
+        env = "TWINRING_PROXY_JKS_PASSWORD",
+        hide_env_values = true
+    )]
+    #[serde(skip)]
+    pub proxy_jks_password: Option<Secret>,
+    /// Comes with TLS: certificate for the listener
+    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_PEM_CERTFILE")]
+    pub proxy_pem_certfile: Option<PathBuf>,
+    /// Comes with TLS: key for the listener
+    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_PEM_KEYFILE")]
+    pub proxy_pem_keyfile: Option<PathBuf>,
+
+    /// The seed proxy's number of threads: the number of shards when --cores is not given
+    #[arg(long, short = 't', value_name = "N", env = "TWINRING_THREADS")]
+    pub threads: Option<usize>,
+    /// Accepted for the seed proxy's users; a line in the log says what replaces it
+    #[arg(long, short = 'W', value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_WAIT")]
+    pub wait: Option<bool>,
+    /// Accepted for the seed proxy's users; a line in the log says what replaces it
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_UUID")]
+    pub uuid: Option<bool>,
+    /// Accepted for the seed proxy's users; a line in the log says what replaces it
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_ONLY_MESSAGE")]
+    pub only_message: Option<bool>,
+    /// Accepted for the seed proxy's users; a line in the log says what replaces it
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_DEST_CLOSE")]
+    pub dest_close: Option<bool>,
+}
+
+fn words<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Words>, D::Error> {
+    natural(deserializer).map(|words: Option<Words>| words.into_iter().collect())
+}
+
+/// Fills each field of the first that says nothing from the second.
+macro_rules! fill {
+    ($first:ident, $second:ident: $($option:ident)+; $($list:ident)+) => {
+        Settings {
+            $($option: $first.$option.or($second.$option),)+
+            $($list: if $first.$list.is_empty() { $second.$list } else { $first.$list },)+
+        }
+    };
+}
+
+impl Settings {
+    /// `self` where it says something, else `weaker`.
+    #[must_use]
+    pub fn over(self, weaker: Self) -> Self {
+        fill!(self, weaker:
+            source target source_port target_port proxy_port listen cores data_dir
+            target_username target_password_file target_password topology ghost_ips mode
+            mirror_ddl target_replication filter_tables mirror_linger_us mirror_inflight
+            spill_max_bytes on_spill_full drain_timeout max_connections max_envelope_bytes
+            write_buffer_size tcp_idle_time_out compression_enabled metrics metrics_port
+            metrics_listen source_identifier target_identifier debug disable_source_tls
+            disable_target_tls proxy_jks_file proxy_jks_password proxy_pem_certfile
+            proxy_pem_keyfile threads wait uuid only_message dest_close;
+            protocol_version cql_version compression)
+    }
+}

@@ -1,0 +1,403 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::value::{Cores, GhostIps, HostPort, Hosts, Size, Span, Words};
+use super::*;
+use crate::limits;
+
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let address = |last: u8| SocketAddr::from(([10, 0, 0, last], port));
+    Ok(match host {
+        "old" => vec![address(1)],
+        "new" => vec![address(2)],
+        "many" => vec![address(3), address(4), address(3)],
+        "localhost" => vec![
+            SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port)),
+            address(5),
+        ],
+        "six" => vec![SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port))],
+        "empty" => vec![],
+        _ => return Err(io::Error::other("no such name")),
+    })
+}
+
+fn around() -> Surroundings<'static> {
+    Surroundings {
+        cores: vec![0, 1, 2, 3],
+        resolve: &resolve,
+    }
+}
+
+fn pair() -> Settings {
+    settings("source = 'old'\ntarget = 'new'")
+}
+
+fn settings(toml: &str) -> Settings {
+    toml::from_str(toml).unwrap_or_else(|e| panic!("{toml}: {e}"))
+}
+
+fn with(toml: &str) -> Result<ProxyConfig, ConfigError> {
+    ProxyConfig::new(settings(toml).over(pair()), &around())
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = ProxyConfig::new(pair(), &around()).unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:29042");
+    assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:28000");
+    assert_eq!(config.source.contact_points[0].to_string(), "10.0.0.1:9042");
+    assert_eq!(config.target.identifier, "target");
+    assert_eq!(config.cores, [0, 1, 2, 3]);
+    assert_eq!(config.topology, Topology::Single);
+    assert_eq!(config.mirror.ddl, MirrorDdl::Tables);
+    assert_eq!(config.spill.max_bytes, 10 << 30);
+    assert_eq!(config.spill.max_bytes_per_shard(4), (10 << 30) / 4);
+    assert_eq!(config.drain_timeout, Duration::from_secs(30));
+    assert_eq!(config.clients.max_connections_per_shard, 3125);
+    assert_eq!(config.clients.max_envelope_bytes, 16 << 20);
+    assert_eq!(config.clients.out_low_water_bytes, 256 << 10);
+    assert_eq!(config.clients.idle_timeout, None);
+    assert_eq!(config.target_credentials, None);
+    assert_eq!(
+        config.notices.len(),
+        1,
+        "plain connections are named: {:?}",
+        config.notices
+    );
+}
+
+#[test]
+fn no_line_about_tls_when_both_sides_are_said_to_be_plain() {
+    let config = with("disable-source-tls = true\ndisable-target-tls = true").unwrap();
+    assert_eq!(config.notices, Vec::<String>::new());
+    let one = with("disable-source-tls = true").unwrap().notices;
+    assert!(
+        one[0].contains("target are plain") && !one[0].contains("source"),
+        "{one:?}"
+    );
+}
+
+#[test]
+fn each_wrong_value_is_named_with_a_remedy() {
+    let cases = [
+        (
+            "source = 'nowhere'",
+            "SOURCE: `nowhere` has no address: no such name",
+        ),
+        ("source = 'empty'", "SOURCE: `empty` has no address"),
+        ("target-port = 0", "TARGET: port 0"),
+        (
+            "target = 'old'",
+            "TARGET: 10.0.0.1:9042 is also a contact point",
+        ),
+        ("listen = 'eth0'", "--listen: `eth0`"),
+        (
+            "listen = '1.2.3.4:5'\nproxy-port = 6",
+            "--proxy-port: 6 and --listen 1.2.3.4:5 differ",
+        ),
+        (
+            "metrics-listen = '1.2.3.4:5'\nmetrics-port = 6",
+            "--metrics-port: 6 and",
+        ),
+        (
+            "metrics-port = 29042",
+            "--metrics-port: port 29042 is also the port for clients",
+        ),
+        ("cores = 5", "--cores: 5 is out of range"),
+        (
+            "cores = [2, 7]",
+            "--cores: this process may not run on core 7",
+        ),
+        ("mode = 'sync'", "--mode: `sync` is not known"),
+        ("topology = 'ring'", "--topology: `ring` is not known"),
+        (
+            "topology = 'single'\nghostIps = { '1.1.1.1' = '2.2.2.2' }",
+            "--ghostIps: has no effect",
+        ),
+        ("mirror-ddl = 'some'", "--mirror-ddl: `some` is not known"),
+        (
+            "target-replication = \"{'class': 'x'}\"",
+            "--target-replication: has no effect",
+        ),
+        (
+            "mirror-ddl = 'all'\ntarget-replication = 'x'",
+            "--target-replication: `x` is no",
+        ),
+        ("filter-tables = '('", "--filter-tables: "),
+        (
+            "mirror-linger-us = 100001",
+            "--mirror-linger-us: 100001 is out of range",
+        ),
+        (
+            "mirror-inflight = 0",
+            "--mirror-inflight: 0 is out of range",
+        ),
+        (
+            "spill-max-bytes = '1MiB'",
+            "--spill-max-bytes: 1048576 is out of range",
+        ),
+        (
+            "on-spill-full = 'drop-and-mark'",
+            "--on-spill-full: `drop-and-mark` is not in this",
+        ),
+        (
+            "on-spill-full = 'drop'",
+            "--on-spill-full: `drop` is not known",
+        ),
+        (
+            "drain-timeout = '2h'",
+            "--drain-timeout (ms): 7200000 is out of range",
+        ),
+        (
+            "max-connections = 0",
+            "--max-connections: 0 is out of range",
+        ),
+        (
+            "max-envelope-bytes = '1GiB'",
+            "--max-envelope-bytes: 1073741824 is out of range",
+        ),
+        (
+            "tcp-idle-time-out = 10000000",
+            "--tcp-idle-time-out: 10000000 is out of range",
+        ),
+        (
+            "protocol-version = 5",
+            "--protocol-version: version 5 is not in this version",
+        ),
+        ("protocol-version = [4, 9]", "--protocol-version: `9`"),
+        ("compression = 'zstd'", "--compression: `zstd`"),
+        (
+            "disable-source-tls = false",
+            "--disable-source-tls false: a TLS connection",
+        ),
+        (
+            "proxy-pem-certfile = '/x'",
+            "--proxy-pem-certfile: comes with TLS",
+        ),
+        (
+            "target-username = 'bob'",
+            "--target-username: has no password",
+        ),
+        ("target-password-file = '/does/not/exist'", "cannot be read"),
+    ];
+    for (toml, words) in cases {
+        let error = with(toml).unwrap_err();
+        assert_eq!(error.problems.len(), 1, "{toml}: {error}");
+        assert!(error.to_string().contains(words), "{toml}: {error}");
+        assert!(!error.problems[0].remedy.is_empty(), "{toml}");
+    }
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once() {
+    let toml = "cores = 9\nmode = 'x'\nproxy-jks-file = 'a'\ndisable-target-tls = false";
+    let error = ProxyConfig::new(settings(toml), &around()).unwrap_err();
+    let places: Vec<_> = error
+        .problems
+        .iter()
+        .map(|problem| problem.place.as_str())
+        .collect();
+    let want = [
+        "--proxy-jks-file",
+        "--disable-target-tls false",
+        "SOURCE",
+        "TARGET",
+        "--cores",
+        "--mode",
+    ];
+    assert_eq!(places, want);
+}
+
+#[test]
+fn contact_points_are_resolved_whole() {
+    let config = with("source = 'many,localhost:9,six'\nsource-port = 7").unwrap();
+    let got: Vec<_> = config
+        .source
+        .contact_points
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(got, ["10.0.0.3:7", "10.0.0.4:7", "10.0.0.5:9", "[::1]:7"]);
+}
+
+#[test]
+fn shards_come_from_cores_or_threads() {
+    let cores = |toml| with(toml).unwrap().cores;
+    assert_eq!(cores("cores = 2"), [0, 1]);
+    assert_eq!(cores("cores = '1,3'"), [1, 3]);
+    assert_eq!(
+        cores("cores = [3]"),
+        [3],
+        "a list of one core is that core, not a number"
+    );
+    assert_eq!(cores("threads = 3"), [0, 1, 2]);
+    assert_eq!(cores("threads = 2\ncores = 1"), [0]);
+    let many = with("threads = 64").unwrap();
+    assert_eq!(many.cores.len(), 4);
+    assert!(
+        many.notices
+            .iter()
+            .any(|line| line.starts_with("--threads 64: "))
+    );
+}
+
+#[test]
+fn connections_are_shared_out_and_never_exceed_the_whole() {
+    let per_shard = |toml| with(toml).unwrap().clients.max_connections_per_shard;
+    assert_eq!(per_shard("max-connections = 100\ncores = 1"), 100);
+    assert_eq!(per_shard("max-connections = 100\ncores = 4"), 31);
+    assert_eq!(per_shard("max-connections = 4\ncores = 4"), 4);
+    assert_eq!(
+        per_shard("max-connections = 40\ncores = 4"),
+        limits::CONNECTIONS_PER_SHARD_MIN
+    );
+}
+
+#[test]
+fn the_filter_wants_the_whole_text_as_the_seed_does() {
+    let filter = with("filter-tables = 'insert into test .*|x'")
+        .unwrap()
+        .mirror
+        .filter
+        .unwrap();
+    assert!(filter.is_match("insert into test (a) values (1)"));
+    assert!(!filter.is_match("xinsert into test (a)"));
+    assert!(
+        !filter.is_match("INSERT INTO test (a)"),
+        "case counts, as in the seed"
+    );
+    assert!(filter.is_match("x") && !filter.is_match("xx"));
+}
+
+#[test]
+fn ghost_ips_mean_a_proxy_on_each_node() {
+    let config = with("ghostIps = '{\"10.0.0.1\":\"10.0.0.2\"}'").unwrap();
+    let Topology::PerNode { ghost_ips } = config.topology else {
+        panic!("single")
+    };
+    let expected = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+    assert_eq!(ghost_ips.into_iter().collect::<Vec<_>>(), [expected]);
+}
+
+#[test]
+fn small_write_buffers_are_raised_and_named() {
+    let config = with("write-buffer-size = 100").unwrap();
+    assert_eq!(
+        config.clients.out_high_water_bytes,
+        limits::OUT_HIGH_WATER_RANGE_BYTES.0
+    );
+    assert!(
+        config
+            .notices
+            .iter()
+            .any(|line| line.starts_with("--write-buffer-size 100: "))
+    );
+}
+
+#[test]
+fn the_password_is_the_first_line_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "  with spaces \nsecond line\n").unwrap();
+    let toml = format!("target-username = 'bob'\ntarget-password-file = {file:?}");
+    let credentials = with(&toml).unwrap().target_credentials.unwrap();
+    assert_eq!(credentials.password.reveal(), "  with spaces ");
+    std::fs::write(&file, "\n").unwrap();
+    assert!(
+        with(&toml)
+            .unwrap_err()
+            .to_string()
+            .contains("the first line is empty")
+    );
+    let mut twice = settings(&toml).over(pair());
+    twice.target_password = Some(Secret::new("other"));
+    let error = ProxyConfig::new(twice, &around()).unwrap_err();
+    assert!(error.to_string().contains("given twice"), "{error}");
+}
+
+#[test]
+fn a_password_in_the_file_is_refused_and_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("twinring.toml");
+    std::fs::write(&file, "target-password = 'very-secret'\n").unwrap();
+    let error = read_file(&file).unwrap_err();
+    assert!(
+        error.problems[0].remedy.contains("target-password-file"),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("very-secret"), "{error}");
+}
+
+#[test]
+fn unknown_keys_of_the_file_are_refused() {
+    let error = toml::from_str::<Settings>("proxy-prot = 1").unwrap_err();
+    assert!(error.message().contains("proxy-prot"), "{error}");
+}
+
+fn good<T: std::str::FromStr<Err = String> + PartialEq + std::fmt::Debug>(text: &str, want: &T) {
+    assert_eq!(text.parse::<T>().as_ref(), Ok(want), "{text}");
+}
+
+fn bad<T: std::str::FromStr<Err = String> + std::fmt::Debug>(texts: &[&str]) {
+    for text in texts {
+        assert!(text.parse::<T>().is_err(), "{text:?} must be refused");
+    }
+}
+
+#[test]
+fn sizes_and_durations() {
+    for (text, bytes) in [
+        ("0", 0),
+        ("65536", 65536),
+        ("64KiB", 65536),
+        ("1 M", 1 << 20),
+    ] {
+        good(text, &Size(bytes));
+    }
+    good("10GiB", &Size(10 << 30));
+    bad::<Size>(&["", "x", "-1", "1.5G", "1X", "99999999999T"]);
+    for (text, ms) in [
+        ("30", 30_000),
+        ("30s", 30_000),
+        ("250ms", 250),
+        ("2m", 120_000),
+    ] {
+        good(text, &Span(Duration::from_millis(ms)));
+    }
+    bad::<Span>(&["", "s", "-1s", "1.5s", "1d", "99999999999999999999s"]);
+}
+
+#[test]
+fn cores_and_hosts() {
+    good("4", &Cores::Count(4));
+    good("3,", &Cores::List(vec![3]));
+    good("2-3,0,2", &Cores::List(vec![0, 2, 3]));
+    bad::<Cores>(&["", ",", "a", "3-1", "1-", "-1", "0-99999999999"]);
+    let host = |host: &str, port| HostPort {
+        host: host.to_owned(),
+        port,
+    };
+    good("db1", &host("db1", None));
+    good("db1:9", &host("db1", Some(9)));
+    good("::1", &host("::1", None));
+    good("[::1]", &host("::1", None));
+    good("[fe80::1]:9", &host("fe80::1", Some(9)));
+    bad::<HostPort>(&[
+        "",
+        ":9",
+        "db1:",
+        "db1:x",
+        "db1:70000",
+        "[::1",
+        "[::1]9",
+        "a b",
+        "u@h",
+    ]);
+    good("a, b:1,", &Hosts(vec![host("a", None), host("b", Some(1))]));
+    bad::<Hosts>(&["", ",", "a,:1"]);
+    bad::<Words>(&["", " , "]);
+    bad::<GhostIps>(&["", "[]", "{\"a\":\"b\"}", "{\"1.1.1.1\":1}"]);
+}

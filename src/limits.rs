@@ -1,0 +1,145 @@
+//! Every bound of the program, in one place, with the relations between them checked when it is
+//! compiled. A length on the wire is compared with a bound from here before memory is taken.
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const MIB_U64: u64 = 1 << 20;
+const GIB_U64: u64 = 1 << 30;
+
+// ---- protocol ------------------------------------------------------------------------------
+
+/// Length of an envelope header of protocol v3 and later, in bytes (native_protocol_v4.spec, 2).
+pub const ENVELOPE_HEADER_BYTES: usize = 9;
+/// Largest envelope body that any protocol version allows, in bytes (native_protocol_v4.spec, 2.5).
+pub const ENVELOPE_BODY_MAX_BYTES: usize = 256 * MIB;
+/// Largest envelope body accepted unless configured: what Cassandra 4.1 accepts by default.
+pub const ENVELOPE_BODY_DEFAULT_BYTES: usize = 16 * MIB;
+/// Largest body accepted from a client that is not yet authenticated (CASSANDRA-20052).
+pub const PRE_AUTH_BODY_MAX_BYTES: usize = 128 * KIB;
+/// Stream ids of one connection: the non-negative half of an `i16`.
+pub const STREAMS_PER_CONNECTION: usize = 1 << 15;
+
+// ---- shards and connections -----------------------------------------------------------------
+
+/// Most shards of one process.
+pub const SHARDS_MAX: usize = 256;
+/// Most client connections of one process unless configured.
+pub const CONNECTIONS_DEFAULT: usize = 10_000;
+/// Most client connections that may be configured for one process.
+pub const CONNECTIONS_MAX: usize = 1_000_000;
+/// The kernel spreads connections over listeners by hash, not evenly: a shard accepts its share of
+/// the process's connections and a quarter more, and at least this many.
+pub const CONNECTIONS_PER_SHARD_MIN: usize = 16;
+/// Requests of one client connection that may be without an answer; more stop the reading.
+pub const IN_FLIGHT_PER_CONNECTION: usize = 4096;
+/// Unsent bytes towards one peer at which reading from the other side stops, unless configured.
+pub const OUT_HIGH_WATER_DEFAULT_BYTES: usize = MIB;
+/// Smallest and largest high-water mark that may be configured, in bytes.
+pub const OUT_HIGH_WATER_RANGE_BYTES: (usize, usize) = (16 * KIB, 64 * MIB);
+/// The low-water mark, at which reading goes on, is the high-water mark divided by this.
+pub const OUT_LOW_WATER_DIVISOR: usize = 4;
+/// One buffer that the kernel fills with received bytes.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * KIB;
+/// Receive buffers that the sockets of one shard share; the ring wants a power of two.
+pub const RECEIVE_BUFFERS_PER_SHARD: usize = 512;
+/// A buffer that grew for one large envelope is given back when it is empty and above this size.
+pub const BUFFER_KEEP_BYTES: usize = 64 * KIB;
+
+// ---- knowledge of one shard -----------------------------------------------------------------
+
+/// Prepared statements that one shard remembers; the oldest unused is forgotten first, and its
+/// next EXECUTE gets UNPREPARED, which every driver answers by preparing again.
+pub const PREPARED_PER_SHARD: usize = 65_536;
+/// Bytes of statement text that the prepared statements of one shard may hold together.
+pub const PREPARED_TEXT_PER_SHARD_BYTES: usize = 64 * MIB;
+/// Statement texts whose classification one shard remembers.
+pub const CLASSIFIED_PER_SHARD: usize = 16_384;
+/// Longest statement text whose classification is remembered, in bytes.
+pub const CLASSIFIED_TEXT_MAX_BYTES: usize = 4 * KIB;
+/// News from other shards that may wait for one shard.
+pub const INBOX_MESSAGES: usize = 65_536;
+
+// ---- mirror ---------------------------------------------------------------------------------
+
+/// Mirrored writes of one shard that may be without the target's answer, unless configured.
+pub const MIRROR_IN_FLIGHT_DEFAULT: usize = 1024;
+/// Largest value of `--mirror-inflight`.
+pub const MIRROR_IN_FLIGHT_MAX: usize = STREAMS_PER_CONNECTION;
+/// Bytes of writes that wait in one shard's memory for the target; more go to the spill.
+pub const PENDING_MIRROR_PER_SHARD_BYTES: usize = 64 * MIB;
+/// How long a mirrored write may wait for company unless configured, in µs.
+pub const MIRROR_LINGER_DEFAULT_US: u64 = 200;
+/// Longest configurable wait for company, in µs.
+pub const MIRROR_LINGER_MAX_US: u64 = 100_000;
+/// A mirrored write without an answer for this long counts as failed at the target.
+pub const MIRROR_TIMEOUT_MS: u64 = 12_000;
+/// First and longest pause between attempts to reach a target that is down, in ms.
+pub const RECONNECT_RANGE_MS: (u64, u64) = (100, 5_000);
+
+// ---- stamps ---------------------------------------------------------------------------------
+
+/// How far the stamps of a shard may run ahead of the clock, in µs.
+pub const STAMP_AHEAD_MAX_US: u64 = 1_000_000;
+/// A client's own stamp further in the future than this is counted and named, in µs.
+pub const STAMP_FAR_FUTURE_US: u64 = 60_000_000;
+
+// ---- spill ----------------------------------------------------------------------------------
+
+/// A spill segment is closed when it has grown to this size, in bytes.
+pub const SPILL_SEGMENT_BYTES: u64 = 64 * MIB_U64;
+/// Room in a record beside the envelope: statement text, keyspace, header.
+pub const SPILL_RECORD_EXTRA_BYTES: usize = MIB;
+/// Largest spill record, in bytes; a segment with such a record may exceed the segment size.
+pub const SPILL_RECORD_MAX_BYTES: usize = ENVELOPE_BODY_MAX_BYTES + SPILL_RECORD_EXTRA_BYTES;
+/// Bytes on disk that the spill of all shards may take, unless configured.
+pub const SPILL_DEFAULT_BYTES: u64 = 10 * GIB_U64;
+/// Smallest `--spill-max-bytes` for each shard: two segments, one being written, one drained.
+pub const SPILL_MIN_PER_SHARD_BYTES: u64 = 2 * SPILL_SEGMENT_BYTES;
+
+// ---- time -----------------------------------------------------------------------------------
+
+/// A client must have finished its handshake after this, in ms.
+pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+/// A connection to source or target must be open after this, in ms.
+pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// Period of a shard's housekeeping: heartbeat, counters handed over, timeouts, in ms.
+pub const TICK_MS: u64 = 100;
+/// A shard whose heartbeat is older than this is not healthy, in ms.
+pub const HEARTBEAT_LIMIT_MS: u64 = 3_000;
+/// How long the admin thread waits for the shards' histograms, in ms.
+pub const SNAPSHOT_WAIT_MS: u64 = 300;
+/// How long a stop may take to drain unless configured, in ms.
+pub const DRAIN_TIMEOUT_DEFAULT_MS: u64 = 30_000;
+/// Longest configurable duration of a stop, in ms.
+pub const DRAIN_TIMEOUT_MAX_MS: u64 = 3_600_000;
+/// Longest `--tcp-idle-time-out`, in s.
+pub const IDLE_TIMEOUT_MAX_S: u64 = 7 * 24 * 3600;
+
+const _: () = {
+    assert!(PRE_AUTH_BODY_MAX_BYTES < ENVELOPE_BODY_DEFAULT_BYTES);
+    assert!(ENVELOPE_BODY_DEFAULT_BYTES <= ENVELOPE_BODY_MAX_BYTES);
+    assert!(ENVELOPE_BODY_MAX_BYTES <= i32::MAX as usize); // the length on the wire is an [int]
+    assert!(IN_FLIGHT_PER_CONNECTION <= STREAMS_PER_CONNECTION);
+    assert!(MIRROR_IN_FLIGHT_DEFAULT <= MIRROR_IN_FLIGHT_MAX);
+    assert!(CONNECTIONS_DEFAULT <= CONNECTIONS_MAX);
+    assert!(OUT_HIGH_WATER_RANGE_BYTES.0 <= OUT_HIGH_WATER_DEFAULT_BYTES);
+    assert!(OUT_HIGH_WATER_DEFAULT_BYTES <= OUT_HIGH_WATER_RANGE_BYTES.1);
+    assert!(OUT_LOW_WATER_DIVISOR > 1);
+    assert!(RECEIVE_BUFFERS_PER_SHARD.is_power_of_two());
+    assert!(RECEIVE_BUFFERS_PER_SHARD <= STREAMS_PER_CONNECTION); // the ring's own bound is 2^15
+    assert!(RECEIVE_BUFFER_BYTES >= ENVELOPE_HEADER_BYTES);
+    assert!(BUFFER_KEEP_BYTES >= RECEIVE_BUFFER_BYTES);
+    // One write of the largest default size must fit into what may wait for the target.
+    assert!(PENDING_MIRROR_PER_SHARD_BYTES > ENVELOPE_BODY_DEFAULT_BYTES);
+    assert!(PREPARED_TEXT_PER_SHARD_BYTES > ENVELOPE_BODY_DEFAULT_BYTES);
+    assert!(CLASSIFIED_TEXT_MAX_BYTES * CLASSIFIED_PER_SHARD <= 64 * MIB);
+    assert!(SPILL_RECORD_MAX_BYTES <= u32::MAX as usize);
+    assert!(SPILL_SEGMENT_BYTES > ENVELOPE_BODY_DEFAULT_BYTES as u64);
+    assert!(SPILL_MIN_PER_SHARD_BYTES <= SPILL_DEFAULT_BYTES);
+    assert!(RECONNECT_RANGE_MS.0 < RECONNECT_RANGE_MS.1);
+    assert!(MIRROR_LINGER_DEFAULT_US <= MIRROR_LINGER_MAX_US);
+    assert!(TICK_MS * 10 <= HEARTBEAT_LIMIT_MS);
+    assert!(TICK_MS < SNAPSHOT_WAIT_MS);
+    assert!(CONNECT_TIMEOUT_MS <= HANDSHAKE_TIMEOUT_MS);
+    assert!(DRAIN_TIMEOUT_DEFAULT_MS <= DRAIN_TIMEOUT_MAX_MS);
+};

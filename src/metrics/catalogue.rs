@@ -1,0 +1,378 @@
+//! What is counted: the labels' values and the list of metric families with help, unit and labels.
+
+use super::shard::ShardMetrics;
+use crate::side::Side;
+
+/// Declares an enum whose variants are the values of one metric label.
+macro_rules! label_values {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// All values, in the order of their indexes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// How many values there are, for arrays indexed by [`Self::index`].
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// Position in arrays of [`Self::COUNT`] elements.
+            #[must_use]
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+
+            /// The value as metrics, logs and messages write it.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),+ }
+            }
+        }
+    };
+}
+
+label_values! {
+    /// What a client asked for.
+    RequestKind {
+        /// SELECT and whatever else changes nothing.
+        Read = "read",
+        /// INSERT, UPDATE or DELETE that may be sent again freely.
+        Write = "write",
+        /// Counter update.
+        Counter = "counter",
+        /// Write to a list that is not frozen.
+        List = "list",
+        /// Conditional write (`IF …`).
+        Lwt = "lwt",
+        /// BATCH frame or `BEGIN BATCH` text.
+        Batch = "batch",
+        /// Schema change.
+        Ddl = "ddl",
+        /// TRUNCATE.
+        Truncate = "truncate",
+        /// PREPARE.
+        Prepare = "prepare",
+        /// USE.
+        Use = "use",
+        /// OPTIONS: also the drivers' heartbeat.
+        Options = "options",
+        /// STARTUP.
+        Startup = "startup",
+        /// AUTH_RESPONSE.
+        Auth = "auth",
+        /// REGISTER.
+        Register = "register",
+        /// Roles, grants and what the classifier does not know.
+        Other = "other",
+    }
+}
+
+label_values! {
+    /// What the source's answer means for a write.
+    Verdict {
+        /// The source has it: the target gets it.
+        Applied = "applied",
+        /// The source certainly does not have it: the target does not get it.
+        Refused = "refused",
+        /// The source may have it.
+        Ambiguous = "ambiguous",
+    }
+}
+
+label_values! {
+    /// Why a write that the source applied is not sent to the target.
+    Skip {
+        /// `--filter-tables` matches its text.
+        Filter = "filter",
+        /// `--mirror-ddl` leaves this schema change out.
+        Ddl = "ddl",
+        /// Roles, grants and passwords are not mirrored.
+        Roles = "roles",
+        /// It touches a system keyspace.
+        System = "system",
+        /// The condition did not hold (`[applied]=false`).
+        NotApplied = "not_applied",
+        /// This version cannot mirror this kind of statement.
+        Unsupported = "unsupported",
+    }
+}
+
+label_values! {
+    /// Direction of bytes, seen from the proxy.
+    Flow {
+        /// Received by the proxy.
+        In = "in",
+        /// Sent by the proxy.
+        Out = "out",
+    }
+}
+
+label_values! {
+    /// The two ways through the proxy.
+    Direction {
+        /// Client bytes received until they are handed to the kernel for the source.
+        Request = "request",
+        /// Source bytes received until they are handed to the kernel for the client.
+        Answer = "answer",
+    }
+}
+
+label_values! {
+    /// Things that are only counted; the label is the name of the family.
+    Event {
+        /// The target confirmed a live write.
+        Mirrored = "mirrored_writes",
+        /// A live write was sent to the target once more.
+        Retried = "mirror_retries",
+        /// A write went to the spill.
+        Spilled = "spilled_writes",
+        /// The target confirmed a write from the spill.
+        Replayed = "replayed_writes",
+        /// The target refused a write for good.
+        Rejected = "rejected_writes",
+        /// The fate of a write that must not be repeated is unknown at one side.
+        InDoubt = "in_doubt_writes",
+        /// An ambiguous write was sent to the source again with its own stamp.
+        Resent = "source_resends",
+        /// A statement was prepared at the target again, because the target had forgotten it.
+        Reprepared = "target_reprepares",
+        /// The proxy gave a write its stamp.
+        StampInjected = "stamps_injected",
+        /// The client brought the stamp.
+        StampClient = "stamps_from_client",
+        /// The client's stamp lies far in the future: it beats every later write.
+        StampFarFuture = "stamps_far_future",
+    }
+}
+
+label_values! {
+    /// Values that go up and down; the label is the name of the family.
+    Gauge {
+        /// Live writes sent to the target and not yet answered.
+        MirrorInFlight = "mirror_in_flight",
+        /// Live writes that wait in memory, sent or not.
+        PendingWrites = "pending_writes",
+        /// Bytes of the live writes that wait in memory.
+        PendingBytes = "pending",
+        /// Records in the spill that the target does not have.
+        BacklogRecords = "backlog_records",
+        /// Bytes of these records.
+        BacklogBytes = "backlog",
+        /// Rejected writes that are kept in the data directory, from earlier runs too.
+        RejectedHeld = "rejected_held",
+        /// In-doubt writes that are kept in the data directory, from earlier runs too.
+        InDoubtHeld = "in_doubt_held",
+        /// Statements that the shard knows.
+        Prepared = "prepared_statements",
+        /// 1 when at least one target connection is ready.
+        TargetUp = "target_up",
+        /// 1 while the shard accepts clients.
+        Listening = "listening",
+    }
+}
+
+/// Reads one value of a family for one shard; `u64` so that counters are exact.
+pub(super) type Read = fn(&ShardMetrics, usize) -> u64;
+
+/// The labels that a family has beside `shard`.
+pub(super) enum Labels {
+    /// Only `shard`.
+    None,
+    /// One more label with the listed values; the reader is called with the value's position.
+    One(&'static str, Vec<&'static str>),
+    /// Side and flow; the reader is called with `side * 2 + flow`.
+    SideFlow,
+}
+
+/// Counter or gauge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Only grows; exported with `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric family as it is exported.
+pub(super) struct Family {
+    /// Name without prefix, unit and `_total`.
+    pub(super) name: &'static str,
+    /// One sentence for `# HELP`; the exporter adds the full stop.
+    pub(super) help: &'static str,
+    /// `bytes`, or nothing.
+    pub(super) unit: Option<&'static str>,
+    /// Counter or gauge.
+    pub(super) shape: Shape,
+    /// Labels beside `shard`.
+    pub(super) labels: Labels,
+    /// Where the values are.
+    pub(super) read: Read,
+}
+
+const fn counter(name: &'static str, help: &'static str, labels: Labels, read: Read) -> Family {
+    Family {
+        name,
+        help,
+        unit: None,
+        shape: Shape::Counter,
+        labels,
+        read,
+    }
+}
+
+const fn gauge(name: &'static str, help: &'static str, labels: Labels, read: Read) -> Family {
+    Family {
+        name,
+        help,
+        unit: None,
+        shape: Shape::Gauge,
+        labels,
+        read,
+    }
+}
+
+fn sides() -> Labels {
+    Labels::One("side", Side::ALL.iter().map(|side| side.label()).collect())
+}
+
+/// Every family but the lag and the times, which the exporter computes.
+pub(super) fn families() -> Vec<Family> {
+    let mut all = labelled();
+    all.extend(Event::ALL.iter().map(|&event| event_family(event)));
+    all.extend(Gauge::ALL.iter().map(|&value| gauge_family(value)));
+    all
+}
+
+fn labelled() -> Vec<Family> {
+    let kinds = RequestKind::ALL.iter().map(|kind| kind.label()).collect();
+    let verdicts = Verdict::ALL.iter().map(|verdict| verdict.label()).collect();
+    let skips = Skip::ALL.iter().map(|skip| skip.label()).collect();
+    let mut bytes = counter(
+        "transferred",
+        "Bytes by side and direction",
+        Labels::SideFlow,
+        |m, at| m.bytes[at / Flow::COUNT][at % Flow::COUNT].get(),
+    );
+    bytes.unit = Some("bytes");
+    vec![
+        counter(
+            "client_requests",
+            "Requests of clients by kind",
+            Labels::One("kind", kinds),
+            |m, at| m.requests[at].get(),
+        ),
+        bytes,
+        counter(
+            "verdicts",
+            "What the source's answers meant for writes",
+            Labels::One("verdict", verdicts),
+            |m, at| m.verdicts[at].get(),
+        ),
+        counter(
+            "skipped_writes",
+            "Writes that are not sent to the target, by reason",
+            Labels::One("reason", skips),
+            |m, at| m.skipped[at].get(),
+        ),
+        gauge(
+            "connections",
+            "Open connections by side",
+            sides(),
+            |m, at| m.connections[at].get(),
+        ),
+        counter(
+            "connects_failed",
+            "Connections that could not be opened",
+            sides(),
+            |m, at| m.connects_failed[at].get(),
+        ),
+        counter(
+            "protocol_errors",
+            "Malformed or forbidden bytes by side",
+            sides(),
+            |m, at| m.protocol_errors[at].get(),
+        ),
+        counter(
+            "backpressure_pauses",
+            "Times that reading from a side stopped because the other did not keep up",
+            sides(),
+            |m, at| m.pauses[at].get(),
+        ),
+    ]
+}
+
+fn event_family(event: Event) -> Family {
+    let (help, read): (_, Read) = match event {
+        Event::Mirrored => ("Live writes that the target confirmed", |m, _| {
+            m.event(Event::Mirrored)
+        }),
+        Event::Retried => ("Live writes sent to the target again", |m, _| {
+            m.event(Event::Retried)
+        }),
+        Event::Spilled => ("Writes put into the spill", |m, _| m.event(Event::Spilled)),
+        Event::Replayed => ("Writes from the spill that the target confirmed", |m, _| {
+            m.event(Event::Replayed)
+        }),
+        Event::Rejected => ("Writes that the target refused for good", |m, _| {
+            m.event(Event::Rejected)
+        }),
+        Event::InDoubt => ("Unrepeatable writes whose fate is unknown", |m, _| {
+            m.event(Event::InDoubt)
+        }),
+        Event::Resent => ("Ambiguous writes sent to the source again", |m, _| {
+            m.event(Event::Resent)
+        }),
+        Event::Reprepared => ("Statements prepared at the target again", |m, _| {
+            m.event(Event::Reprepared)
+        }),
+        Event::StampInjected => ("Writes that got their stamp from the proxy", |m, _| {
+            m.event(Event::StampInjected)
+        }),
+        Event::StampClient => ("Writes that brought their own stamp", |m, _| {
+            m.event(Event::StampClient)
+        }),
+        Event::StampFarFuture => ("Client stamps far in the future", |m, _| {
+            m.event(Event::StampFarFuture)
+        }),
+    };
+    counter(event.label(), help, Labels::None, read)
+}
+
+fn gauge_family(value: Gauge) -> Family {
+    let (help, read): (_, Read) = match value {
+        Gauge::MirrorInFlight => ("Writes sent to the target and not answered", |m, _| {
+            m.gauge(Gauge::MirrorInFlight)
+        }),
+        Gauge::PendingWrites => ("Live writes that wait in memory", |m, _| {
+            m.gauge(Gauge::PendingWrites)
+        }),
+        Gauge::PendingBytes => ("Bytes of live writes that wait in memory", |m, _| {
+            m.gauge(Gauge::PendingBytes)
+        }),
+        Gauge::BacklogRecords => ("Spilled writes that the target lacks", |m, _| {
+            m.gauge(Gauge::BacklogRecords)
+        }),
+        Gauge::BacklogBytes => ("Bytes of spilled writes that the target lacks", |m, _| {
+            m.gauge(Gauge::BacklogBytes)
+        }),
+        Gauge::RejectedHeld => ("Rejected writes kept in the data directory", |m, _| {
+            m.gauge(Gauge::RejectedHeld)
+        }),
+        Gauge::InDoubtHeld => ("In-doubt writes kept in the data directory", |m, _| {
+            m.gauge(Gauge::InDoubtHeld)
+        }),
+        Gauge::Prepared => ("Prepared statements known", |m, _| m.gauge(Gauge::Prepared)),
+        Gauge::TargetUp => ("1 when a target connection is ready", |m, _| {
+            m.gauge(Gauge::TargetUp)
+        }),
+        Gauge::Listening => ("1 while the shard accepts clients", |m, _| {
+            m.gauge(Gauge::Listening)
+        }),
+    };
+    let mut family = gauge(value.label(), help, Labels::None, read);
+    if matches!(value, Gauge::PendingBytes | Gauge::BacklogBytes) {
+        family.unit = Some("bytes");
+    }
+    family
+}
