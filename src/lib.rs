@@ -4,3 +4,4 @@ pub use twinring_cql as cql;
 
 pub mod spill;
 pub mod statement;
+pub mod sys;
