@@ -9,3 +9,4 @@ pub mod config;
 pub mod limits;
 pub mod metrics;
 pub mod side;
+pub mod sys;

@@ -1,0 +1,278 @@
+//! Two executors in one process, each with a busy ring of ours, and glommio's services beside it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test stops at what it did not expect, and its threads may sleep"
+)]
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use glommio::io::BufferedFile;
+
+use super::super::ring::{Event, RingConfig};
+use super::super::{socket, waker};
+use super::*;
+
+fn config(name: &str, core: Option<usize>) -> ExecutorConfig {
+    ExecutorConfig {
+        name: name.to_owned(),
+        core,
+        tick: Duration::from_millis(5),
+    }
+}
+
+fn sizes() -> RingConfig {
+    RingConfig {
+        submission_entries: 64,
+        completion_entries: 256,
+        buffers: 16,
+        buffer_bytes: 4096,
+    }
+}
+
+/// What happened on a shard of the test.
+#[derive(Debug, Default)]
+struct Tally {
+    echoed: usize,
+    timer_ticks: usize,
+    file_writes: usize,
+    woken: usize,
+    rings_watched: usize,
+}
+
+/// Echoes, ticks, writes a file and is woken by its neighbour, for `time`.
+async fn shard(
+    glue: Glue,
+    time: Duration,
+    listening: Sender<SocketAddr>,
+    wakeup: waker::Wakeup,
+    neighbour: waker::Waker,
+) -> Tally {
+    let mut ring = Ring::new(&sizes()).unwrap();
+    glue.attach(&mut ring).unwrap();
+    ring.watch(wakeup.as_fd(), 1).unwrap();
+    let listener = socket::listen_shared("127.0.0.1:0".parse().unwrap(), 64).unwrap();
+    listening.send(listener.local_addr().unwrap()).unwrap();
+    ring.listen(listener);
+
+    let stop = Rc::new(Cell::new(false));
+    let (ticks, writes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    glommio::spawn_local({
+        let (stop, ticks) = (Rc::clone(&stop), Rc::clone(&ticks));
+        async move {
+            while !stop.get() {
+                glommio::timer::sleep(Duration::from_millis(10)).await;
+                ticks.set(ticks.get() + 1);
+                neighbour.wake();
+            }
+        }
+    })
+    .detach();
+    glommio::spawn_local({
+        let (stop, writes) = (Rc::clone(&stop), Rc::clone(&writes));
+        async move {
+            let directory = tempfile::tempdir().unwrap();
+            let file = BufferedFile::create(directory.path().join("spill"))
+                .await
+                .unwrap();
+            while !stop.get() {
+                let length = file
+                    .write_at(vec![7; 1000], writes.get() * 1000)
+                    .await
+                    .unwrap();
+                assert_eq!(length, 1000);
+                writes.set(writes.get() + 1);
+                glommio::timer::sleep(Duration::from_millis(1)).await;
+            }
+            file.close().await.unwrap();
+        }
+    })
+    .detach();
+
+    let mut tally = Tally {
+        rings_watched: glue.rings.len(),
+        ..Tally::default()
+    };
+    let deadline = Instant::now() + time;
+    while Instant::now() < deadline {
+        ring.wait(Some(Duration::from_millis(100))).unwrap();
+        let mut accepted = Vec::new();
+        let mut answers = Vec::new();
+        while let Some(event) = ring.next_event() {
+            match event {
+                Event::Accepted { socket, .. } => accepted.push(socket),
+                Event::Received { id, bytes } => answers.push((id, bytes.to_vec())),
+                Event::Readable { .. } => {
+                    wakeup.clear();
+                    tally.woken += 1;
+                }
+                Event::Sent { .. } => tally.echoed += 1,
+                Event::Eof { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        for socket in accepted {
+            let id = ring.adopt(socket);
+            ring.start_recv(id);
+        }
+        for (id, bytes) in answers {
+            ring.send(id, bytes);
+        }
+        glue.turn(&mut ring, false).await.unwrap();
+    }
+    stop.set(true);
+    glommio::timer::sleep(Duration::from_millis(30)).await;
+    tally.timer_ticks = ticks.get();
+    tally.file_writes = usize::try_from(writes.get()).unwrap();
+    tally
+}
+
+/// Asks and waits for the answer, until the other side ends.
+fn client(listening: &Receiver<SocketAddr>) -> std::thread::JoinHandle<()> {
+    use std::io::{Read, Write};
+    let address = listening.recv().unwrap();
+    std::thread::spawn(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        socket::set_stream_options(&stream, &socket::StreamOptions::default()).unwrap();
+        let mut answer = [0; 100];
+        while stream.write_all(&[1; 100]).is_ok() && stream.read_exact(&mut answer).is_ok() {}
+    })
+}
+
+#[test]
+fn glommio_goes_on_beside_the_ring_of_two_shards() {
+    let time = Duration::from_millis(1500);
+    let (first_waker, first_wakeup) = waker::pair().unwrap();
+    let (second_waker, second_wakeup) = waker::pair().unwrap();
+    let (first_listening, first_address) = channel();
+    let (second_listening, second_address) = channel();
+    let first = spawn(&config("first", Some(0)), move |glue| {
+        shard(glue, time, first_listening, first_wakeup, second_waker)
+    })
+    .unwrap();
+    let second = spawn(&config("second", Some(1)), move |glue| {
+        shard(glue, time, second_listening, second_wakeup, first_waker)
+    })
+    .unwrap();
+    // One shard is busy all the time, the other idle.
+    let client = client(&first_address);
+    let _idle = second_address.recv().unwrap();
+    let tallies = [first.join().unwrap(), second.join().unwrap()];
+    client.join().unwrap();
+    for tally in &tallies {
+        assert_eq!(tally.rings_watched, 3, "glommio has three: {tallies:?}");
+        // 150 at best; a timer may be a tick late.
+        assert!(tally.timer_ticks > 60, "{tallies:?}");
+        // A write sleeps for a tick at worst; without the glue, 5 ms for each step.
+        assert!(tally.file_writes > 100, "{tallies:?}");
+        assert!(tally.woken > 50, "{tallies:?}");
+    }
+    assert!(tallies[0].echoed > 500, "{tallies:?}");
+    assert_eq!(tallies[1].echoed, 0);
+}
+
+#[test]
+fn a_file_write_takes_less_than_a_tick() {
+    // A tick long enough to tell: each write would wait for it if the rings were not watched.
+    let config = ExecutorConfig {
+        tick: Duration::from_millis(100),
+        ..config("writer", None)
+    };
+    let writes = spawn(&config, |glue| async move {
+        let mut ring = Ring::new(&sizes()).unwrap();
+        glue.attach(&mut ring).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let file = BufferedFile::create(directory.path().join("spill"))
+            .await
+            .unwrap();
+        let took = Rc::new(RefCell::new(Vec::new()));
+        let file = glommio::spawn_local({
+            let took = Rc::clone(&took);
+            async move {
+                for at in 0..50 {
+                    let start = Instant::now();
+                    file.write_at(vec![1; 4096], at * 4096).await.unwrap();
+                    took.borrow_mut().push(start.elapsed());
+                }
+                file.close().await.unwrap();
+            }
+        });
+        glue.turn(&mut ring, true).await.unwrap();
+        while took.borrow().len() < 50 {
+            ring.wait(Some(Duration::from_millis(200))).unwrap();
+            while ring.next_event().is_some() {}
+            glue.turn(&mut ring, false).await.unwrap();
+        }
+        file.await;
+        let mut took = took.take();
+        took.sort();
+        took
+    })
+    .unwrap()
+    .join()
+    .unwrap();
+    assert!(
+        writes[25] < Duration::from_millis(20),
+        "median {:?}",
+        writes[25]
+    );
+}
+
+#[test]
+fn each_executor_finds_its_own_rings() {
+    let threads: Vec<_> = (0..4)
+        .map(|number| {
+            std::thread::spawn(move || {
+                let executor = spawn(&config(&format!("own-{number}"), None), |glue| async move {
+                    // More rings appear while the next executor is built.
+                    let _ring = Ring::new(&sizes()).unwrap();
+                    glommio::timer::sleep(Duration::from_millis(20)).await;
+                    let inode = |own: &OwnedFd| {
+                        let path =
+                            format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(own));
+                        fs::metadata(path).unwrap().ino()
+                    };
+                    glue.rings.iter().map(inode).collect::<Vec<_>>()
+                });
+                executor.unwrap().join().unwrap()
+            })
+        })
+        .collect();
+    let mut all: Vec<u64> = threads
+        .into_iter()
+        .flat_map(|thread| thread.join().unwrap())
+        .collect();
+    assert_eq!(all.len(), 12, "three each");
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 12, "none is shared");
+}
+
+#[test]
+fn a_core_that_is_not_there_is_named() {
+    let error = spawn(&config("nowhere", Some(4000)), |_| async {}).unwrap_err();
+    assert!(
+        matches!(error, ExecutorError::NoSuchCore { core: 4000 }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_panic_is_reported() {
+    let thread = spawn(&config("panics", None), |_| async {
+        assert!(
+            std::env::var_os("NO_SUCH_VARIABLE_9042").is_some(),
+            "on purpose"
+        );
+    });
+    assert!(matches!(
+        thread.unwrap().join(),
+        Err(ExecutorError::Panicked)
+    ));
+}

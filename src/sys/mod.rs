@@ -1,0 +1,16 @@
+//! Everything that talks to the kernel below the standard library, and the only place with `unsafe`.
+//!
+//! - [`ring`]: an io_uring of our own for all sockets of a shard.
+//! - [`executor`]: how that ring lives inside a glommio executor without starving it.
+//! - [`socket`]: listeners and socket options.
+//! - [`waker`]: how one shard wakes another.
+//! - [`probe`]: what the machine must offer, checked before anything starts.
+//!
+//! All that is public here is safe to call, whatever the arguments.
+#![allow(unsafe_code)]
+
+pub mod executor;
+pub mod probe;
+pub mod ring;
+pub mod socket;
+pub mod waker;
