@@ -10,3 +10,5 @@ pub mod limits;
 pub mod metrics;
 pub mod side;
 pub mod sys;
+pub mod relay;
+pub mod topology;
