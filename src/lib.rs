@@ -12,3 +12,4 @@ pub mod side;
 pub mod sys;
 pub mod relay;
 pub mod topology;
+pub mod shard;

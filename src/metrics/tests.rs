@@ -21,11 +21,11 @@ fn filled() -> (Vec<Recorder>, Hub) {
     let (mut recorders, views) = shards(2);
     let mut hub = Hub::new(facts(), views);
     for recorder in &mut recorders {
-        recorder.request(RequestKind::Write);
-        recorder.request(RequestKind::Write);
+        recorder.requests(RequestKind::Write, 1);
+        recorder.requests(RequestKind::Write, 1);
         recorder.bytes(Side::Client, Flow::In, 100);
         recorder.bytes(Side::Target, Flow::Out, 70);
-        recorder.verdict(Verdict::Applied);
+        recorder.verdicts(Verdict::Applied, 1);
         recorder.skipped(Skip::Filter);
         recorder.count(Event::Mirrored, 3);
         recorder.opened(Side::Client);

@@ -30,6 +30,7 @@ pub struct Entry {
     pub origin: Origin,
     attempts: u8,
     sent_at_us: Option<i64>,
+    sequence: u64,
 }
 
 /// What becomes of a write after a failed try.
@@ -63,7 +64,9 @@ pub struct Mirror {
     free: Vec<Ticket>,
     queue: VecDeque<Ticket>,
     retries: BinaryHeap<Reverse<(i64, Ticket)>>,
-    arrivals: VecDeque<(i64, Ticket)>,
+    /// Sequence, ticket and arrival of the live writes, in the order in which they were admitted.
+    arrivals: VecDeque<(u64, Ticket, i64)>,
+    next_sequence: u64,
     policy: RetryPolicy,
     bytes: usize,
     spilled_records: usize,
@@ -79,6 +82,7 @@ impl Mirror {
             queue: VecDeque::new(),
             retries: BinaryHeap::new(),
             arrivals: VecDeque::new(),
+            next_sequence: 0,
             policy,
             bytes: 0,
             spilled_records: 0,
@@ -92,7 +96,9 @@ impl Mirror {
         if matches!(origin, Origin::Spill(_)) {
             self.spilled_records += 1;
         }
-        let entry = Some(Entry { write, origin, attempts: 0, sent_at_us: None });
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let entry = Some(Entry { write, origin, attempts: 0, sent_at_us: None, sequence });
         let ticket = match self.free.pop() {
             Some(ticket) => {
                 self.entries[ticket as usize] = entry;
@@ -104,7 +110,7 @@ impl Mirror {
             }
         };
         if origin == Origin::Live {
-            self.arrivals.push_back((arrived_us, ticket));
+            self.arrivals.push_back((sequence, ticket, arrived_us));
         }
         self.queue.push_back(ticket);
         ticket
@@ -252,13 +258,24 @@ impl Mirror {
 
     /// When the oldest write arrived that came from a client and is not yet on the target (µs).
     pub fn oldest_arrival_us(&mut self) -> Option<i64> {
-        while let Some((arrived_us, ticket)) = self.arrivals.front().copied() {
-            // a ticket may have been given to a later write meanwhile
-            let still = self.get(ticket).is_some_and(|entry| {
-                entry.origin == Origin::Live && entry.write.arrived_us == arrived_us
-            });
-            if still {
-                return Some(arrived_us);
+        self.oldest_live().map(|(_, arrived_us)| arrived_us)
+    }
+
+    /// A mark between the writes admitted so far and all later ones; see [`Self::has_passed`].
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Whether no live write from before the fence is left.
+    pub fn has_passed(&mut self, fence: u64) -> bool {
+        self.oldest_live().is_none_or(|(sequence, _)| sequence >= fence)
+    }
+
+    fn oldest_live(&mut self) -> Option<(u64, i64)> {
+        while let Some((sequence, ticket, arrived_us)) = self.arrivals.front().copied() {
+            if self.get(ticket).is_some_and(|entry| entry.sequence == sequence) {
+                return Some((sequence, arrived_us));
             }
             self.arrivals.pop_front();
         }

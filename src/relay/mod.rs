@@ -11,6 +11,7 @@
 //! write      one write on its way to the target
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
 //! link       one connection to a cluster: handshake, stream ids, prepared statements
+//! spilled    between a write and its record in the spill
 //! clock      write timestamps          functions  values for now(), uuid() and kin
 //! ```
 
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod registry;
 mod requests;
 pub mod session;
+pub mod spilled;
 pub mod verdict;
 pub mod write;
 

@@ -1,9 +1,11 @@
 //! How a statement is treated: decided once per text and keyspace, then remembered.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::rc::Rc;
+
+use regex::Regex;
 
 use crate::spill::Kind as RecordKind;
 use crate::statement::{
@@ -57,8 +59,8 @@ pub enum MirrorDdl {
 pub struct Rules {
     /// `--mirror-ddl`.
     pub mirror_ddl: MirrorDdl,
-    /// Tables that are not mirrored: `keyspace.table`, or a bare table name in any keyspace.
-    pub filtered: HashSet<String>,
+    /// Texts that are not mirrored (`--filter-tables`).
+    pub filter: Option<Regex>,
 }
 
 /// A statement text with all that is known about it.
@@ -139,7 +141,7 @@ impl Plan {
         };
         let keyspace: Rc<str> = keyspace.unwrap_or_default().into();
         let table: Rc<str> = table.into();
-        let treatment = treatment(&statement, session, &keyspace, &table, rules);
+        let treatment = treatment(&statement, session, &keyspace, text, rules);
         let (repeat, kind) = nature(&statement, binds, text);
         let text: Rc<str> = text.into();
         let target_text = match (session, treatment) {
@@ -168,7 +170,7 @@ fn treatment(
     statement: &Statement,
     session: Option<&str>,
     keyspace: &str,
-    table: &str,
+    text: &str,
     rules: &Rules,
 ) -> Treatment {
     if let Some(table) = statement.system_table(session) {
@@ -179,7 +181,7 @@ fn treatment(
         Kind::Select | Kind::List | Kind::Describe | Kind::Unknown => Treatment::Pass,
         Kind::Use => Treatment::Use,
         Kind::Role | Kind::Grant | Kind::Transaction => Treatment::SourceOnly,
-        _ if own || is_filtered(keyspace, table, rules) => Treatment::SourceOnly,
+        _ if own || is_filtered(text, rules) => Treatment::SourceOnly,
         Kind::Truncate => Treatment::Schema,
         Kind::Ddl(action, object) => match (rules.mirror_ddl, action, object) {
             (MirrorDdl::All, _, _) => Treatment::Schema,
@@ -194,10 +196,8 @@ fn treatment(
     }
 }
 
-fn is_filtered(keyspace: &str, table: &str, rules: &Rules) -> bool {
-    !rules.filtered.is_empty()
-        && (rules.filtered.contains(table)
-            || rules.filtered.contains(&format!("{keyspace}.{table}")))
+fn is_filtered(text: &str, rules: &Rules) -> bool {
+    rules.filter.as_ref().is_some_and(|filter| filter.is_match(text))
 }
 
 /// How often it may be sent, and what a record calls it.

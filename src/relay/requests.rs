@@ -19,6 +19,8 @@ use crate::spill::Kind as RecordKind;
 
 /// The flag of `<query_parameters>` and BATCH that announces a default timestamp.
 const WITH_TIMESTAMP: u8 = 0x20;
+/// The flag of `<query_parameters>` that asks for rows without the columns' names.
+const SKIP_METADATA: u8 = 0x02;
 /// Where the flags byte stands in `<query_parameters>` and in the end of a BATCH: behind the
 /// consistency.
 const FLAGS_AT: usize = 2;
@@ -165,7 +167,10 @@ impl Session {
         let params = opened.message.get(before..).unwrap_or_default();
         let pending = match plan.treatment {
             Treatment::Pass | Treatment::SourceOnly => return self.forward(envelope, cx),
-            Treatment::System(table) => Pending::System(table),
+            Treatment::System(table) => {
+                self.await_answer(stream, Pending::System(table), cx);
+                return self.forward_with_metadata(opened, before, cx);
+            }
             Treatment::Use => Pending::Use,
             Treatment::Mirror => return self.write(plan, opened, before, envelope, cx, body),
             Treatment::Lwt => Pending::Lwt(new_write(plan, cx.now_us, None, body(params.to_vec()))),
@@ -175,6 +180,22 @@ impl Session {
         };
         self.await_answer(stream, pending, cx);
         self.forward(envelope, cx);
+    }
+
+    /// Sends a read on that asks for the columns' names, whatever the client asked for: its answer
+    /// is rewritten by name.
+    fn forward_with_metadata(
+        &mut self,
+        opened: &Opened<'_>,
+        before: usize,
+        cx: &mut Context<'_>,
+    ) {
+        let mut message = opened.message.to_vec();
+        if let Some(flags) = message.get_mut(before + FLAGS_AT) {
+            *flags &= !SKIP_METADATA;
+        }
+        put_request(cx.to_source, opened.header, &[opened.prelude, &message]);
+        self.count_sent();
     }
 
     fn write(

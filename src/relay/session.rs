@@ -58,10 +58,12 @@ pub struct Common {
 }
 
 /// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
     /// It was dealt with.
     Yes,
+    /// It was answered with an error, after which the connection ends.
+    End(Ending),
     /// It names a prepared statement that is not known here. Nothing was done: take the news of
     /// the other shards and call again with `after_news`.
     UnknownId,
@@ -78,6 +80,7 @@ pub struct Session {
     /// What the client logged in with.
     identity: Option<Rc<Credentials>>,
     unanswered: u64,
+    open: bool,
     facts: Facts,
 }
 
@@ -92,6 +95,7 @@ impl Session {
             login: None,
             identity: None,
             unanswered: 0,
+            open: false,
             facts,
         }
     }
@@ -100,6 +104,12 @@ impl Session {
     #[must_use]
     pub fn unanswered(&self) -> u64 {
         self.unanswered
+    }
+
+    /// Whether the source has let the client in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Whether a write waits for its verdict.
@@ -135,6 +145,14 @@ impl Session {
         after_news: bool,
         scratch: &mut Vec<u8>,
     ) -> Taken {
+        let version = envelope.header.version;
+        if !self.facts.speaks(version) {
+            let error = crate::cql::EnvelopeError::UnsupportedVersion {
+                version_byte: version,
+                stream: envelope.header.stream,
+            };
+            return Taken::End(Self::bad_request(&error, cx.to_client));
+        }
         let kind = match envelope.header.opcode {
             Opcode::Query | Opcode::Prepare | Opcode::Execute | Opcode::Batch => {
                 return self.statement(envelope, cx, after_news, scratch);
@@ -201,7 +219,11 @@ impl Session {
         self.unanswered = self.unanswered.saturating_sub(1);
         match header.opcode {
             Opcode::Supported => return self.supported(envelope, cx),
-            Opcode::AuthSuccess => self.identity = self.login.take().map(Rc::new),
+            Opcode::AuthSuccess => {
+                self.identity = self.login.take().map(Rc::new);
+                self.open = true;
+            }
+            Opcode::Ready => self.open = true,
             _ => {}
         }
         let Some(pending) = self.inflight.take(header.stream) else {

@@ -14,7 +14,7 @@ pub struct Partial {
 
 impl Partial {
     /// Cuts `bytes`, which follow what came before, into envelopes and hands each to `each`. Gives
-    /// what is left and was not kept, if `keep_rest` says no to it (it is called with the rest once).
+    /// the beginning of the next envelope, for [`Self::keep`].
     ///
     /// # Errors
     /// The bytes cannot be cut any further.
@@ -23,7 +23,6 @@ impl Partial {
         mut bytes: &'b [u8],
         limits: &DecodeLimits,
         mut each: impl FnMut(&Envelope<'_>),
-        keep_rest: impl FnOnce(&[u8]) -> bool,
     ) -> Result<&'b [u8], EnvelopeError> {
         while !self.bytes.is_empty() {
             let missing = decoder::missing(&self.bytes, limits)?;
@@ -48,16 +47,17 @@ impl Partial {
             each(&envelope);
             bytes = bytes.get(envelope.raw.len()..).unwrap_or_default();
         }
-        if bytes.is_empty() || !keep_rest(bytes) {
-            return Ok(bytes);
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(&[])
+        Ok(bytes)
+    }
+
+    /// Keeps the beginning of an envelope until the rest of it comes.
+    pub fn keep(&mut self, rest: &[u8]) {
+        self.bytes.extend_from_slice(rest);
     }
 
     /// Memory that it holds (bytes).
-    #[must_use]
-    pub fn capacity(&self) -> usize {
+    #[cfg(test)]
+    fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 }
@@ -87,10 +87,9 @@ mod tests {
             let mut partial = Partial::default();
             let mut seen = Vec::new();
             for piece in bytes.chunks(step) {
-                let rest = partial
-                    .cut(piece, &limits, |e| seen.push((e.header.stream, e.body.len())), |_| true)
-                    .unwrap();
-                assert!(rest.is_empty());
+                let each = |e: &Envelope<'_>| seen.push((e.header.stream, e.body.len()));
+                let rest = partial.cut(piece, &limits, each).unwrap();
+                partial.keep(rest);
             }
             let expected: Vec<_> = (0i16..).zip(lengths).collect();
             assert_eq!(seen, expected, "in steps of {step}");
@@ -103,7 +102,7 @@ mod tests {
         let mut partial = Partial::default();
         let header = [0x04, 0, 0, 1, 0x07, 0x10, 0, 0, 0];
         let limits = DecodeLimits::requests(1 << 20);
-        let cut = partial.cut(&header, &limits, |_| panic!("no envelope"), |_| true);
+        let cut = partial.cut(&header, &limits, |_| panic!("no envelope"));
         assert!(matches!(cut, Err(EnvelopeError::TooLarge { .. })));
         assert_eq!(partial.capacity(), 0);
     }
@@ -113,7 +112,7 @@ mod tests {
         let bytes = stream_of(&[5, 100]);
         let limits = DecodeLimits::requests(1 << 20);
         let mut partial = Partial::default();
-        let rest = partial.cut(&bytes[..50], &limits, |_| {}, |_| false).unwrap();
+        let rest = partial.cut(&bytes[..50], &limits, |_| {}).unwrap();
         assert_eq!(rest, &bytes[14..50]);
         assert_eq!(partial.capacity(), 0);
     }

@@ -77,8 +77,14 @@ impl Connection {
     }
 
     /// Hands to the ring what waits for each side, and stops or resumes reading by the water
-    /// marks. `spare` gives and takes buffers.
-    pub fn flush(&mut self, ring: &mut Ring, spare: &mut Spare, marks: WaterMarks) -> Flushed {
+    /// marks. `spare` gives and takes buffers. `holding`: the client shall wait in any case.
+    pub fn flush(
+        &mut self,
+        ring: &mut Ring,
+        spare: &mut Spare,
+        marks: WaterMarks,
+        holding: bool,
+    ) -> Flushed {
         let mut flushed = Flushed::default();
         if send(&mut self.client, ring, spare) {
             flushed.client = true;
@@ -86,7 +92,8 @@ impl Connection {
         if self.phase != Phase::Connecting && send(&mut self.source, ring, spare) {
             flushed.source = true;
         }
-        flushed.paused_client = hold(&mut self.client, self.source.out.len(), ring, marks);
+        let to_source = if holding { usize::MAX } else { self.source.out.len() };
+        flushed.paused_client = hold(&mut self.client, to_source, ring, marks);
         flushed.paused_source = hold(&mut self.source, self.client.out.len(), ring, marks);
         flushed
     }

@@ -5,11 +5,13 @@
 //! meets something unknown drains its inbox first. What a client does after an answer therefore
 //! finds the news already there, on whatever core it lands.
 
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::barrier::ChangeId;
 use crate::limits::INBOX_MESSAGES;
 use crate::relay::Common;
 use crate::relay::output::News;
@@ -21,6 +23,27 @@ use crate::sys::waker::{self, Waker, Wakeup};
 pub enum Message {
     /// Something that another shard learned.
     News(News),
+    /// Later writes of the keyspace wait for a schema change.
+    Hold {
+        /// The change.
+        id: ChangeId,
+        /// The keyspace.
+        keyspace: Box<str>,
+        /// When the change arrived (µs).
+        arrived_us: i64,
+        /// For shard 0, which carries it out: the statement, as a spill record.
+        record: Vec<u8>,
+    },
+    /// To shard 0: what came before the change is on the target, as far as this shard goes.
+    Reached {
+        /// The change.
+        id: ChangeId,
+    },
+    /// The change is on the target.
+    Release {
+        /// The change.
+        id: ChangeId,
+    },
     /// Stop: accept no more, finish what is in flight.
     Stop,
 }
@@ -38,8 +61,11 @@ pub struct Inbox {
     receiver: Receiver<Message>,
     /// Readable when somebody wants the shard to look at once.
     pub wakeup: Wakeup,
-    /// The inboxes of all shards, this one's left out.
-    others: Vec<Address>,
+    /// The inboxes of all shards.
+    all: Vec<Address>,
+    own: usize,
+    /// Messages that were taken while looking for news.
+    taken: VecDeque<Message>,
 }
 
 impl Address {
@@ -64,10 +90,12 @@ pub fn make(count: usize) -> io::Result<(Vec<Inbox>, Vec<Address>)> {
         addresses.push(Address { sender, waker });
         ends.push((receiver, wakeup));
     }
-    let inboxes = ends.into_iter().enumerate().map(|(own, (receiver, wakeup))| {
-        let others = addresses.iter().enumerate();
-        let others = others.filter(|(other, _)| *other != own).map(|(_, a)| a.clone()).collect();
-        Inbox { receiver, wakeup, others }
+    let inboxes = ends.into_iter().enumerate().map(|(own, (receiver, wakeup))| Inbox {
+        receiver,
+        wakeup,
+        all: addresses.clone(),
+        own,
+        taken: VecDeque::new(),
     });
     Ok((inboxes.collect(), addresses))
 }
@@ -75,26 +103,38 @@ pub fn make(count: usize) -> io::Result<(Vec<Inbox>, Vec<Address>)> {
 impl Inbox {
     /// Tells all other shards. They are not woken: who needs it looks before a miss.
     pub fn publish(&self, news: &News) {
-        for other in &self.others {
-            // full: that shard has not looked for 65,536 messages, so it has stopped
-            let _ = other.sender.try_send(Message::News(news.clone()));
+        for (shard, address) in self.all.iter().enumerate() {
+            if shard != self.own {
+                // full: that shard has not looked for 65,536 messages, so it has stopped
+                let _ = address.sender.try_send(Message::News(news.clone()));
+            }
         }
     }
 
-    /// Takes what is there: news go into `common`. True if the shard shall stop.
-    pub fn drain(&self, common: &mut Common) -> bool {
-        let mut stop = false;
+    /// Tells one shard, and wakes it.
+    pub fn tell(&self, shard: usize, message: Message) {
+        if let Some(address) = self.all.get(shard) {
+            address.tell(message);
+        }
+    }
+
+    /// The next message.
+    pub fn next(&mut self) -> Option<Message> {
+        self.taken.pop_front().or_else(|| self.receiver.try_recv().ok())
+    }
+
+    /// Takes the news that are there into `common`; other messages keep their order.
+    pub fn learn_news(&mut self, common: &mut Common) {
         while let Ok(message) = self.receiver.try_recv() {
             match message {
                 Message::News(news) => learn(news, common),
-                Message::Stop => stop = true,
+                other => self.taken.push_back(other),
             }
         }
-        stop
     }
 }
 
-fn learn(news: News, common: &mut Common) {
+pub(super) fn learn(news: News, common: &mut Common) {
     match news {
         News::Prepared { id, text, keyspace, binds } => {
             let keyspace = keyspace.map(|name| name.into());

@@ -70,6 +70,8 @@ pub enum RemoteEvent {
         sent: Vec<Ticket>,
         /// Never left.
         unsent: Vec<Ticket>,
+        /// The link was up.
+        was_ready: bool,
     },
     /// The write cannot be said in the protocol.
     Impossible(Ticket),
@@ -138,16 +140,18 @@ impl Remote {
         self.down_since_us.map_or(0, |since_us| now_us - since_us)
     }
 
+    /// The link of a node forgets the target's ids of a write's statements.
+    pub fn forget_prepared(&mut self, index: usize, ticket: Ticket) {
+        let Some(entry) = self.owed.get(ticket) else { return };
+        if let Some(open) = self.nodes.get_mut(index).and_then(|node| node.link.as_mut()) {
+            open.link.forget_prepared(&entry.write);
+        }
+    }
+
     /// Links that are up.
     #[must_use]
     pub fn links_up(&self) -> usize {
         self.open().filter(|open| open.link.is_ready()).count()
-    }
-
-    /// Requests without an answer.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.open().map(|open| open.link.in_flight()).sum()
     }
 
     fn open(&self) -> impl Iterator<Item = &Open> {
@@ -217,8 +221,14 @@ impl Remote {
         let Some(open) = node.link.as_mut() else { return Ok(()) };
         open.heard_us = now_us;
         let (link, events) = (&mut open.link, &mut self.events);
-        let cut = open.partial.cut(bytes, &ANSWER_LIMITS, |e| link.handle(e, events), |_| true);
-        let mut broken = cut.err().map(|error| error.to_string());
+        let cut = open.partial.cut(bytes, &ANSWER_LIMITS, |envelope| link.handle(envelope, events));
+        let mut broken = match cut {
+            Ok(rest) => {
+                open.partial.keep(rest);
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
         for event in self.events.drain(..) {
             match event {
                 LinkEvent::Ready => {
@@ -241,14 +251,26 @@ impl Remote {
         let open = self.nodes.get_mut(index).and_then(|node| node.link.take());
         self.fail(index, why, now_us);
         let Some(open) = open else {
-            return RemoteEvent::Down { sent: Vec::new(), unsent: Vec::new() };
+            return RemoteEvent::Down { sent: Vec::new(), unsent: Vec::new(), was_ready: false };
         };
+        let was_ready = open.link.is_ready();
         ring.close(open.socket);
         if self.links_up() == 0 && self.down_since_us.is_none() {
             self.down_since_us = Some(now_us);
         }
         let (sent, unsent) = open.link.into_unanswered();
-        RemoteEvent::Down { sent, unsent }
+        RemoteEvent::Down { sent, unsent, was_ready }
+    }
+
+    /// Gives all links up, for the stop.
+    pub fn abandon(&mut self, ring: &mut Ring, now_us: i64, happened: &mut Vec<RemoteEvent>) {
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].link.is_some() {
+                let event = self.lose(index, "the proxy stops", ring, now_us);
+                happened.push(event);
+            }
+            self.nodes[index].retry_at_us = i64::MAX;
+        }
     }
 
     fn fail(&mut self, index: usize, why: &str, now_us: i64) {
@@ -276,9 +298,9 @@ impl Remote {
         happened: &mut Vec<RemoteEvent>,
     ) {
         self.owed.wake(now_us);
-        while let Some((ticket, entry)) = self.owed.peek() {
+        while let Some((ticket, write)) = self.owed.peek() {
             let Some(open) = next_ready(&mut self.nodes, &mut self.next_node) else { break };
-            match open.link.send(ticket, &entry.write) {
+            match open.link.send(ticket, write) {
                 Sent::Now | Sent::Parked => {
                     open.waiting_since_us.get_or_insert(now_us);
                     self.owed.mark_sent(now_us);
