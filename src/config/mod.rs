@@ -7,6 +7,8 @@
 mod build;
 pub mod compat;
 mod error;
+mod network;
+mod resources;
 mod secret;
 mod settings;
 #[cfg(test)]
