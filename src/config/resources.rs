@@ -201,6 +201,7 @@ impl Check {
         let idle_range = (0, limits::IDLE_TIMEOUT_MAX_S);
         let idle_s = self.bounded("--tcp-idle-time-out", s.tcp_idle_time_out, 0, idle_range);
         Clients {
+            max_connections: total,
             max_connections_per_shard: uneven.max(floor).min(total),
             max_envelope_bytes,
             out_high_water_bytes,
