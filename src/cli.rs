@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, ProxyConfig, Settings, Surroundings};
+use crate::status::StatusArgs;
 
 /// Dual writes between two clusters that speak the Cassandra native protocol.
 #[derive(Debug, Parser)]
@@ -53,26 +54,6 @@ const PROXY_HELP: &str = "Every flag --some-name is also the variable TWINRING_S
 key `some-name` of the file. The first of flag, variable, file and default wins. \
 Options of the seed proxy (Azure-Samples/cassandra-proxy) keep their names and values.";
 
-/// `twinring status`.
-#[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
-    /// Where the proxy serves its metrics
-    #[arg(
-        long,
-        value_name = "ADDR",
-        default_value = "127.0.0.1:28000",
-        env = "TWINRING_ADMIN"
-    )]
-    pub admin: String,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    pub json: bool,
-    /// Print again every N seconds until interrupted [default of N: 2]
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "2",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub watch: Option<u64>,
-}
-
 /// Parses a whole command line, the program's name first.
 ///
 /// # Errors
@@ -83,7 +64,10 @@ where
     T: Into<OsString>,
 {
     let args = config::compat::normalise_args(args);
-    let matches = Cli::command().try_get_matches_from(args)?;
+    // Help names the rule for variables once, not each variable.
+    let quiet = |sub: clap::Command| sub.mut_args(|arg| arg.hide_env(true));
+    let command = Cli::command().mut_subcommand("proxy", quiet);
+    let matches = command.try_get_matches_from(args)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Proxy(proxy), Some((_, inner))) = (&mut cli.command, matches.subcommand()) {
         proxy.password_shown = ["target_password", "proxy_jks_password"]

@@ -2,14 +2,17 @@
 
 pub use twinring_cql as cql;
 
-pub mod spill;
-pub mod statement;
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod metrics;
-pub mod side;
-pub mod sys;
+pub mod preflight;
 pub mod relay;
-pub mod topology;
 pub mod shard;
+pub mod side;
+pub mod spill;
+pub mod statement;
+pub mod status;
+pub mod sys;
+pub mod topology;

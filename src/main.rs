@@ -1,2 +1,60 @@
 //! `twinring`: parse, dispatch, exit code.
-fn main() {}
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use twinring::cli::{self, Cli, Command, ProxyArgs};
+use twinring::config::Surroundings;
+use twinring::{preflight, status};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let _ = usage.print(); // help and version too; a closed terminal is no error
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "twinring: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Proxy(args) => proxy(*args),
+        Command::Status(args) => status::run(&args, &mut std::io::stdout().lock()),
+    }
+}
+
+fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
+    let check_only = args.check;
+    let config = args.into_config(&Surroundings::of_this_machine())?;
+    log_to_stderr(config.debug);
+    for notice in &config.notices {
+        tracing::info!("{notice}");
+    }
+    for warning in preflight::run(&config)? {
+        tracing::warn!("{warning}");
+    }
+    if check_only {
+        writeln!(std::io::stdout(), "twinring can start with this:\n{config}")?;
+        return Ok(());
+    }
+    anyhow::bail!("this build can only --check")
+}
+
+/// `TWINRING_LOG` (or else `--debug`) says how much.
+fn log_to_stderr(debug: bool) {
+    let default = if debug { "info,twinring=debug" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TWINRING_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -98,7 +98,13 @@ impl Mirror {
         }
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let entry = Some(Entry { write, origin, attempts: 0, sent_at_us: None, sequence });
+        let entry = Some(Entry {
+            write,
+            origin,
+            attempts: 0,
+            sent_at_us: None,
+            sequence,
+        });
         let ticket = match self.free.pop() {
             Some(ticket) => {
                 self.entries[ticket as usize] = entry;
@@ -199,7 +205,9 @@ impl Mirror {
     fn pause_us(&self, ticket: Ticket, message: &str) -> i64 {
         let attempts = self.get(ticket).map_or(0, |entry| entry.attempts);
         let own = self.policy.first_pause_us << attempts.min(20);
-        retry_after_us(message).unwrap_or(own).min(self.policy.longest_pause_us)
+        retry_after_us(message)
+            .unwrap_or(own)
+            .min(self.policy.longest_pause_us)
     }
 
     fn again(&mut self, ticket: Ticket, now_us: i64, pause_us: i64) -> Option<Outcome> {
@@ -269,12 +277,16 @@ impl Mirror {
 
     /// Whether no live write from before the fence is left.
     pub fn has_passed(&mut self, fence: u64) -> bool {
-        self.oldest_live().is_none_or(|(sequence, _)| sequence >= fence)
+        self.oldest_live()
+            .is_none_or(|(sequence, _)| sequence >= fence)
     }
 
     fn oldest_live(&mut self) -> Option<(u64, i64)> {
         while let Some((sequence, ticket, arrived_us)) = self.arrivals.front().copied() {
-            if self.get(ticket).is_some_and(|entry| entry.sequence == sequence) {
+            if self
+                .get(ticket)
+                .is_some_and(|entry| entry.sequence == sequence)
+            {
                 return Some((sequence, arrived_us));
             }
             self.arrivals.pop_front();

@@ -24,15 +24,25 @@ pub fn record<T>(
     let mut children = ChildrenBuf::default();
     let body = match &write.body {
         Body::Query { text, params } => spill::Body::Query { text, params },
-        Body::Execute { prepared, params } => {
-            spill::Body::Query { text: &prepared.plan.target_text, params }
-        }
-        Body::Batch { kind, children: own, values, tail } => {
+        Body::Execute { prepared, params } => spill::Body::Query {
+            text: &prepared.plan.target_text,
+            params,
+        },
+        Body::Batch {
+            kind,
+            children: own,
+            values,
+            tail,
+        } => {
             for child in own {
                 let text = &child.statement.plan().target_text;
                 children.push(text, values.get(child.values.clone()).unwrap_or_default())?;
             }
-            spill::Body::Batch { batch_type: *kind, children: children.children(), tail }
+            spill::Body::Batch {
+                batch_type: *kind,
+                children: children.children(),
+                tail,
+            }
         }
     };
     with(&Record {
@@ -59,7 +69,11 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
             let (text, params) = aged_query(&plan, params, elapsed_s);
             (plan.repeat, Body::Query { text, params })
         }
-        spill::Body::Batch { batch_type, children, tail } => {
+        spill::Body::Batch {
+            batch_type,
+            children,
+            tail,
+        } => {
             let mut values = Vec::new();
             let mut worst = Repeat::Free;
             let children = children
@@ -69,10 +83,21 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
                     let plan = plans.plan(text, None);
                     let plan = aged_child(plan, bound, elapsed_s, &mut values, plans);
                     worst = worst.max(plan.repeat);
-                    Child { statement: ChildStatement::Text(plan), values: from..values.len() }
+                    Child {
+                        statement: ChildStatement::Text(plan),
+                        values: from..values.len(),
+                    }
                 })
                 .collect();
-            (worst, Body::Batch { kind: batch_type, children, values, tail: tail.to_vec() })
+            (
+                worst,
+                Body::Batch {
+                    kind: batch_type,
+                    children,
+                    values,
+                    tail: tail.to_vec(),
+                },
+            )
         }
     };
     // The record knows better than the text alone: it was made with the source's column types.
@@ -98,7 +123,9 @@ fn aged_query(plan: &Rc<Plan>, params: &[u8], elapsed_s: i64) -> (Rc<str>, Vec<u
     }
     let aged = rewrite::with_ttl(&plan.text, &plan.statement, elapsed_s, |_| None);
     let mut rewritten = Vec::with_capacity(params.len());
-    let bound = QueryParams::parse(params).ok().filter(|_| !aged.bound.is_empty());
+    let bound = QueryParams::parse(params)
+        .ok()
+        .filter(|_| !aged.bound.is_empty());
     let done = bound.is_some_and(|parsed| {
         let lefts = lefts(plan, parsed.values, &aged.bound, elapsed_s);
         parsed.rewrite(&mut rewritten, &edits(&lefts), None).is_ok()
@@ -133,7 +160,10 @@ fn aged_child(
 }
 
 fn has_ttl(plan: &Plan) -> bool {
-    plan.statement.mutations.iter().any(|mutation| mutation.using.ttl != UsingValue::None)
+    plan.statement
+        .mutations
+        .iter()
+        .any(|mutation| mutation.using.ttl != UsingValue::None)
 }
 
 fn text_of(plan: &Plan, text: &Cow<'_, str>) -> Rc<str> {
@@ -150,7 +180,9 @@ fn lefts(
     markers: &[u16],
     elapsed_s: i64,
 ) -> Vec<(usize, [u8; 4])> {
-    let Some(values) = values else { return Vec::new() };
+    let Some(values) = values else {
+        return Vec::new();
+    };
     let mut lefts = Vec::new();
     for (index, bound) in values.iter().enumerate() {
         let is_ttl = markers.iter().any(|marker| match bound.name {
@@ -161,8 +193,12 @@ fn lefts(
                 .get(usize::from(*marker))
                 .is_some_and(|marker| marker.name.as_deref() == Some(name)),
         });
-        let Value::Bytes(bytes) = bound.value else { continue };
-        let (true, Ok(bytes)) = (is_ttl, <[u8; 4]>::try_from(bytes)) else { continue };
+        let Value::Bytes(bytes) = bound.value else {
+            continue;
+        };
+        let (true, Ok(bytes)) = (is_ttl, <[u8; 4]>::try_from(bytes)) else {
+            continue;
+        };
         let ttl_s = i64::from(i32::from_be_bytes(bytes));
         let left = rewrite::ttl_left(ttl_s, elapsed_s).and_then(|left| i32::try_from(left).ok());
         lefts.extend(left.map(|left| (index, left.to_be_bytes())));
@@ -173,6 +209,9 @@ fn lefts(
 fn edits(lefts: &[(usize, [u8; 4])]) -> Vec<Edit<'_>> {
     lefts
         .iter()
-        .map(|(index, bytes)| Edit::Replace { index: *index, value: Value::Bytes(bytes) })
+        .map(|(index, bytes)| Edit::Replace {
+            index: *index,
+            value: Value::Bytes(bytes),
+        })
         .collect()
 }

@@ -64,7 +64,9 @@ impl Barriers {
     /// Whether a write has to wait.
     #[must_use]
     pub fn holds(&self, keyspace: &str, arrived_us: i64) -> bool {
-        self.holds.iter().any(|hold| hold.concerns(keyspace, arrived_us))
+        self.holds
+            .iter()
+            .any(|hold| hold.concerns(keyspace, arrived_us))
     }
 
     /// Keeps a write until it may go.

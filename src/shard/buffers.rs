@@ -70,9 +70,16 @@ mod tests {
     fn stream_of(lengths: &[usize]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (stream, length) in (0i16..).zip(lengths) {
-            encode::envelope(&mut bytes, Version::V4, Flags::NONE, stream, Opcode::Query, |body| {
-                body.raw(&vec![b'x'; *length]);
-            })
+            encode::envelope(
+                &mut bytes,
+                Version::V4,
+                Flags::NONE,
+                stream,
+                Opcode::Query,
+                |body| {
+                    body.raw(&vec![b'x'; *length]);
+                },
+            )
             .unwrap();
         }
         bytes

@@ -80,7 +80,11 @@ impl Clients {
     }
 
     fn ids(&self) -> Vec<ConnectionId> {
-        (0..).zip(&self.table).filter(|(_, c)| c.is_some()).map(|(at, _)| at).collect()
+        (0..)
+            .zip(&self.table)
+            .filter(|(_, c)| c.is_some())
+            .map(|(at, _)| at)
+            .collect()
     }
 
     fn insert(&mut self, connection: Connection) -> ConnectionId {
@@ -111,7 +115,9 @@ impl Shard {
             Ok(address) => address,
             Err(_) => return, // it has closed already
         };
-        let Some(address) = address.as_socket() else { return };
+        let Some(address) = address.as_socket() else {
+            return;
+        };
         let facts = Facts {
             address: SocketAddr::new(address.ip().to_canonical(), address.port()),
             shown: self.clients.shown.clone(),
@@ -130,7 +136,9 @@ impl Shard {
 
     fn connect_source(&mut self, at: ConnectionId, ring: &mut Ring) {
         let points = &self.config.source.contact_points;
-        let Some(connection) = self.clients.get(at) else { return };
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
         let address = points[connection.contact_point % points.len()];
         match ring.connect(address) {
             Ok(id) => {
@@ -151,8 +159,12 @@ impl Shard {
         ring: &mut Ring,
     ) {
         let points = self.config.source.contact_points.len();
-        let Some(connection) = self.clients.get(at) else { return };
-        let Some(id) = connection.source.socket else { return };
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
+        let Some(id) = connection.source.socket else {
+            return;
+        };
         match result {
             Ok(()) => {
                 if let Some(descriptor) = ring.descriptor(id) {
@@ -185,26 +197,51 @@ impl Shard {
 
     /// Bytes of a client. Gives the number of requests in them.
     pub(super) fn from_client(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
-        self.recorder.bytes(Side::Client, Flow::In, bytes.len() as u64);
-        let Self { clients, common, outputs, inbox, now_us, .. } = self;
-        let Some(connection) = clients.get(at) else { return 0 };
+        self.recorder
+            .bytes(Side::Client, Flow::In, bytes.len() as u64);
+        let Self {
+            clients,
+            common,
+            outputs,
+            inbox,
+            now_us,
+            ..
+        } = self;
+        let Some(connection) = clients.get(at) else {
+            return 0;
+        };
         if !matches!(connection.phase, Phase::Connecting | Phase::Open) {
             return 0;
         }
         connection.since_us = *now_us;
-        let Connection { session, client, source, .. } = connection;
+        let Connection {
+            session,
+            client,
+            source,
+            ..
+        } = connection;
         let max_body = match session.is_open() {
             true => common.max_body_bytes,
             false => limits::PRE_AUTH_BODY_MAX_BYTES,
         };
         let bounds = DecodeLimits::requests(u32::try_from(max_body).unwrap_or(u32::MAX));
-        let Half { partial, out: to_client, .. } = client;
+        let Half {
+            partial,
+            out: to_client,
+            ..
+        } = client;
         let to_source = &mut source.out;
         let mut count = 0;
         let mut ending = None;
         let cut = partial.cut(bytes, &bounds, |envelope| {
             count += 1;
-            let mut cx = Context { now_us: *now_us, to_client, to_source, outputs, common };
+            let mut cx = Context {
+                now_us: *now_us,
+                to_client,
+                to_source,
+                outputs,
+                common,
+            };
             let taken = match session.request(envelope, &mut cx, false) {
                 Taken::UnknownId => {
                     inbox.learn_news(cx.common);
@@ -239,10 +276,25 @@ impl Shard {
 
     /// Bytes of the source. Gives the number of answers in them.
     pub(super) fn from_source(&mut self, at: ConnectionId, mut bytes: &[u8]) -> u64 {
-        self.recorder.bytes(Side::Source, Flow::In, bytes.len() as u64);
-        let Self { clients, common, outputs, now_us, .. } = self;
-        let Some(connection) = clients.get(at) else { return 0 };
-        let Connection { session, client, source, streaming, .. } = connection;
+        self.recorder
+            .bytes(Side::Source, Flow::In, bytes.len() as u64);
+        let Self {
+            clients,
+            common,
+            outputs,
+            now_us,
+            ..
+        } = self;
+        let Some(connection) = clients.get(at) else {
+            return 0;
+        };
+        let Connection {
+            session,
+            client,
+            source,
+            streaming,
+            ..
+        } = connection;
         if *streaming > 0 {
             let (piece, rest) = bytes.split_at((*streaming).min(bytes.len()));
             client.out.extend_from_slice(piece);
@@ -253,7 +305,13 @@ impl Shard {
         let mut count = 0;
         let cut = source.partial.cut(bytes, &ANSWER_LIMITS, |envelope| {
             count += 1;
-            let mut cx = Context { now_us: *now_us, to_client, to_source, outputs, common };
+            let mut cx = Context {
+                now_us: *now_us,
+                to_client,
+                to_source,
+                outputs,
+                common,
+            };
             session.answer(envelope, &mut cx);
         });
         match cut {
@@ -283,7 +341,9 @@ impl Shard {
     /// The client has gone. Its writes still get their verdicts.
     pub(super) fn client_ended(&mut self, at: ConnectionId, ring: &mut Ring) {
         let now_us = self.now_us;
-        let Some(connection) = self.clients.get(at) else { return };
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
         let owes = connection.session.owes_verdict() && connection.phase == Phase::Open;
         if !owes {
             return self.close(at, ring);
@@ -300,8 +360,15 @@ impl Shard {
 
     /// The source has closed: the client gets what came before, then the same.
     pub(super) fn source_ended(&mut self, at: ConnectionId, ring: &mut Ring) {
-        let Self { clients, common, outputs, .. } = self;
-        let Some(connection) = clients.get(at) else { return };
+        let Self {
+            clients,
+            common,
+            outputs,
+            ..
+        } = self;
+        let Some(connection) = clients.get(at) else {
+            return;
+        };
         connection.session.source_lost(&mut common.tally, outputs);
         if connection.phase == Phase::Owing {
             return self.close(at, ring);
@@ -315,12 +382,18 @@ impl Shard {
     }
 
     pub(super) fn close(&mut self, at: ConnectionId, ring: &mut Ring) {
-        let Some(mut connection) = self.clients.table.get_mut(at as usize).and_then(Option::take)
+        let Some(mut connection) = self
+            .clients
+            .table
+            .get_mut(at as usize)
+            .and_then(Option::take)
         else {
             return;
         };
         self.clients.free.push(at);
-        connection.session.source_lost(&mut self.common.tally, &mut self.outputs);
+        connection
+            .session
+            .source_lost(&mut self.common.tally, &mut self.outputs);
         if let Some(id) = connection.client.socket {
             ring.close(id);
             self.recorder.closed(Side::Client);
@@ -338,7 +411,11 @@ impl Shard {
         let mut dirty = std::mem::take(&mut self.clients.dirty);
         for at in dirty.drain(..) {
             let (marks, holding) = (self.clients.marks, self.holding);
-            let Some(connection) = self.clients.table.get_mut(at as usize).and_then(Option::as_mut)
+            let Some(connection) = self
+                .clients
+                .table
+                .get_mut(at as usize)
+                .and_then(Option::as_mut)
             else {
                 continue;
             };
@@ -369,11 +446,9 @@ impl Shard {
     pub(super) fn expire_clients(&mut self, ring: &mut Ring) {
         let now_us = self.now_us;
         let handshake_us = i64::try_from(limits::HANDSHAKE_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
-        let idle_us = self
-            .config
-            .clients
-            .idle_timeout
-            .map_or(i64::MAX, |idle| i64::try_from(idle.as_micros()).unwrap_or(i64::MAX));
+        let idle_us = self.config.clients.idle_timeout.map_or(i64::MAX, |idle| {
+            i64::try_from(idle.as_micros()).unwrap_or(i64::MAX)
+        });
         let late: Vec<_> = (0..)
             .zip(&self.clients.table)
             .filter(|(_, slot)| {

@@ -65,7 +65,10 @@ impl Connection {
     pub fn new(session: Session, client: SocketId, now_us: i64, contact_point: usize) -> Self {
         Self {
             session,
-            client: Half { socket: Some(client), ..Half::default() },
+            client: Half {
+                socket: Some(client),
+                ..Half::default()
+            },
             source: Half::default(),
             phase: Phase::Connecting,
             dirty: false,
@@ -92,7 +95,11 @@ impl Connection {
         if self.phase != Phase::Connecting && send(&mut self.source, ring, spare) {
             flushed.source = true;
         }
-        let to_source = if holding { usize::MAX } else { self.source.out.len() };
+        let to_source = if holding {
+            usize::MAX
+        } else {
+            self.source.out.len()
+        };
         flushed.paused_client = hold(&mut self.client, to_source, ring, marks);
         flushed.paused_source = hold(&mut self.source, self.client.out.len(), ring, marks);
         flushed
@@ -102,7 +109,10 @@ impl Connection {
     #[must_use]
     pub fn client_is_served(&self, ring: &Ring) -> bool {
         self.client.out.is_empty()
-            && self.client.socket.is_none_or(|socket| !ring.is_sending(socket))
+            && self
+                .client
+                .socket
+                .is_none_or(|socket| !ring.is_sending(socket))
     }
 }
 
@@ -141,7 +151,9 @@ fn send(half: &mut Half, ring: &mut Ring, spare: &mut Spare) -> bool {
 }
 
 fn hold(half: &mut Half, waiting: usize, ring: &mut Ring, marks: WaterMarks) -> bool {
-    let Some(socket) = half.socket else { return false };
+    let Some(socket) = half.socket else {
+        return false;
+    };
     if !half.paused && waiting > marks.high_bytes {
         half.paused = true;
         ring.pause_recv(socket);

@@ -49,7 +49,11 @@ struct Cursor {
 /// What a task has done.
 enum Done {
     Read(Result<Vec<u8>, String>),
-    Stored { log: usize, progress: Progress, result: Result<(), String> },
+    Stored {
+        log: usize,
+        progress: Progress,
+        result: Result<(), String>,
+    },
 }
 
 /// What a shard starts with: one directory that it drains.
@@ -203,7 +207,9 @@ impl Drain {
 
     /// A record of the spill is dealt with.
     pub fn finish(&mut self, key: u64) {
-        let Some((log, at)) = self.sending.remove(&key) else { return };
+        let Some((log, at)) = self.sending.remove(&key) else {
+            return;
+        };
         if let Some(log) = self.logs.get_mut(log) {
             log.ledger.finish(at);
         }
@@ -259,7 +265,9 @@ impl Drain {
             Why::Barrier => self.sending.len() == 1,
             Why::Gate => !gated(&held.write),
             Why::Once => self.sending.get(&held.key).is_some_and(|(log, at)| {
-                self.logs.get(*log).is_some_and(|log| log.stored.started.contains(at))
+                self.logs
+                    .get(*log)
+                    .is_some_and(|log| log.stored.started.contains(at))
             }),
         }
     }
@@ -275,13 +283,21 @@ impl Drain {
         if self.cursor.is_none() && !self.open_next() {
             return Next::Nothing;
         }
-        let Some(cursor) = self.cursor.as_mut() else { return Next::Nothing };
-        let Some(log) = self.logs.get_mut(cursor.log) else { return Next::Nothing };
+        let Some(cursor) = self.cursor.as_mut() else {
+            return Next::Nothing;
+        };
+        let Some(log) = self.logs.get_mut(cursor.log) else {
+            return Next::Nothing;
+        };
         let segment = cursor.segment;
         let place = |offset| Position { segment, offset };
         match cursor.scanner.next_step() {
             Ok(Step::NeedBytes) => return Next::Read,
-            Ok(Step::Record { offset, end, record }) => {
+            Ok(Step::Record {
+                offset,
+                end,
+                record,
+            }) => {
                 let standing = log.ledger.seen(place(offset), place(end));
                 if standing == Standing::Done {
                     return Next::Go;
@@ -314,13 +330,19 @@ impl Drain {
             }
             Ok(Step::Damage(damage)) => {
                 let words = format!("bytes {} to {} of segment", damage.from, damage.to);
-                found.push(Found::Damage(format!("{words} {segment} in {}", log.dir.path.display())));
+                found.push(Found::Damage(format!(
+                    "{words} {segment} in {}",
+                    log.dir.path.display()
+                )));
                 log.damaged.push(segment);
             }
             Ok(Step::End(ending)) => {
                 if let crate::spill::scan::Ending::TornTail { from, to } = ending {
                     let words = format!("the tail of segment {segment}, bytes {from} to {to}");
-                    found.push(Found::Damage(format!("{words} in {}", log.dir.path.display())));
+                    found.push(Found::Damage(format!(
+                        "{words} in {}",
+                        log.dir.path.display()
+                    )));
                     log.damaged.push(segment);
                 }
                 log.ledger.segment_ended(segment);
@@ -342,8 +364,13 @@ impl Drain {
                     continue;
                 }
                 let scanner = Scanner::new();
-                self.cursor =
-                    Some(Cursor { log: index, segment, length, scanner, bytes_left: length });
+                self.cursor = Some(Cursor {
+                    log: index,
+                    segment,
+                    length,
+                    scanner,
+                    bytes_left: length,
+                });
                 return true;
             }
         }
@@ -352,7 +379,9 @@ impl Drain {
 
     /// Starts reading what the scanner wants. True if a task was spawned.
     fn read(&mut self, now_us: i64) -> bool {
-        let Some(cursor) = self.cursor.as_mut() else { return false };
+        let Some(cursor) = self.cursor.as_mut() else {
+            return false;
+        };
         if self.reading || now_us < self.read_again_us {
             return false;
         }
@@ -361,9 +390,13 @@ impl Drain {
             cursor.scanner.finish();
             return true; // nothing was spawned, but there is something to do at once
         }
-        let Some(log) = self.logs.get(cursor.log) else { return false };
+        let Some(log) = self.logs.get(cursor.log) else {
+            return false;
+        };
         let path = log.dir.segment_path(Holds::Backlog, cursor.segment);
-        let size = usize::try_from(cursor.length - offset).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let size = usize::try_from(cursor.length - offset)
+            .unwrap_or(CHUNK_BYTES)
+            .min(CHUNK_BYTES);
         let done = self.done.clone();
         self.reading = true;
         glommio::spawn_local(async move {
@@ -381,7 +414,9 @@ impl Drain {
             match done {
                 Done::Read(bytes) => {
                     self.reading = false;
-                    let Some(cursor) = self.cursor.as_mut() else { continue };
+                    let Some(cursor) = self.cursor.as_mut() else {
+                        continue;
+                    };
                     match bytes {
                         Ok(bytes) if bytes.is_empty() => cursor.scanner.finish(),
                         Ok(bytes) => {
@@ -395,7 +430,11 @@ impl Drain {
                         }
                     }
                 }
-                Done::Stored { log, progress, result } => {
+                Done::Stored {
+                    log,
+                    progress,
+                    result,
+                } => {
                     self.storing = false;
                     match (result, self.logs.get_mut(log)) {
                         (Ok(()), Some(log)) => log.stored = progress,
@@ -438,7 +477,11 @@ impl Drain {
         let done = self.done.clone();
         glommio::spawn_local(async move {
             let result = files::store(&path, bytes, &finished).await;
-            done.borrow_mut().push(Done::Stored { log: index, progress, result });
+            done.borrow_mut().push(Done::Stored {
+                log: index,
+                progress,
+                result,
+            });
         })
         .detach();
         true
@@ -447,7 +490,11 @@ impl Drain {
     /// Whether all that is done is also written down.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        !self.storing && self.logs.iter().all(|log| log.ledger.progress() == log.stored)
+        !self.storing
+            && self
+                .logs
+                .iter()
+                .all(|log| log.ledger.progress() == log.stored)
     }
 }
 

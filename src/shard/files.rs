@@ -50,7 +50,9 @@ pub async fn store(
         if *damaged {
             let mut kept = segment.clone().into_os_string();
             kept.push(".damaged");
-            glommio::io::rename(segment, &PathBuf::from(kept)).await.map_err(told)?;
+            glommio::io::rename(segment, &PathBuf::from(kept))
+                .await
+                .map_err(told)?;
         } else {
             glommio::io::remove(segment).await.map_err(told)?;
         }

@@ -90,13 +90,16 @@ pub fn make(count: usize) -> io::Result<(Vec<Inbox>, Vec<Address>)> {
         addresses.push(Address { sender, waker });
         ends.push((receiver, wakeup));
     }
-    let inboxes = ends.into_iter().enumerate().map(|(own, (receiver, wakeup))| Inbox {
-        receiver,
-        wakeup,
-        all: addresses.clone(),
-        own,
-        taken: VecDeque::new(),
-    });
+    let inboxes = ends
+        .into_iter()
+        .enumerate()
+        .map(|(own, (receiver, wakeup))| Inbox {
+            receiver,
+            wakeup,
+            all: addresses.clone(),
+            own,
+            taken: VecDeque::new(),
+        });
     Ok((inboxes.collect(), addresses))
 }
 
@@ -120,7 +123,9 @@ impl Inbox {
 
     /// The next message.
     pub fn next(&mut self) -> Option<Message> {
-        self.taken.pop_front().or_else(|| self.receiver.try_recv().ok())
+        self.taken
+            .pop_front()
+            .or_else(|| self.receiver.try_recv().ok())
     }
 
     /// Takes the news that are there into `common`; other messages keep their order.
@@ -136,7 +141,12 @@ impl Inbox {
 
 pub(super) fn learn(news: News, common: &mut Common) {
     match news {
-        News::Prepared { id, text, keyspace, binds } => {
+        News::Prepared {
+            id,
+            text,
+            keyspace,
+            binds,
+        } => {
             let keyspace = keyspace.map(|name| name.into());
             let plan = Plan::new(&text, keyspace, &binds, common.plans.rules());
             common.registry.insert(&id, Rc::new(plan));

@@ -54,8 +54,8 @@ use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
 use self::barrier::{Barriers, Change};
 use self::clients::Clients;
 use self::connection::{ConnectionId, Spare};
-pub use self::drain::Inherited;
 use self::drain::Drain;
+pub use self::drain::Inherited;
 use self::inbox::Inbox;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
 use self::spiller::Spiller;
@@ -181,8 +181,12 @@ pub async fn run(setup: Setup, glue: Glue) -> Result<(), ShardError> {
         if moved.any() {
             let inside_ns = u64::try_from((time.now_us() - started_us).max(0) * 1_000);
             let inside_ns = inside_ns.unwrap_or_default();
-            shard.recorder.time_inside(Direction::Request, inside_ns, moved.requests);
-            shard.recorder.time_inside(Direction::Answer, inside_ns, moved.answers);
+            shard
+                .recorder
+                .time_inside(Direction::Request, inside_ns, moved.requests);
+            shard
+                .recorder
+                .time_inside(Direction::Answer, inside_ns, moved.answers);
         }
         glue.turn(&mut ring, spawned).await?;
         if shard.is_through() {
@@ -208,7 +212,11 @@ impl Shard {
     fn new(setup: Setup, ring: &mut Ring) -> Self {
         let config = setup.config;
         let now_us = setup.time.now_us();
-        let policy = RetryPolicy { retries: 4, first_pause_us: 50_000, longest_pause_us: 2_000_000 };
+        let policy = RetryPolicy {
+            retries: 4,
+            first_pause_us: 50_000,
+            longest_pause_us: 2_000_000,
+        };
         let credentials = config.target_credentials.as_ref().map(|own| Credentials {
             user: own.username.as_bytes().into(),
             password: own.password.reveal().as_bytes().into(),
@@ -333,7 +341,10 @@ impl Shard {
     }
 
     fn owner(&self, id: SocketId) -> Owner {
-        self.owners.get(id.index()).copied().unwrap_or(Owner::Nobody)
+        self.owners
+            .get(id.index())
+            .copied()
+            .unwrap_or(Owner::Nobody)
     }
 
     fn own(&mut self, id: SocketId, owner: Owner) {
@@ -412,10 +423,12 @@ impl Shard {
         }
         let mut spawned = self.work_on_spill();
         self.work_on_schema();
-        self.target.pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
+        self.target
+            .pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
         self.settle_target(usize::MAX);
         if !self.resolver.owed.is_empty() {
-            self.resolver.pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
+            self.resolver
+                .pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
             self.settle_resolver(usize::MAX);
         }
         self.hold_clients_if_needed();
@@ -439,7 +452,8 @@ impl Shard {
         }
         self.target.tick(ring, self.now_us, &mut self.remote_events);
         self.settle_target(usize::MAX);
-        self.resolver.tick(ring, self.now_us, &mut self.remote_events);
+        self.resolver
+            .tick(ring, self.now_us, &mut self.remote_events);
         self.settle_resolver(usize::MAX);
         self.read_inbox();
         self.expire_clients(ring);
@@ -459,7 +473,10 @@ impl Shard {
         recorder.count(Counted::StampClient, tally.client_stamped);
         recorder.count(Counted::StampFarFuture, tally.stamped_in_future);
         let owed = &mut self.target.owed;
-        recorder.set(Gauge::MirrorInFlight, (owed.live_len() - owed.queued().min(owed.live_len())) as u64);
+        recorder.set(
+            Gauge::MirrorInFlight,
+            (owed.live_len() - owed.queued().min(owed.live_len())) as u64,
+        );
         recorder.set(Gauge::PendingWrites, owed.live_len() as u64);
         recorder.set(Gauge::PendingBytes, owed.bytes() as u64);
         recorder.set(Gauge::TargetUp, u64::from(self.target.is_up()));

@@ -142,8 +142,14 @@ impl Remote {
 
     /// The link of a node forgets the target's ids of a write's statements.
     pub fn forget_prepared(&mut self, index: usize, ticket: Ticket) {
-        let Some(entry) = self.owed.get(ticket) else { return };
-        if let Some(open) = self.nodes.get_mut(index).and_then(|node| node.link.as_mut()) {
+        let Some(entry) = self.owed.get(ticket) else {
+            return;
+        };
+        if let Some(open) = self
+            .nodes
+            .get_mut(index)
+            .and_then(|node| node.link.as_mut())
+        {
             open.link.forget_prepared(&entry.write);
         }
     }
@@ -169,8 +175,11 @@ impl Remote {
             match ring.connect(node.address) {
                 Ok(socket) => {
                     let credentials = self.credentials.as_deref().cloned();
-                    let link =
-                        Link::new(credentials, self.config.in_flight, limits::PREPARED_PER_SHARD);
+                    let link = Link::new(
+                        credentials,
+                        self.config.in_flight,
+                        limits::PREPARED_PER_SHARD,
+                    );
                     node.link = Some(Open {
                         link,
                         socket,
@@ -217,11 +226,17 @@ impl Remote {
         now_us: i64,
         happened: &mut Vec<RemoteEvent>,
     ) -> Result<(), String> {
-        let Some(node) = self.nodes.get_mut(index) else { return Ok(()) };
-        let Some(open) = node.link.as_mut() else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(index) else {
+            return Ok(());
+        };
+        let Some(open) = node.link.as_mut() else {
+            return Ok(());
+        };
         open.heard_us = now_us;
         let (link, events) = (&mut open.link, &mut self.events);
-        let cut = open.partial.cut(bytes, &ANSWER_LIMITS, |envelope| link.handle(envelope, events));
+        let cut = open.partial.cut(bytes, &ANSWER_LIMITS, |envelope| {
+            link.handle(envelope, events)
+        });
         let mut broken = match cut {
             Ok(rest) => {
                 open.partial.keep(rest);
@@ -251,7 +266,11 @@ impl Remote {
         let open = self.nodes.get_mut(index).and_then(|node| node.link.take());
         self.fail(index, why, now_us);
         let Some(open) = open else {
-            return RemoteEvent::Down { sent: Vec::new(), unsent: Vec::new(), was_ready: false };
+            return RemoteEvent::Down {
+                sent: Vec::new(),
+                unsent: Vec::new(),
+                was_ready: false,
+            };
         };
         let was_ready = open.link.is_ready();
         ring.close(open.socket);
@@ -259,7 +278,11 @@ impl Remote {
             self.down_since_us = Some(now_us);
         }
         let (sent, unsent) = open.link.into_unanswered();
-        RemoteEvent::Down { sent, unsent, was_ready }
+        RemoteEvent::Down {
+            sent,
+            unsent,
+            was_ready,
+        }
     }
 
     /// Gives all links up, for the stop.
@@ -274,7 +297,9 @@ impl Remote {
     }
 
     fn fail(&mut self, index: usize, why: &str, now_us: i64) {
-        let Some(node) = self.nodes.get_mut(index) else { return };
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
         let (first_us, longest_us) = (
             i64::try_from(limits::RECONNECT_RANGE_MS.0 * 1_000).unwrap_or(i64::MAX),
             i64::try_from(limits::RECONNECT_RANGE_MS.1 * 1_000).unwrap_or(i64::MAX),
@@ -299,7 +324,9 @@ impl Remote {
     ) {
         self.owed.wake(now_us);
         while let Some((ticket, write)) = self.owed.peek() {
-            let Some(open) = next_ready(&mut self.nodes, &mut self.next_node) else { break };
+            let Some(open) = next_ready(&mut self.nodes, &mut self.next_node) else {
+                break;
+            };
             match open.link.send(ticket, write) {
                 Sent::Now | Sent::Parked => {
                     open.waiting_since_us.get_or_insert(now_us);
@@ -314,7 +341,9 @@ impl Remote {
         }
         let linger_us = i64::try_from(self.config.linger.as_micros()).unwrap_or(i64::MAX);
         for node in &mut self.nodes {
-            let Some(open) = node.link.as_mut().filter(|open| open.connected) else { continue };
+            let Some(open) = node.link.as_mut().filter(|open| open.connected) else {
+                continue;
+            };
             if open.link.out.is_empty() || ring.is_sending(open.socket) {
                 continue;
             }
@@ -345,7 +374,9 @@ impl Remote {
         let timeout_us = i64::try_from(limits::MIRROR_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
         let connect_us = i64::try_from(limits::CONNECT_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
         for index in 0..self.nodes.len() {
-            let Some(open) = self.nodes[index].link.as_mut() else { continue };
+            let Some(open) = self.nodes[index].link.as_mut() else {
+                continue;
+            };
             let silent_us = now_us - open.heard_us;
             let ready = open.link.is_ready();
             if !ready && silent_us > connect_us {
@@ -366,9 +397,14 @@ impl Remote {
 /// The next link in turn that takes writes.
 fn next_ready<'n>(nodes: &'n mut [Node], next: &mut usize) -> Option<&'n mut Open> {
     let count = nodes.len();
-    let found = (0..count).map(|step| (*next + step) % count).find(|index| {
-        nodes[*index].link.as_ref().is_some_and(|open| open.link.is_ready())
-    })?;
+    let found = (0..count)
+        .map(|step| (*next + step) % count)
+        .find(|index| {
+            nodes[*index]
+                .link
+                .as_ref()
+                .is_some_and(|open| open.link.is_ready())
+        })?;
     *next = (found + 1) % count;
     nodes[found].link.as_mut()
 }

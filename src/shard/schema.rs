@@ -30,12 +30,19 @@ impl Shard {
             if shard == self.index {
                 continue;
             }
-            self.inbox.tell(shard, Message::Hold {
-                id,
-                keyspace: (*write.keyspace).into(),
-                arrived_us: write.arrived_us,
-                record: if shard == 0 { record.clone() } else { Vec::new() },
-            });
+            self.inbox.tell(
+                shard,
+                Message::Hold {
+                    id,
+                    keyspace: (*write.keyspace).into(),
+                    arrived_us: write.arrived_us,
+                    record: if shard == 0 {
+                        record.clone()
+                    } else {
+                        Vec::new()
+                    },
+                },
+            );
         }
         let (keyspace, arrived_us) = (write.keyspace.clone(), write.arrived_us);
         if self.index == 0 {
@@ -45,7 +52,13 @@ impl Shard {
     }
 
     fn hold(&mut self, id: ChangeId, keyspace: Rc<str>, arrived_us: i64) {
-        let hold = Hold { id, keyspace, arrived_us, fence: None, reached: false };
+        let hold = Hold {
+            id,
+            keyspace,
+            arrived_us,
+            fence: None,
+            reached: false,
+        };
         self.barriers.holds.push_back(hold);
     }
 
@@ -63,7 +76,12 @@ impl Shard {
         while let Some(message) = self.inbox.next() {
             match message {
                 Message::News(news) => super::inbox::learn(news, &mut self.common),
-                Message::Hold { id, keyspace, arrived_us, record } => {
+                Message::Hold {
+                    id,
+                    keyspace,
+                    arrived_us,
+                    record,
+                } => {
                     if !record.is_empty()
                         && let Ok(view) = crate::spill::record::decode(&record)
                     {
@@ -91,11 +109,7 @@ impl Shard {
         if let Some(hold) = self.barriers.holds.front_mut() {
             let fence = *hold.fence.get_or_insert_with(|| self.target.owed.fence());
             let resolved = self.resolver.owed.is_empty();
-            if !hold.reached
-                && resolved
-                && nothing_spilled
-                && self.target.owed.has_passed(fence)
-            {
+            if !hold.reached && resolved && nothing_spilled && self.target.owed.has_passed(fence) {
                 hold.reached = true;
                 let id = hold.id;
                 if self.index == 0 {
@@ -124,7 +138,10 @@ impl Shard {
 
     /// The target has made the change, or refused it for good.
     pub(super) fn change_done(&mut self, ticket: Ticket) {
-        if self.changes.front().is_some_and(|change| change.ticket == Some(ticket))
+        if self
+            .changes
+            .front()
+            .is_some_and(|change| change.ticket == Some(ticket))
             && let Some(change) = self.changes.pop_front()
         {
             for shard in 1..self.count {

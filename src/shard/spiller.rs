@@ -88,7 +88,10 @@ impl Spiller {
     /// Bytes that are not on disk yet.
     #[must_use]
     pub fn unsafe_bytes(&self) -> u64 {
-        let failed = self.failed.as_ref().map_or(0, |batch| batch.bytes.len() as u64);
+        let failed = self
+            .failed
+            .as_ref()
+            .map_or(0, |batch| batch.bytes.len() as u64);
         self.writer.pending_bytes() + self.busy_bytes.unwrap_or(0) + failed
     }
 
@@ -115,15 +118,25 @@ impl Spiller {
         if self.busy_bytes.is_some() || now_us < self.retry_at_us {
             return false;
         }
-        let Some(batch) = self.failed.take().or_else(|| self.writer.take()) else { return false };
+        let Some(batch) = self.failed.take().or_else(|| self.writer.take()) else {
+            return false;
+        };
         self.busy_bytes = Some(batch.bytes.len() as u64);
         let path = self.dir.segment_path(self.holds, batch.segment);
         let folder = self.dir.path.clone();
         let ended = self.ended.clone();
-        let mut file = if batch.offset == 0 { None } else { self.file.clone() };
+        let mut file = if batch.offset == 0 {
+            None
+        } else {
+            self.file.clone()
+        };
         glommio::spawn_local(async move {
             let result = write(&path, &folder, &batch, &mut file).await;
-            *ended.borrow_mut() = Some(Ended { batch, file, result });
+            *ended.borrow_mut() = Some(Ended {
+                batch,
+                file,
+                result,
+            });
         })
         .detach();
         true
@@ -131,7 +144,11 @@ impl Spiller {
 
     /// What became of the write under way, if it has ended.
     pub fn poll(&mut self, now_us: i64) -> Option<Grown> {
-        let Ended { batch, file, result } = self.ended.borrow_mut().take()?;
+        let Ended {
+            batch,
+            file,
+            result,
+        } = self.ended.borrow_mut().take()?;
         self.busy_bytes = None;
         match result {
             Ok(()) => {
@@ -192,14 +209,20 @@ async fn write(
     while written < batch.bytes.len() {
         let rest = batch.bytes.get(written..).unwrap_or_default().to_vec();
         let offset = batch.offset + written as u64;
-        match open.write_at(rest, offset).await.map_err(|error| error.to_string())? {
+        match open
+            .write_at(rest, offset)
+            .await
+            .map_err(|error| error.to_string())?
+        {
             0 => return Err("nothing could be written".to_owned()),
             count => written += count,
         }
     }
     open.fdatasync().await.map_err(|error| error.to_string())?;
     if batch.offset == 0 {
-        let folder = Directory::open(folder).await.map_err(|error| error.to_string())?;
+        let folder = Directory::open(folder)
+            .await
+            .map_err(|error| error.to_string())?;
         folder.sync().await.map_err(|error| error.to_string())?;
     }
     Ok(())

@@ -22,8 +22,12 @@ impl TimeBase {
     /// Starts from the wall clock.
     #[must_use]
     pub fn start() -> Self {
-        let base = Self { origin: Instant::now(), offset_us: Arc::new(AtomicI64::new(0)) };
-        base.offset_us.store(wall_us() - base.monotonic_us(), Ordering::Relaxed);
+        let base = Self {
+            origin: Instant::now(),
+            offset_us: Arc::new(AtomicI64::new(0)),
+        };
+        base.offset_us
+            .store(wall_us() - base.monotonic_us(), Ordering::Relaxed);
         base
     }
 
@@ -52,6 +56,8 @@ impl TimeBase {
 }
 
 fn wall_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

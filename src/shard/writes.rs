@@ -1,8 +1,8 @@
 //! What becomes of a write once the source has spoken.
 
+use super::Shard;
 use super::drain::Found;
 use super::remote::RemoteEvent;
-use super::Shard;
 use crate::cql::response::ErrorCode;
 use crate::limits;
 use crate::metrics::{Event as Counted, Gauge, Skip};
@@ -77,8 +77,16 @@ impl Shard {
 
     /// Keeps a write that will not be sent by itself any more, with the reason.
     pub(super) fn reject(&mut self, write: &Write, code: i32, words: &str, in_doubt: bool) {
-        let refusal = Refusal { code, words, in_doubt };
-        let counted = if in_doubt { Counted::InDoubt } else { Counted::Rejected };
+        let refusal = Refusal {
+            code,
+            words,
+            in_doubt,
+        };
+        let counted = if in_doubt {
+            Counted::InDoubt
+        } else {
+            Counted::Rejected
+        };
         self.recorder.count(counted, 1);
         let shared = self.recorder.shared();
         if shared.event(counted).is_power_of_two() {
@@ -102,7 +110,12 @@ impl Shard {
             self.recorder.count(Counted::Resent, 1);
             self.resolver.owed.admit(write, Origin::Live);
         } else {
-            self.reject(&write, 0, "the source did not say whether it was applied", true);
+            self.reject(
+                &write,
+                0,
+                "the source did not say whether it was applied",
+                true,
+            );
         }
     }
 
@@ -113,7 +126,11 @@ impl Shard {
             match event {
                 RemoteEvent::Answer(answer) => self.target_answered(answer, node),
                 RemoteEvent::Up => self.recorder.opened(Side::Target),
-                RemoteEvent::Down { sent, unsent, was_ready } => {
+                RemoteEvent::Down {
+                    sent,
+                    unsent,
+                    was_ready,
+                } => {
                     if was_ready {
                         self.recorder.closed(Side::Target);
                     } else {
@@ -149,7 +166,11 @@ impl Shard {
                     self.finish(&entry, ticket);
                 }
             }
-            LinkEvent::Failed { ticket, code, message } => {
+            LinkEvent::Failed {
+                ticket,
+                code,
+                message,
+            } => {
                 if code == ErrorCode::Unprepared.number() {
                     self.recorder.count(Counted::Reprepared, 1);
                     self.target.forget_prepared(node, ticket);
@@ -223,11 +244,19 @@ impl Shard {
                         self.mirror(entry.write);
                     }
                 }
-                RemoteEvent::Answer(LinkEvent::Failed { ticket, code, message }) => {
+                RemoteEvent::Answer(LinkEvent::Failed {
+                    ticket,
+                    code,
+                    message,
+                }) => {
                     if code == ErrorCode::Unprepared.number() {
                         self.resolver.forget_prepared(node, ticket);
                     }
-                    match self.resolver.owed.failed(ticket, code, &message, self.now_us) {
+                    match self
+                        .resolver
+                        .owed
+                        .failed(ticket, code, &message, self.now_us)
+                    {
                         // the source has said no: it is nowhere
                         Some(Outcome::Rejected(_) | Outcome::Again) | None => {}
                         Some(Outcome::Spill(entry)) => {
@@ -334,7 +363,10 @@ impl Shard {
             let shared = self.recorder.shared();
             let backlog_bytes = shared.gauge(Gauge::BacklogBytes);
             if holding {
-                tracing::warn!(backlog_bytes, "backpressure: clients wait, the spill is full or slow");
+                tracing::warn!(
+                    backlog_bytes,
+                    "backpressure: clients wait, the spill is full or slow"
+                );
             } else {
                 tracing::info!(backlog_bytes, "backpressure ends");
             }
@@ -349,12 +381,15 @@ impl Shard {
 
     /// Works towards the end after a stop. True if tasks were spawned.
     pub(super) fn work_on_stop(&mut self, ring: &mut Ring) -> bool {
-        let late = self.stop_at_us.is_some_and(|stop_at_us| self.now_us >= stop_at_us);
+        let late = self
+            .stop_at_us
+            .is_some_and(|stop_at_us| self.now_us >= stop_at_us);
         self.close_idle(ring, late);
         self.do_outputs();
         // everything that can go has until the deadline; a target that is down gets no wait
         if self.clients.len() == 0 && (late || !self.target.is_up()) {
-            self.target.abandon(ring, self.now_us, &mut self.remote_events);
+            self.target
+                .abandon(ring, self.now_us, &mut self.remote_events);
             self.settle_target(usize::MAX);
             for entry in self.target.owed.take_unsent() {
                 if entry.origin == Origin::Live {
@@ -362,7 +397,12 @@ impl Shard {
                 }
             }
             for entry in self.resolver.owed.take_unsent() {
-                self.reject(&entry.write, 0, "the source did not answer before the stop", true);
+                self.reject(
+                    &entry.write,
+                    0,
+                    "the source did not answer before the stop",
+                    true,
+                );
             }
             self.spill_held();
         }
