@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::{MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -168,7 +168,8 @@ impl Glue {
     /// # Errors
     /// Those of [`Ring::submit`].
     pub async fn turn(&self, ring: &mut Ring, needs_yield: bool) -> io::Result<()> {
-        if ring.take_executor_stirred() || needs_yield {
+        // Every completion on its rings stirs, also those that it has long seen by itself.
+        if needs_yield || (ring.take_executor_stirred() && any_readable(&self.rings)) {
             // What waits in the queue shall not wait for the other tasks.
             ring.submit()?;
             step_aside().await;
@@ -190,6 +191,21 @@ impl Glue {
         }
         Ok(Glue { rings })
     }
+}
+
+/// Whether one of the rings has completions that were not looked at.
+fn any_readable(rings: &[OwnedFd]) -> bool {
+    let mut polled: Vec<libc::pollfd> = rings
+        .iter()
+        .map(|own| libc::pollfd {
+            fd: own.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    let count = libc::nfds_t::try_from(polled.len()).unwrap_or(0);
+    // SAFETY: the array is valid for `count` elements; a timeout of zero does not wait.
+    unsafe { libc::poll(polled.as_mut_ptr(), count, 0) != 0 }
 }
 
 /// Lets all other ready tasks run, and the executor look at its rings: before them, to wake those
