@@ -16,3 +16,4 @@ pub mod statement;
 pub mod status;
 pub mod sys;
 pub mod topology;
+pub mod proxy;

@@ -1,6 +1,6 @@
 //! `twinring`: parse, dispatch, exit code.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use twinring::cli::{self, Cli, Command, ProxyArgs};
@@ -45,7 +45,7 @@ fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "twinring can start with this:\n{config}")?;
         return Ok(());
     }
-    anyhow::bail!("this build can only --check")
+    twinring::proxy::run(config)
 }
 
 /// `TWINRING_LOG` (or else `--debug`) says how much.

@@ -19,7 +19,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use glommio::{
@@ -81,9 +81,17 @@ pub enum ExecutorError {
 pub struct ExecutorThread<T: Send + 'static> {
     handle: ExecutorJoinHandle<io::Result<T>>,
     core: Option<usize>,
+    /// Gone when the task has ended, however it did.
+    alive: Weak<()>,
 }
 
 impl<T: Send + 'static> ExecutorThread<T> {
+    /// Whether its task has ended, well or not.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.alive.strong_count() == 0
+    }
+
     /// Waits for the end of its task.
     ///
     /// # Errors
@@ -113,6 +121,8 @@ where
         .tick
         .clamp(Duration::from_millis(1), Duration::from_millis(100));
     let (started, wait_for_start) = mpsc::channel();
+    let lives = Arc::new(());
+    let alive = Arc::downgrade(&lives);
 
     let _building = building();
     let before = rings().map_err(ExecutorError::Rings)?;
@@ -125,15 +135,18 @@ where
             // The other end waits for this, holding the lock.
             let _ = started.send(());
             drop(started);
-            match glue {
+            let ended = match glue {
                 Ok(glue) => Ok(task(glue).await),
                 Err(error) => Err(error),
-            }
+            };
+            drop(lives);
+            ended
         })
         .map_err(|error| name_error(error, config.core))?;
     let thread = ExecutorThread {
         handle: executor,
         core: config.core,
+        alive,
     };
     match wait_for_start.recv() {
         Ok(()) => Ok(thread),
