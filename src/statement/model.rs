@@ -11,7 +11,8 @@ pub struct Statement {
     pub kind: Kind,
     /// The text was not understood to its end. The kind follows from the first word alone, the
     /// lists may be short, `lwt` is true when an `IF` stands anywhere. The source may still accept
-    /// it: such a text can be forwarded and mirrored, but not rewritten.
+    /// it: such a text can be forwarded and mirrored, and qualified when it is no batch, but no
+    /// value in it can be replaced.
     pub opaque: bool,
     /// Some mutation is conditional: only the source can decide whether it applies.
     pub lwt: bool,

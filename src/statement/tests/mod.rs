@@ -2,5 +2,7 @@
 //! Tests of the statement module; the table of statements is in `table.rs`.
 
 mod describe;
+mod golden;
 mod lexer;
 mod rewrite;
+mod table;
