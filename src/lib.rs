@@ -2,13 +2,13 @@
 
 pub use twinring_cql as cql;
 
-pub mod spill;
-pub mod statement;
 pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod metrics;
-pub mod side;
-pub mod sys;
 pub mod relay;
+pub mod side;
+pub mod spill;
+pub mod statement;
+pub mod sys;
 pub mod topology;

@@ -27,7 +27,11 @@ impl Generator {
         let mut origin: [u8; 8] = random.random();
         origin[0] = (origin[0] & 0x3F) | 0x80; // the variant of RFC 9562
         origin[2] |= 0x01; // the multicast bit marks a node that is no real MAC address
-        Self { random, origin, last_ticks: 0 }
+        Self {
+            random,
+            origin,
+            last_ticks: 0,
+        }
     }
 
     /// A value of the kind that the function would have returned at `now_us`.
@@ -75,7 +79,11 @@ pub(super) fn literal(plan: &Plan, now_us: i64, generator: &mut Generator) -> Op
         .iter()
         .map(|call| generator.value(call.returns, now_us))
         .collect();
-    Some(rewrite::replace_functions(&plan.text, &plan.statement, &values))
+    Some(rewrite::replace_functions(
+        &plan.text,
+        &plan.statement,
+        &values,
+    ))
 }
 
 #[cfg(test)]
@@ -97,7 +105,10 @@ mod tests {
         };
         assert_eq!(first[6] >> 4, 1, "version 1");
         assert_eq!(first[8] >> 6, 2, "the variant of RFC 9562");
-        assert_eq!(ticks_of(first) - GREGORIAN_TICKS, 1_700_000_000_123_456 * 10);
+        assert_eq!(
+            ticks_of(first) - GREGORIAN_TICKS,
+            1_700_000_000_123_456 * 10
+        );
         let GeneratedValue::TimeUuid(second) = generator.value(Generated::TimeUuid, now_us) else {
             panic!("a time UUID was asked for");
         };
@@ -109,8 +120,14 @@ mod tests {
         let mut generator = Generator::new([7; 32]);
         let now_us = 20_000 * US_PER_DAY + 3_600_000_000;
         let value = |generator: &mut Generator, kind| generator.value(kind, now_us);
-        assert_eq!(value(&mut generator, Generated::Date), GeneratedValue::Date(20_000));
-        assert_eq!(value(&mut generator, Generated::Time), GeneratedValue::Time(3_600_000_000_000));
+        assert_eq!(
+            value(&mut generator, Generated::Date),
+            GeneratedValue::Date(20_000)
+        );
+        assert_eq!(
+            value(&mut generator, Generated::Time),
+            GeneratedValue::Time(3_600_000_000_000)
+        );
         let GeneratedValue::Uuid(bytes) = value(&mut generator, Generated::Uuid) else {
             panic!("a UUID was asked for");
         };

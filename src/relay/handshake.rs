@@ -12,8 +12,12 @@ use crate::topology::{self, Facts};
 impl Session {
     /// STARTUP names the compression of everything that follows.
     pub(super) fn startup(&mut self, envelope: &Envelope<'_>) {
-        let Ok(opened) = envelope.request_body() else { return };
-        let Ok(startup) = Startup::parse(opened.message) else { return };
+        let Ok(opened) = envelope.request_body() else {
+            return;
+        };
+        let Ok(startup) = Startup::parse(opened.message) else {
+            return;
+        };
         if let Some(name) = startup.compression() {
             self.compression = Compression::from_name(name).unwrap_or(Compression::None);
         }
@@ -23,12 +27,19 @@ impl Session {
     /// has credentials of its own.
     pub(super) fn remember_login(&mut self, envelope: &Envelope<'_>) {
         let mut scratch = Vec::new();
-        let Some(body) = self.open(envelope, &mut scratch, crate::limits::PRE_AUTH_BODY_MAX_BYTES)
-        else {
+        let Some(body) = self.open(
+            envelope,
+            &mut scratch,
+            crate::limits::PRE_AUTH_BODY_MAX_BYTES,
+        ) else {
             return;
         };
-        let Ok(opened) = request_message(envelope.header.flags, body) else { return };
-        let Ok(token) = AuthResponse::parse(opened.message) else { return };
+        let Ok(opened) = request_message(envelope.header.flags, body) else {
+            return;
+        };
+        let Ok(token) = AuthResponse::parse(opened.message) else {
+            return;
+        };
         if let Some(plain) = token.plain() {
             self.login = Some(Credentials {
                 user: plain.user.into(),
@@ -65,7 +76,9 @@ impl Session {
         let Some(body) = self.open(envelope, &mut scratch, cx.common.max_body_bytes) else {
             return false;
         };
-        let Ok(body) = response_message(envelope.header.flags, body) else { return false };
+        let Ok(body) = response_message(envelope.header.flags, body) else {
+            return false;
+        };
         match Event::parse(body.message) {
             Ok(Event::Topology(..) | Event::Status(..)) => self.facts().shows_peers(),
             _ => true,
@@ -83,13 +96,25 @@ pub(super) fn rewrite_rows(
     to_client: &mut Vec<u8>,
 ) -> bool {
     let header = envelope.header;
-    let Some(version) = header.protocol() else { return false };
+    let Some(version) = header.protocol() else {
+        return false;
+    };
     // tracing id and warnings were part of the original body and are not repeated
-    encode::envelope(to_client, version, Flags::NONE, header.stream, Opcode::Result, |body| {
-        if topology::put_rows(body.out(), table, message, facts).is_err() {
-            body.fail(crate::cql::EncodeError::UnevenRows { cells: 0, columns: 0 });
-        }
-    })
+    encode::envelope(
+        to_client,
+        version,
+        Flags::NONE,
+        header.stream,
+        Opcode::Result,
+        |body| {
+            if topology::put_rows(body.out(), table, message, facts).is_err() {
+                body.fail(crate::cql::EncodeError::UnevenRows {
+                    cells: 0,
+                    columns: 0,
+                });
+            }
+        },
+    )
     .is_ok()
 }
 
@@ -103,9 +128,16 @@ pub(super) fn put_unprepared(to_client: &mut Vec<u8>, header: Header, id: &[u8])
          been evicted from the internal cache)"
     );
     // an id is a [short bytes] that was just read from one, so it fits
-    let _ = encode::envelope(to_client, version, Flags::NONE, header.stream, Opcode::Error, |b| {
-        b.int(ErrorCode::Unprepared.number());
-        b.string(&message);
-        b.short_bytes(id);
-    });
+    let _ = encode::envelope(
+        to_client,
+        version,
+        Flags::NONE,
+        header.stream,
+        Opcode::Error,
+        |b| {
+            b.int(ErrorCode::Unprepared.number());
+            b.string(&message);
+            b.short_bytes(id);
+        },
+    );
 }

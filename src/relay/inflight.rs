@@ -113,7 +113,10 @@ mod tests {
         assert!(inflight.take(7).is_some());
         assert!(inflight.take(7).is_none());
         assert_eq!(inflight.len(), 1);
-        assert!(inflight.insert(-3, Pending::Use).is_some(), "a stream in use is reported");
+        assert!(
+            inflight.insert(-3, Pending::Use).is_some(),
+            "a stream in use is reported"
+        );
     }
 
     #[test]

@@ -151,7 +151,14 @@ impl Link {
 
     fn put(&mut self, stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) {
         // our own requests are short, but for a statement text that the source took as well
-        let put = encode::envelope(&mut self.out, Version::V4, Flags::NONE, stream, opcode, body);
+        let put = encode::envelope(
+            &mut self.out,
+            Version::V4,
+            Flags::NONE,
+            stream,
+            opcode,
+            body,
+        );
         debug_assert!(put.is_ok());
     }
 
@@ -175,7 +182,11 @@ impl Link {
                 self.put(stream, Opcode::Prepare, |body| {
                     request::prepare::encode(body, &prepared.plan.target_text);
                 });
-                let parked = if missing == 0 { vec![ticket] } else { Vec::new() };
+                let parked = if missing == 0 {
+                    vec![ticket]
+                } else {
+                    Vec::new()
+                };
                 self.remember(prepared.slot, TargetId::Preparing(parked));
                 missing += 1;
             }
@@ -186,7 +197,9 @@ impl Link {
         if full {
             return Sent::Full;
         }
-        let Some(stream) = self.claim(Waiting::Write(ticket)) else { return Sent::Full };
+        let Some(stream) = self.claim(Waiting::Write(ticket)) else {
+            return Sent::Full;
+        };
         let prepared = &self.prepared;
         let encoded = write.encode(&mut self.out, stream, |slot| match prepared.get(&slot) {
             Some(TargetId::Known(id)) => id,
@@ -205,7 +218,9 @@ impl Link {
             self.order.push_back(slot);
         }
         while self.order.len() > self.max_prepared {
-            let Some(oldest) = self.order.pop_front() else { break };
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
             if let Some(TargetId::Preparing(_)) = self.prepared.get(&oldest) {
                 self.order.push_back(oldest); // somebody waits for it
                 break;
@@ -224,9 +239,13 @@ impl Link {
     /// Takes one answer.
     pub fn handle(&mut self, envelope: &Envelope<'_>, events: &mut Vec<LinkEvent>) {
         let stream = envelope.header.stream;
-        let Ok(index) = usize::try_from(stream) else { return }; // an event that we did not ask for
+        let Ok(index) = usize::try_from(stream) else {
+            return;
+        }; // an event that we did not ask for
         let Some(waiting) = self.waiting.get_mut(index).and_then(Option::take) else {
-            events.push(LinkEvent::Broken(format!("an answer on the unused stream {stream}")));
+            events.push(LinkEvent::Broken(format!(
+                "an answer on the unused stream {stream}"
+            )));
             return;
         };
         self.free.push(stream);
@@ -235,7 +254,9 @@ impl Link {
             Err(error) => {
                 self.waiting[index] = Some(waiting); // its write is still unanswered
                 self.free.pop();
-                events.push(LinkEvent::Broken(format!("an answer that cannot be read: {error}")));
+                events.push(LinkEvent::Broken(format!(
+                    "an answer that cannot be read: {error}"
+                )));
                 return;
             }
         };
@@ -251,7 +272,11 @@ impl Link {
                 Opcode::Result => events.push(LinkEvent::Applied(ticket)),
                 _ => {
                     let (code, message) = error_of(envelope.header.opcode, body);
-                    events.push(LinkEvent::Failed { ticket, code, message });
+                    events.push(LinkEvent::Failed {
+                        ticket,
+                        code,
+                        message,
+                    });
                 }
             },
         }
@@ -298,7 +323,9 @@ impl Link {
             _ => Vec::new(),
         };
         let id = match opcode {
-            Opcode::Result => Prepared::parse(body, Version::V4).ok().map(|prepared| prepared.id),
+            Opcode::Result => Prepared::parse(body, Version::V4)
+                .ok()
+                .map(|prepared| prepared.id),
             _ => None,
         };
         let Some(id) = id else {

@@ -92,7 +92,12 @@ impl Mirror {
         if matches!(origin, Origin::Spill(_)) {
             self.spilled_records += 1;
         }
-        let entry = Some(Entry { write, origin, attempts: 0, sent_at_us: None });
+        let entry = Some(Entry {
+            write,
+            origin,
+            attempts: 0,
+            sent_at_us: None,
+        });
         let ticket = match self.free.pop() {
             Some(ticket) => {
                 self.entries[ticket as usize] = entry;
@@ -193,7 +198,9 @@ impl Mirror {
     fn pause_us(&self, ticket: Ticket, message: &str) -> i64 {
         let attempts = self.get(ticket).map_or(0, |entry| entry.attempts);
         let own = self.policy.first_pause_us << attempts.min(20);
-        retry_after_us(message).unwrap_or(own).min(self.policy.longest_pause_us)
+        retry_after_us(message)
+            .unwrap_or(own)
+            .min(self.policy.longest_pause_us)
     }
 
     fn again(&mut self, ticket: Ticket, now_us: i64, pause_us: i64) -> Option<Outcome> {

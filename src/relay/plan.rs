@@ -184,9 +184,11 @@ fn treatment(
         Kind::Ddl(action, object) => match (rules.mirror_ddl, action, object) {
             (MirrorDdl::All, _, _) => Treatment::Schema,
             (MirrorDdl::None, _, _)
-            | (MirrorDdl::Tables, Action::Create | Action::Alter | Action::Drop, Object::Keyspace) => {
-                Treatment::SourceOnly
-            }
+            | (
+                MirrorDdl::Tables,
+                Action::Create | Action::Alter | Action::Drop,
+                Object::Keyspace,
+            ) => Treatment::SourceOnly,
             (MirrorDdl::Tables, _, _) => Treatment::Schema,
         },
         _ if statement.lwt => Treatment::Lwt,
@@ -213,7 +215,10 @@ fn nature(statement: &Statement, binds: &[BindKind], text: &str) -> (Repeat, Rec
     }
     let mut worst = (Repeat::Free, RecordKind::Write);
     for mutation in &statement.mutations {
-        let assigned = mutation.assignments.iter().map(|a| assignment_nature(a, binds, text));
+        let assigned = mutation
+            .assignments
+            .iter()
+            .map(|a| assignment_nature(a, binds, text));
         let json = mutation.json.filter(|json| may_hold_list(*json, text));
         for found in assigned.chain(json.map(|_| (Repeat::Bump, RecordKind::List))) {
             worst = if found.0 > worst.0 { found } else { worst };
@@ -263,7 +268,11 @@ fn assignment_nature(
                 (ValueKind::Marker(_), None) => true,
                 _ => false,
             };
-            if index { (Repeat::Once, RecordKind::List) } else { FREE }
+            if index {
+                (Repeat::Once, RecordKind::List)
+            } else {
+                FREE
+            }
         }
         Operation::Set => match (assignment.value.kind, bind_of(assignment.value)) {
             (ValueKind::List, _) | (_, Some(BindKind::List)) => (Repeat::Bump, RecordKind::List),
@@ -329,9 +338,8 @@ impl PlanCache {
     /// The plan of a text that was not prepared.
     pub fn plan(&mut self, text: &str, keyspace: Option<&Rc<str>>) -> Rc<Plan> {
         let key = self.hasher.hash_one((text, keyspace));
-        let same = |plan: &&Rc<Plan>| {
-            *plan.text == *text && plan.session_keyspace.as_ref() == keyspace
-        };
+        let same =
+            |plan: &&Rc<Plan>| *plan.text == *text && plan.session_keyspace.as_ref() == keyspace;
         if let Some(plan) = self.newer.get(&key).filter(same) {
             return plan.clone();
         }

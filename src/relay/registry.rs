@@ -34,7 +34,12 @@ impl Registry {
     /// Remembers at most `limit` statements.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { by_id: HashMap::new(), order: VecDeque::new(), limit, next_slot: 0 }
+        Self {
+            by_id: HashMap::new(),
+            order: VecDeque::new(),
+            limit,
+            next_slot: 0,
+        }
     }
 
     /// The statement with the source's id.
@@ -55,14 +60,23 @@ impl Registry {
             }
         } else {
             while self.by_id.len() >= self.limit {
-                let Some(oldest) = self.order.pop_front() else { break };
+                let Some(oldest) = self.order.pop_front() else {
+                    break;
+                };
                 self.by_id.remove(&oldest);
             }
             self.order.push_back(id.into());
         }
         let slot = self.next_slot;
         self.next_slot = self.next_slot.wrapping_add(1);
-        self.by_id.insert(id.into(), Rc::new(Prepared { id: id.into(), slot, plan }));
+        self.by_id.insert(
+            id.into(),
+            Rc::new(Prepared {
+                id: id.into(),
+                slot,
+                plan,
+            }),
+        );
     }
 
     /// How many statements are known.

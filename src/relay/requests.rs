@@ -40,11 +40,17 @@ impl Session {
         after_news: bool,
         scratch: &mut Vec<u8>,
     ) -> Taken {
-        let opened = self.open(envelope, scratch, cx.common.max_body_bytes).and_then(|body| {
-            let message = request_message(envelope.header.flags, body).ok()?;
-            let (prelude, message) = body.split_at_checked(message.message_at)?;
-            Some(Opened { header: envelope.header, prelude, message })
-        });
+        let opened = self
+            .open(envelope, scratch, cx.common.max_body_bytes)
+            .and_then(|body| {
+                let message = request_message(envelope.header.flags, body).ok()?;
+                let (prelude, message) = body.split_at_checked(message.message_at)?;
+                Some(Opened {
+                    header: envelope.header,
+                    prelude,
+                    message,
+                })
+            });
         let taken = match (&opened, envelope.header.opcode) {
             (None, _) => Ok(None),
             (Some(opened), Opcode::Query) => self.query(opened, envelope, cx).map(Some),
@@ -73,7 +79,9 @@ impl Session {
         let text = String::from_utf8_lossy(reader.bytes()?.unwrap_or_default());
         let params = reader.rest();
         let plan = cx.common.plans.plan(&text, self.keyspace.as_ref());
-        if let Some(generated) = super::functions::literal(&plan, cx.now_us, &mut cx.common.generator) {
+        if let Some(generated) =
+            super::functions::literal(&plan, cx.now_us, &mut cx.common.generator)
+        {
             return Ok(self.generated(&generated, opened, params, cx));
         }
         let target_text = plan.target_text.clone();
@@ -93,8 +101,7 @@ impl Session {
         params: &[u8],
         cx: &mut Context<'_>,
     ) -> Taken {
-        let plan =
-            Plan::new(text, self.keyspace.clone(), &[], cx.common.plans.rules());
+        let plan = Plan::new(text, self.keyspace.clone(), &[], cx.common.plans.rules());
         let mut message = Vec::with_capacity(4 + text.len() + params.len());
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
         message.extend_from_slice(&length.to_be_bytes());
@@ -104,17 +111,31 @@ impl Session {
         let mut raw = Vec::with_capacity(HEADER_LEN + opened.prelude.len() + message.len());
         let parts = [opened.prelude, &message[..]];
         put_request(&mut raw, opened.header, &parts);
-        let rewritten = Opened { message: &message, ..*opened };
+        let rewritten = Opened {
+            message: &message,
+            ..*opened
+        };
         let header = Header {
             flags: opened.header.flags.without(Flags::COMPRESSION),
             ..opened.header
         };
-        let envelope = Envelope { header, body: &raw[HEADER_LEN..], raw: &raw };
+        let envelope = Envelope {
+            header,
+            body: &raw[HEADER_LEN..],
+            raw: &raw,
+        };
         let target_text = plan.target_text.clone();
-        self.run(&Rc::new(plan), &rewritten, before, &envelope, cx, |params| Body::Query {
-            text: target_text,
-            params,
-        });
+        self.run(
+            &Rc::new(plan),
+            &rewritten,
+            before,
+            &envelope,
+            cx,
+            |params| Body::Query {
+                text: target_text,
+                params,
+            },
+        );
         Taken::Yes
     }
 
@@ -124,8 +145,12 @@ impl Session {
         envelope: &Envelope<'_>,
         cx: &mut Context<'_>,
     ) -> Result<Taken, DecodeError> {
-        let text = String::from_utf8_lossy(Reader::new(opened.message).bytes()?.unwrap_or_default());
-        let pending = Pending::Prepare { text: text.into(), keyspace: self.keyspace.clone() };
+        let text =
+            String::from_utf8_lossy(Reader::new(opened.message).bytes()?.unwrap_or_default());
+        let pending = Pending::Prepare {
+            text: text.into(),
+            keyspace: self.keyspace.clone(),
+        };
         cx.common.tally.request(RequestKind::Prepare);
         self.await_answer(envelope.header.stream, pending, cx);
         self.forward(envelope, cx);
@@ -146,7 +171,9 @@ impl Session {
         };
         let before = opened.message.len() - reader.rest().len();
         let plan = prepared.plan.clone();
-        self.run(&plan, opened, before, envelope, cx, |params| Body::Execute { prepared, params });
+        self.run(&plan, opened, before, envelope, cx, |params| {
+            Body::Execute { prepared, params }
+        });
         Ok(Taken::Yes)
     }
 
@@ -245,7 +272,10 @@ impl Session {
             }
             let from = values.len();
             values.extend_from_slice(reader.since(start));
-            children.push(Child { statement, values: from..values.len() });
+            children.push(Child {
+                statement,
+                values: from..values.len(),
+            });
         }
         let before = reader.position();
         self.run_batch(kind, children, values, opened, before, envelope, cx);
@@ -263,9 +293,14 @@ impl Session {
         envelope: &Envelope<'_>,
         cx: &mut Context<'_>,
     ) {
-        let lwt = children.iter().any(|child| child.statement.plan().treatment == Treatment::Lwt);
+        let lwt = children
+            .iter()
+            .any(|child| child.statement.plan().treatment == Treatment::Lwt);
         children.retain(|child| {
-            matches!(child.statement.plan().treatment, Treatment::Mirror | Treatment::Lwt)
+            matches!(
+                child.statement.plan().treatment,
+                Treatment::Mirror | Treatment::Lwt
+            )
         });
         let (head, tail) = opened.message.split_at(before);
         let Some(worst) = children
@@ -280,7 +315,12 @@ impl Session {
         };
         let first = children[0].statement.plan().clone();
         let counters = worst.kind == RecordKind::Counter || kind == 2;
-        let body = |tail: Vec<u8>| Body::Batch { kind, children, values, tail };
+        let body = |tail: Vec<u8>| Body::Batch {
+            kind,
+            children,
+            values,
+            tail,
+        };
         if lwt {
             cx.common.tally.request(RequestKind::Lwt);
             let write = new_write(&first, cx.now_us, None, body(tail.to_vec()));
@@ -291,7 +331,11 @@ impl Session {
         let (stamp_us, stamped) = stamp(tail, counters, cx);
         let mut write = new_write(&first, cx.now_us, stamp_us, body(stamped));
         write.repeat = if counters { Repeat::Once } else { worst.repeat };
-        write.kind = if counters { RecordKind::Counter } else { worst.kind };
+        write.kind = if counters {
+            RecordKind::Counter
+        } else {
+            worst.kind
+        };
         self.await_answer(envelope.header.stream, Pending::Write(write), cx);
         match stamp_us {
             Some(stamp_us) if tail[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
@@ -363,12 +407,7 @@ fn put_request(out: &mut Vec<u8>, header: Header, parts: &[&[u8]]) {
 }
 
 /// First time: ask for the news. Second time: the client is told to prepare again.
-fn unknown_id(
-    id: &[u8],
-    envelope: &Envelope<'_>,
-    cx: &mut Context<'_>,
-    after_news: bool,
-) -> Taken {
+fn unknown_id(id: &[u8], envelope: &Envelope<'_>, cx: &mut Context<'_>, after_news: bool) -> Taken {
     if !after_news {
         return Taken::UnknownId;
     }

@@ -225,7 +225,9 @@ impl Session {
         let mut scratch = std::mem::take(&mut cx.common.scratch);
         let body = self.open(envelope, &mut scratch, cx.common.max_body_bytes);
         let message = body
-            .and_then(|body| crate::cql::envelope::response_message(envelope.header.flags, body).ok())
+            .and_then(|body| {
+                crate::cql::envelope::response_message(envelope.header.flags, body).ok()
+            })
             .map(|body| body.message);
         let rewritten = match (pending, message) {
             (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
@@ -242,13 +244,7 @@ impl Session {
         cx.common.scratch = scratch;
     }
 
-    fn learn(
-        &mut self,
-        pending: Pending,
-        header: Header,
-        message: &[u8],
-        cx: &mut Context<'_>,
-    ) {
+    fn learn(&mut self, pending: Pending, header: Header, message: &[u8], cx: &mut Context<'_>) {
         let version = header.protocol().unwrap_or(Version::V4);
         let opcode = header.opcode;
         let code = match opcode {
@@ -322,11 +318,17 @@ impl Session {
         let words = error.to_string();
         // the highest version that is spoken here, as Cassandra answers
         let version = Version::V4;
-        let put =
-            encode::envelope(to_client, version, Flags::NONE, stream, Opcode::Error, |body| {
+        let put = encode::envelope(
+            to_client,
+            version,
+            Flags::NONE,
+            stream,
+            Opcode::Error,
+            |body| {
                 body.int(ErrorCode::Protocol.number());
                 body.string(&words);
-            });
+            },
+        );
         debug_assert!(put.is_ok());
         Ending::Client(*error)
     }
@@ -342,7 +344,9 @@ impl Session {
             return Some(envelope.body);
         }
         scratch.clear();
-        self.compression.decompress(envelope.body, scratch, max_bytes).ok()?;
+        self.compression
+            .decompress(envelope.body, scratch, max_bytes)
+            .ok()?;
         Some(scratch)
     }
 
@@ -369,7 +373,9 @@ fn learn_prepared(
     version: Version,
     cx: &mut Context<'_>,
 ) {
-    let Ok(prepared) = Prepared::parse(message, version) else { return };
+    let Ok(prepared) = Prepared::parse(message, version) else {
+        return;
+    };
     let id = prepared.id;
     if cx.common.registry.get(id).is_some_and(|known| {
         let plan = &known.plan;
@@ -395,6 +401,8 @@ fn learn_prepared(
 
 /// The first column of a conditional write's answer: `[applied]`.
 fn lwt_applied(message: &[u8]) -> bool {
-    let Ok(rows) = Rows::parse(message) else { return false };
+    let Ok(rows) = Rows::parse(message) else {
+        return false;
+    };
     matches!(rows.cells().next(), Some(Ok(cell)) if cell.bytes == Some(&[1]))
 }

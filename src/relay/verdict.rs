@@ -58,8 +58,11 @@ mod tests {
             0x000A, 0x0100, 0x1000, 0x1002, 0x1400, 0x2000, 0x2100, 0x2200, 0x2300, 0x2400, 0x2500,
         ];
         for code in 0..0x3000 {
-            let expected =
-                if refused.contains(&code) { Verdict::Refused } else { Verdict::Ambiguous };
+            let expected = if refused.contains(&code) {
+                Verdict::Refused
+            } else {
+                Verdict::Ambiguous
+            };
             assert_eq!(of_error(code), expected, "{code:#06x}");
         }
     }

@@ -97,9 +97,12 @@ impl Write {
             + match &self.body {
                 Body::Query { text, params } => text.len() + params.len(),
                 Body::Execute { params, .. } => params.len(),
-                Body::Batch { children, values, tail, .. } => {
-                    children.len() * size_of::<Child>() + values.len() + tail.len()
-                }
+                Body::Batch {
+                    children,
+                    values,
+                    tail,
+                    ..
+                } => children.len() * size_of::<Child>() + values.len() + tail.len(),
             }
     }
 
@@ -120,7 +123,9 @@ impl Write {
 
     /// Raises the stamp by one µs, as a second try of a whole-list write needs (CASSANDRA-11368).
     pub fn bump_stamp(&mut self) {
-        let Some(stamp) = &mut self.stamp_us else { return };
+        let Some(stamp) = &mut self.stamp_us else {
+            return;
+        };
         *stamp += 1;
         let bytes = match &mut self.body {
             Body::Query { params, .. } | Body::Execute { params, .. } => params,
@@ -148,33 +153,45 @@ impl Write {
             Body::Execute { .. } => Opcode::Execute,
             Body::Batch { .. } => Opcode::Batch,
         };
-        encode::envelope(out, Version::V4, Flags::NONE, stream, opcode, |body| match &self.body {
-            Body::Query { text, params } => {
-                body.long_string(text);
-                body.raw(params);
-            }
-            Body::Execute { prepared, params } => {
-                body.short_bytes(id_of(prepared.slot));
-                body.raw(params);
-            }
-            Body::Batch { kind, children, values, tail } => {
-                body.byte(*kind);
-                body.short(u16::try_from(children.len()).unwrap_or(u16::MAX));
-                for child in children {
-                    match &child.statement {
-                        ChildStatement::Text(plan) => {
-                            body.byte(0);
-                            body.long_string(&plan.target_text);
-                        }
-                        ChildStatement::Prepared(prepared) => {
-                            body.byte(1);
-                            body.short_bytes(id_of(prepared.slot));
-                        }
-                    }
-                    body.raw(&values[child.values.clone()]);
+        encode::envelope(
+            out,
+            Version::V4,
+            Flags::NONE,
+            stream,
+            opcode,
+            |body| match &self.body {
+                Body::Query { text, params } => {
+                    body.long_string(text);
+                    body.raw(params);
                 }
-                body.raw(tail);
-            }
-        })
+                Body::Execute { prepared, params } => {
+                    body.short_bytes(id_of(prepared.slot));
+                    body.raw(params);
+                }
+                Body::Batch {
+                    kind,
+                    children,
+                    values,
+                    tail,
+                } => {
+                    body.byte(*kind);
+                    body.short(u16::try_from(children.len()).unwrap_or(u16::MAX));
+                    for child in children {
+                        match &child.statement {
+                            ChildStatement::Text(plan) => {
+                                body.byte(0);
+                                body.long_string(&plan.target_text);
+                            }
+                            ChildStatement::Prepared(prepared) => {
+                                body.byte(1);
+                                body.short_bytes(id_of(prepared.slot));
+                            }
+                        }
+                        body.raw(&values[child.values.clone()]);
+                    }
+                    body.raw(tail);
+                }
+            },
+        )
     }
 }

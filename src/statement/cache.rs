@@ -47,7 +47,10 @@ impl Classifier {
     /// Starts empty. `seed` should be random: who does not know it cannot choose texts that push
     /// each other out.
     pub fn new(limits: CacheLimits, seed: u64) -> Self {
-        let half = CacheLimits { entries: limits.entries / 2, bytes: limits.bytes / 2 };
+        let half = CacheLimits {
+            entries: limits.entries / 2,
+            bytes: limits.bytes / 2,
+        };
         Self {
             young: Generation::default(),
             old: Generation::default(),
@@ -76,7 +79,10 @@ impl Classifier {
                 if text.len() > self.limits.bytes / 4 || self.limits.entries == 0 {
                     return statement;
                 }
-                Entry { text: text.into(), statement }
+                Entry {
+                    text: text.into(),
+                    statement,
+                }
             }
         };
         let statement = Rc::clone(&entry.statement);
@@ -165,7 +171,10 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 
 fn step(seed: u64, state: u64, chunk: &[u8; 16]) -> u64 {
     let (halves, _) = chunk.as_chunks::<8>();
-    fold(u64::from_le_bytes(halves[0]) ^ seed, u64::from_le_bytes(halves[1]) ^ state)
+    fold(
+        u64::from_le_bytes(halves[0]) ^ seed,
+        u64::from_le_bytes(halves[1]) ^ state,
+    )
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]

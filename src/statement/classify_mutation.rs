@@ -115,7 +115,9 @@ pub(super) fn update(cursor: &mut Cursor<'_>) -> Result<Mutation> {
 }
 
 fn assignment(cursor: &mut Cursor<'_>) -> Result<Assignment> {
-    const STOP: &[&str] = &["WHERE", "USING", "IF", "INSERT", "UPDATE", "DELETE", "APPLY"];
+    const STOP: &[&str] = &[
+        "WHERE", "USING", "IF", "INSERT", "UPDATE", "DELETE", "APPLY",
+    ];
     let column: Box<str> = cursor.name()?.into();
     let (operation, value) = match cursor.advance().kind {
         TokenKind::Equal => whole_column(cursor, &column, STOP)?,
@@ -316,7 +318,11 @@ fn restriction(cursor: &mut Cursor<'_>, depth: usize) -> Result<Restriction> {
     }
     cursor.advance();
     let value = cursor.term(RELATION_END)?;
-    Ok(Restriction { columns, relation, value })
+    Ok(Restriction {
+        columns,
+        relation,
+        value,
+    })
 }
 
 /// The left side of a relation: `a` or `(a, b)`; empty for `token(…)`. None, and nothing consumed,

@@ -157,14 +157,24 @@ pub fn put_supported(
         options.push((name, values));
     }
     let version = header.protocol().unwrap_or(Version::V4);
-    encode::envelope(out, version, Flags::NONE, header.stream, Opcode::Supported, |body| {
-        supported::encode(body, options);
-    })
+    encode::envelope(
+        out,
+        version,
+        Flags::NONE,
+        header.stream,
+        Opcode::Supported,
+        |body| {
+            supported::encode(body, options);
+        },
+    )
 }
 
 /// `4/v4` and the like, as Cassandra writes them.
 fn is_spoken(version: &str, facts: &Facts) -> bool {
-    let number = version.split('/').next().and_then(|number| number.parse().ok());
+    let number = version
+        .split('/')
+        .next()
+        .and_then(|number| number.parse().ok());
     number.is_some_and(|number: u8| {
         Version::from_number(number).is_some_and(Version::is_spoken) && facts.speaks(number)
     })

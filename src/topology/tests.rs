@@ -15,7 +15,12 @@ fn facts(shown: Shown) -> Facts {
 fn message(columns: &[(&str, ColumnType)], cells: &[Option<&[u8]>]) -> Vec<u8> {
     let defs: Vec<_> = columns
         .iter()
-        .map(|(name, column_type)| ColumnDef { keyspace: "system", table: "local", name, column_type })
+        .map(|(name, column_type)| ColumnDef {
+            keyspace: "system",
+            table: "local",
+            name,
+            column_type,
+        })
         .collect();
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);
@@ -31,7 +36,9 @@ fn message(columns: &[(&str, ColumnType)], cells: &[Option<&[u8]>]) -> Vec<u8> {
 fn cells_of(message: &[u8]) -> Vec<Option<Vec<u8>>> {
     let rows = Rows::parse(message).unwrap();
     rows.check().unwrap();
-    rows.cells().map(|cell| cell.unwrap().bytes.map(<[u8]>::to_vec)).collect()
+    rows.cells()
+        .map(|cell| cell.unwrap().bytes.map(<[u8]>::to_vec))
+        .collect()
 }
 
 #[test]
@@ -44,10 +51,22 @@ fn the_proxy_is_the_only_node_when_it_stands_alone() {
         ("listen_address", ColumnType::Inet),
     ];
     let port = 9042i32.to_be_bytes();
-    let row = [Some(&[127, 0, 0, 1][..]), Some(&port), Some(b"5"), Some(b"r1"), None];
+    let row = [
+        Some(&[127, 0, 0, 1][..]),
+        Some(&port),
+        Some(b"5"),
+        Some(b"r1"),
+        None,
+    ];
     let original = message(&columns, &row);
     let mut out = Vec::new();
-    put_rows(&mut out, SystemTable::Local, &original, &facts(Shown::Single)).unwrap();
+    put_rows(
+        &mut out,
+        SystemTable::Local,
+        &original,
+        &facts(Shown::Single),
+    )
+    .unwrap();
     let shown = cells_of(&out);
     assert_eq!(shown[0].as_deref(), Some(&[10, 9, 9, 9][..]));
     assert_eq!(shown[1].as_deref(), Some(&29042i32.to_be_bytes()[..]));
@@ -60,14 +79,23 @@ fn the_proxy_is_the_only_node_when_it_stands_alone() {
 fn peers_are_hidden_or_exchanged() {
     let columns = [("peer", ColumnType::Inet), ("native_port", ColumnType::Int)];
     let port = 9042i32.to_be_bytes();
-    let original = message(&columns, &[
-        Some(&[10, 0, 0, 1]),
-        Some(&port),
-        Some(&[10, 0, 0, 2]),
-        Some(&port),
-    ]);
+    let original = message(
+        &columns,
+        &[
+            Some(&[10, 0, 0, 1]),
+            Some(&port),
+            Some(&[10, 0, 0, 2]),
+            Some(&port),
+        ],
+    );
     let mut out = Vec::new();
-    put_rows(&mut out, SystemTable::PeersV2, &original, &facts(Shown::Single)).unwrap();
+    put_rows(
+        &mut out,
+        SystemTable::PeersV2,
+        &original,
+        &facts(Shown::Single),
+    )
+    .unwrap();
     assert_eq!(Rows::parse(&out).unwrap().row_count, 0);
 
     let exchanged = [("10.0.0.1".parse().unwrap(), "192.168.0.1".parse().unwrap())];
@@ -84,11 +112,17 @@ fn peers_are_hidden_or_exchanged() {
 fn only_what_the_proxy_speaks_is_offered() {
     let mut original = Vec::new();
     let mut writer = Writer::new(&mut original);
-    supported::encode(&mut writer, [
-        ("PROTOCOL_VERSIONS", vec!["3/v3", "4/v4", "5/v5", "6/v6-beta"]),
-        ("COMPRESSION", vec!["snappy", "lz4"]),
-        ("SCYLLA_SHARD", vec!["3"]),
-    ]);
+    supported::encode(
+        &mut writer,
+        [
+            (
+                "PROTOCOL_VERSIONS",
+                vec!["3/v3", "4/v4", "5/v5", "6/v6-beta"],
+            ),
+            ("COMPRESSION", vec!["snappy", "lz4"]),
+            ("SCYLLA_SHARD", vec!["3"]),
+        ],
+    );
     writer.finish().unwrap();
     let header = Header {
         response: true,
@@ -99,13 +133,23 @@ fn only_what_the_proxy_speaks_is_offered() {
         body_len: 0,
     };
     let mut facts = facts(Shown::Single);
-    facts.offer = Rc::new(Offer { no_compression: true, ..Offer::default() });
+    facts.offer = Rc::new(Offer {
+        no_compression: true,
+        ..Offer::default()
+    });
     let mut out = Vec::new();
     let parsed = Supported::parse(&original).unwrap();
     put_supported(&mut out, header, &parsed, &facts).unwrap();
     let mut reader = Reader::new(&out[9..]);
-    let shown = Supported { options: reader.string_multimap().unwrap() };
-    let of = |name| shown.options.get(name).map(|values| values.iter().collect::<Vec<_>>());
+    let shown = Supported {
+        options: reader.string_multimap().unwrap(),
+    };
+    let of = |name| {
+        shown
+            .options
+            .get(name)
+            .map(|values| values.iter().collect::<Vec<_>>())
+    };
     assert_eq!(of("PROTOCOL_VERSIONS"), Some(vec!["3/v3", "4/v4"]));
     assert_eq!(of("COMPRESSION"), Some(Vec::new()));
     assert_eq!(of("SCYLLA_SHARD"), None);

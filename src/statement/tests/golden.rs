@@ -30,18 +30,32 @@ fn cassandra_understands_the_same() {
         accepted += 1;
         let ours = summary(&text);
         if ours != verdict {
-            wrong.push(format!("{text}\n    ours      {ours}\n    Cassandra {verdict}"));
+            wrong.push(format!(
+                "{text}\n    ours      {ours}\n    Cassandra {verdict}"
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(accepted >= 350, "the golden file is read: {accepted} lines");
 }
 
 #[test]
 fn the_golden_file_is_of_the_table() {
-    let statements = super::table::rows().into_iter().map(|(statement, _)| statement);
-    let golden = VERDICTS.lines().map(|line| unescape(line.splitn(3, '\t').nth(2).unwrap()));
-    assert!(statements.eq(golden), "make tests/golden/statements.tsv anew");
+    let statements = super::table::rows()
+        .into_iter()
+        .map(|(statement, _)| statement);
+    let golden = VERDICTS
+        .lines()
+        .map(|line| unescape(line.splitn(3, '\t').nth(2).unwrap()));
+    assert!(
+        statements.eq(golden),
+        "make tests/golden/statements.tsv anew"
+    );
 }
 
 /// The statement in the words of `CassandraVerdicts.java`.
@@ -68,7 +82,9 @@ pub(super) fn summary(text: &str) -> String {
     for function in functions {
         _ = write!(out, " {function}()");
     }
-    out.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t")
+    out.replace('\n', "\\n")
+        .replace('\r', "\\r")
+        .replace('\t', "\\t")
 }
 
 /// The name in a call like `system . now ()`.
