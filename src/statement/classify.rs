@@ -16,6 +16,9 @@ pub fn classify(text: &str) -> Statement {
         statement.opaque = true;
         look_over(text, &mut cursor, &mut statement);
     }
+    if !statement.is_mutation() {
+        cursor.functions.clear(); // no value is stored
+    }
     statement.lwt |= statement
         .mutations
         .iter()
@@ -132,9 +135,7 @@ fn select(cursor: &mut Cursor<'_>, statement: &mut Statement) -> Result<()> {
     }
     cursor.expect_word("FROM")?;
     statement.object = Some(cursor.table_name()?);
-    let rest = cursor.rest();
-    cursor.functions.clear(); // nothing is stored
-    rest
+    cursor.rest()
 }
 
 fn batch(cursor: &mut Cursor<'_>, statement: &mut Statement) -> Result<()> {

@@ -59,6 +59,12 @@ impl Statement {
             || (!self.mutations.is_empty() && self.mutations.iter().all(own))
     }
 
+    /// Whether all of [`functions`](Self::functions) can become bind markers of a prepared
+    /// statement.
+    pub fn functions_are_bindable(&self) -> bool {
+        !self.functions.iter().any(|call| call.in_collection)
+    }
+
     /// Which of the tables that tell drivers about the cluster a SELECT reads, if any.
     pub fn system_table(&self, session_keyspace: Option<&str>) -> Option<SystemTable> {
         let table = self.object.as_ref().filter(|_| self.kind == Kind::Select)?;

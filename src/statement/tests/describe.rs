@@ -81,6 +81,9 @@ fn describe_with(text: &str, show: Show<'_>) -> String {
             call.returns, call.mutation, call.markers_before
         );
         _ = write!(out, "<{}>", show(call.span));
+        if call.in_collection {
+            out.push_str(" in collection");
+        }
     }
     out
 }
