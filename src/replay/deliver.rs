@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     InDoubt { words: String },
     /// A delete that comes too late.
     TooOld,
+    /// In doubt since an earlier run.
+    StillInDoubt,
     /// The target does not take writes; this one was certainly not applied, or may be repeated.
     GaveUp { words: String },
 }
@@ -37,7 +39,7 @@ pub(super) struct Courier {
     pub target: Target,
     /// Deletes are sent however old they are.
     pub force: bool,
-    /// For how long nothing may succeed.
+    /// For how long a write is tried.
     pub give_up: Duration,
     /// When the target last took a write.
     pub last_success: Cell<Instant>,
@@ -48,6 +50,9 @@ pub(super) struct Courier {
 
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Error codes with which a target refuses a schema change that it has already.
+const INVALID: i32 = 0x2200;
+const CONFIG_ERROR: i32 = 0x2300;
 /// A write that fails so often while others succeed is itself the reason.
 const POISON_TRIES: u32 = 12;
 
@@ -100,14 +105,11 @@ impl Courier {
                     by_target,
                 } => (words, wait, by_target),
             };
-            let silence = self.last_success.get().max(first_try).elapsed();
-            if by_target && tries >= POISON_TRIES && silence < self.give_up {
+            if by_target && tries >= POISON_TRIES && self.last_success.get() > first_try {
                 let words = format!("failed {tries} times, the last time: {words}");
                 return Outcome::Refused { code: 0, words };
             }
-            let is_over =
-                first_try.elapsed() >= self.give_up && (silence >= self.give_up || !by_target);
-            if is_over || self.stopping.get() {
+            if first_try.elapsed() >= self.give_up || self.stopping.get() {
                 return Outcome::GaveUp { words };
             }
             self.retries.set(self.retries.get() + 1);
@@ -118,9 +120,10 @@ impl Courier {
     fn judge(&self, entry: &Entry, request: &Request, verdict: Verdict) -> Next {
         match verdict {
             // An earlier process was sending it when it died: the target says that it succeeded.
-            Verdict::Refused { words, .. }
-                if entry.kind == Kind::Ddl && entry.standing == Standing::InDoubt =>
-            {
+            Verdict::Refused {
+                code: INVALID | CONFIG_ERROR,
+                words,
+            } if entry.kind == Kind::Ddl && entry.standing == Standing::InDoubt => {
                 Next::Done(Outcome::AlreadyThere { words })
             }
             Verdict::Refused { code, words } => Next::Done(Outcome::Refused { code, words }),

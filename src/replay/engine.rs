@@ -22,6 +22,9 @@ const STORE_EVERY: Duration = Duration::from_secs(1);
 /// So many writes that must not be repeated are written down as started together.
 const STARTED_TOGETHER: usize = 64;
 
+const TOO_OLD: &str = "this delete is older than the target's gc_grace_seconds: older data may come \
+                       back; send it with --include-rejected --force";
+
 /// The state of a replay.
 pub(super) struct Engine<'e> {
     pub logs: &'e mut Logs,
@@ -92,7 +95,7 @@ impl<'e> Engine<'e> {
             if self.is_stopping() {
                 return Ok(());
             }
-            self.pass_barrier(barrier).await?;
+            self.pass_barrier(barrier, stop).await?;
             if self.is_stopping() {
                 return Ok(());
             }
@@ -124,26 +127,34 @@ impl<'e> Engine<'e> {
                 }
                 return Ok(());
             }
-            tokio::select! {
-                joined = self.tasks.join_next() => {
-                    if let Some(joined) = joined {
-                        let (entry, outcome) = joined?;
-                        self.settle(entry, outcome)?;
-                    }
-                }
-                () = sleep_until(self.next_store) => {}
-                () = stop.wait(), if !self.courier.stopping.get() => self.courier.stopping.set(true),
-            }
-            if Instant::now() >= self.next_store {
-                self.next_store = Instant::now() + STORE_EVERY;
-                self.logs.store(self.keep)?;
-                self.display.show(self.summary, self.courier.retries.get());
-            }
+            self.wait(stop).await?;
         }
     }
 
+    /// Waits for a write to be settled, a signal, or the time to write progress down.
+    async fn wait(&mut self, stop: &mut Stop) -> Result<()> {
+        tokio::select! {
+            joined = self.tasks.join_next() => {
+                if let Some(joined) = joined {
+                    let (entry, outcome) = joined?;
+                    self.settle(entry, outcome)?;
+                }
+            }
+            () = sleep_until(self.next_store) => {}
+            () = stop.wait(), if !self.courier.stopping.get() => self.courier.stopping.set(true),
+        }
+        if Instant::now() >= self.next_store {
+            self.next_store = Instant::now() + STORE_EVERY;
+            self.logs.store(self.keep)?;
+            self.display.show(self.summary, self.courier.retries.get());
+        }
+        Ok(())
+    }
+
     fn admit(&mut self, entry: Entry) -> Result<()> {
-        if entry.kind.is_repeatable() {
+        if entry.in_doubt {
+            self.settle(entry, Outcome::StillInDoubt)?;
+        } else if entry.kind.is_repeatable() {
             self.spawn(entry);
         } else if entry.standing == Standing::InDoubt {
             let words = "an earlier replay ended while it was sending this".to_owned();
@@ -211,32 +222,22 @@ impl<'e> Engine<'e> {
     }
 
     /// Takes a schema change or TRUNCATE to the target while nothing else is under way.
-    async fn pass_barrier(&mut self, barrier: Turn) -> Result<()> {
-        let staying: usize = self
-            .logs
-            .streams
-            .iter()
-            .map(|stream| stream.staying())
-            .sum();
+    async fn pass_barrier(&mut self, barrier: Turn, stop: &mut Stop) -> Result<()> {
         let Some(entry) = self.logs.fetch(barrier)? else {
             return Ok(());
         };
-        if staying > 0 {
-            bail!(
-                "{staying} deletes are older than the target's gc_grace_seconds and were left, but a \
-                 schema change or TRUNCATE comes behind them; send them with --force"
-            );
-        }
         if let Some(stream) = self.logs.stream(barrier.stream) {
             stream.ledger.start(barrier.start);
         }
         self.logs.store(self.keep)?;
-        let outcome = self.courier.deliver(&entry).await;
-        let was_sent = !matches!(outcome, Outcome::GaveUp { .. });
-        if was_sent && entry.kind == Kind::Ddl {
+        let is_ddl = entry.kind == Kind::Ddl;
+        self.spawn(entry);
+        while !self.tasks.is_empty() {
+            self.wait(stop).await?;
+        }
+        if is_ddl && !self.is_stopping() {
             self.courier.target.settle_schema().await?;
         }
-        self.settle(entry, outcome)?;
         self.logs.store(self.keep)
     }
 
@@ -279,9 +280,17 @@ impl<'e> Engine<'e> {
                 self.summary.in_doubt += 1;
             }
             Outcome::TooOld => {
+                let refusal = Refusal {
+                    code: 0,
+                    words: TOO_OLD,
+                    in_doubt: false,
+                };
+                self.rejects.add(&stream.shard, &entry.body, refusal)?;
                 self.summary.too_old += 1;
-                stream.leave(start);
-                return Ok(());
+            }
+            Outcome::StillInDoubt => {
+                self.rejects.keep(&stream.shard, &entry.body)?;
+                self.summary.kept_in_doubt += 1;
             }
             Outcome::GaveUp { words } => {
                 stream.ledger.unstart(start);

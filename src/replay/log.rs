@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub turn: Turn,
     pub kind: Kind,
     pub standing: Standing,
+    /// It is in doubt since an earlier run or since it was spilled: it must not be sent.
+    pub in_doubt: bool,
     /// The record, encoded.
     pub body: Vec<u8>,
 }
@@ -49,8 +51,6 @@ pub(super) struct Stream {
     passed_over: bool,
     disorder_us: u64,
     damaged: HashSet<u64>,
-    /// Records that stay where they are in this run.
-    stay: HashSet<Position>,
     stored: Option<Progress>,
 }
 
@@ -219,7 +219,6 @@ impl Stream {
             passed_over: false,
             disorder_us,
             damaged,
-            stay: HashSet::new(),
             stored: Some(progress),
         };
         stream.rewind();
@@ -237,16 +236,6 @@ impl Stream {
         self.reader = None;
         self.head = None;
         self.passed_over = false;
-    }
-
-    /// Leaves a record where it is.
-    pub(super) fn leave(&mut self, start: Position) {
-        self.stay.insert(start);
-    }
-
-    /// How many records are left on purpose.
-    pub(super) fn staying(&self) -> usize {
-        self.stay.len()
     }
 
     fn peek(&mut self, limit: Option<Turn>) -> Result<Option<Turn>> {
@@ -302,7 +291,7 @@ impl Stream {
                         offset: end,
                     };
                     let standing = self.ledger.seen(start, end);
-                    if standing == Standing::Done || self.stay.contains(&start) {
+                    if standing == Standing::Done {
                         continue;
                     }
                     let turn = Turn {
@@ -344,10 +333,12 @@ fn entry(turn: Turn, standing: Standing, record: &Record<'_>) -> Entry {
     let mut body = Vec::with_capacity(record::encoded_len(record));
     // A record that was decoded fits.
     let _ = record::encode(record, &mut body);
+    let in_doubt = record.refusal.is_some_and(|refusal| refusal.in_doubt);
     Entry {
         turn,
         kind: record.kind,
         standing,
+        in_doubt,
         body,
     }
 }

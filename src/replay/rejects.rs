@@ -31,6 +31,23 @@ impl Rejects {
         body: &[u8],
         refusal: Refusal<'_>,
     ) -> Result<()> {
+        let record = record::decode(body)?;
+        self.write(
+            shard,
+            &Record {
+                refusal: Some(refusal),
+                ..record
+            },
+        )
+    }
+
+    /// Adds a record from a rejected file as it is.
+    pub(super) fn keep(&mut self, shard: &ShardDir, body: &[u8]) -> Result<()> {
+        let record = record::decode(body)?;
+        self.write(shard, &record)
+    }
+
+    fn write(&mut self, shard: &ShardDir, record: &Record<'_>) -> Result<()> {
         let writer = match self.writers.entry(shard.shard) {
             std::collections::hash_map::Entry::Occupied(writer) => writer.into_mut(),
             std::collections::hash_map::Entry::Vacant(place) => {
@@ -40,14 +57,7 @@ impl Rejects {
                 place.insert(DirWriter::new(shard.clone(), config))
             }
         };
-        let record = record::decode(body)?;
-        writer.writer().append(
-            &Record {
-                refusal: Some(refusal),
-                ..record
-            },
-            now_us(),
-        )?;
+        writer.writer().append(record, now_us())?;
         writer.flush(true)?;
         Ok(())
     }

@@ -22,7 +22,7 @@ pub struct Summary {
     pub in_doubt: u64,
     /// In doubt since an earlier run, found by `--include-rejected` and left so.
     pub kept_in_doubt: u64,
-    /// Deletes older than the target's `gc_grace_seconds`: left where they are.
+    /// Deletes older than the target's `gc_grace_seconds`: now in the rejected files.
     pub too_old: u64,
     /// Not dealt with, because the replay stopped before.
     pub left: u64,
@@ -107,7 +107,7 @@ impl fmt::Display for Summary {
             ),
             (
                 self.too_old,
-                "deletes older than gc_grace_seconds, left; --force sends them",
+                "deletes older than gc_grace_seconds: --include-rejected --force sends them",
             ),
             (
                 self.skipped,

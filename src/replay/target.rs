@@ -30,6 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements that are kept; beyond this all are forgotten.
 const PREPARED_MAX: usize = 10_000;
 
+const NO_AGREEMENT: &str =
+    "the target's nodes do not agree on the schema; see nodetool describecluster";
+
 type PreparedCell = Rc<OnceCell<PreparedStatement>>;
 
 /// A connection to the target cluster for each keyspace that texts need.
@@ -70,6 +73,11 @@ impl Target {
                  --target-username and the password right?"
             )
         })?;
+        // An earlier replay may have died between a schema change and the agreement on it.
+        session
+            .await_schema_agreement()
+            .await
+            .context(NO_AGREEMENT)?;
         let tables = Tables::load(&session).await?;
         Ok(Target {
             builder,
@@ -93,10 +101,10 @@ impl Target {
 
     /// Waits until all nodes agree on the schema, and learns it anew.
     pub(super) async fn settle_schema(&self) -> Result<()> {
-        let version = self.main.await_schema_agreement().await;
-        version.context(
-            "the target's nodes do not agree on the schema; see nodetool describecluster",
-        )?;
+        self.main
+            .await_schema_agreement()
+            .await
+            .context(NO_AGREEMENT)?;
         let tables = Tables::load(&self.main).await?;
         self.prepared.borrow_mut().clear();
         *self.tables.borrow_mut() = Rc::new(tables);
@@ -281,17 +289,13 @@ impl SerializeRow for Row<'_> {
 
 fn put(cell: &Cell, writer: &mut RowWriter<'_>) -> Result<(), SerializationError> {
     let cell_writer = writer.make_cell_writer();
-    match cell {
-        Cell::Null => drop(cell_writer.set_null()),
-        Cell::Unset => drop(cell_writer.set_unset()),
-        Cell::Bytes(bytes) => {
-            drop(
-                cell_writer
-                    .set_value(bytes)
-                    .map_err(SerializationError::new)?,
-            );
-        }
-    }
+    let _written = match cell {
+        Cell::Null => cell_writer.set_null(),
+        Cell::Unset => cell_writer.set_unset(),
+        Cell::Bytes(bytes) => cell_writer
+            .set_value(bytes)
+            .map_err(SerializationError::new)?,
+    };
     Ok(())
 }
 

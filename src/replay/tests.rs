@@ -200,3 +200,35 @@ fn an_empty_log_is_complete() {
     run(&args(&path), &mut summary).unwrap();
     assert!(summary.is_clean());
 }
+
+#[test]
+fn damage_costs_its_record_only_and_the_segment_is_kept() {
+    let records: Vec<_> = (0..9).map(|n| (Kind::Write, n)).collect();
+    let (_temp, path) = spilled(&[records], 500);
+    let shard = SpillDir::open(&path).unwrap().shards().unwrap().remove(0);
+    let files = shard.segments(Holds::Backlog).unwrap();
+    let mut bytes = std::fs::read(&files[0].path).unwrap();
+    bytes[90] ^= 1;
+    std::fs::write(&files[0].path, &bytes).unwrap();
+    let mut done = Vec::new();
+    // Even if one process passes the damage and another one finishes the segment.
+    for budget in [1, usize::MAX] {
+        let dir = SpillDir::open(&path).unwrap();
+        let mut logs = Logs::open(&dir, false).unwrap();
+        let damaged = u64::from(budget == 1);
+        assert_eq!(
+            (logs.found.damaged_places, logs.found.damaged_records),
+            (damaged, damaged)
+        );
+        work_off(&mut logs, budget, &mut done);
+        logs.store(false).unwrap();
+    }
+    assert_eq!(
+        done.iter().map(|turn| turn.arrival_us).collect::<Vec<_>>(),
+        (1..9).collect::<Vec<_>>()
+    );
+    assert!(shard.segments(Holds::Backlog).unwrap().is_empty());
+    let mut name = files[0].path.clone().into_os_string();
+    name.push(".damaged");
+    assert_eq!(std::fs::read(PathBuf::from(name)).unwrap(), bytes);
+}
