@@ -79,7 +79,7 @@ pub(super) fn io_error<'p>(
 #[derive(Debug)]
 pub struct SpillDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl SpillDir {
@@ -155,7 +155,7 @@ impl SpillDir {
         written.map_err(io_error("write", &lock_path))?;
         Ok(SpillDir {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -175,6 +175,14 @@ impl SpillDir {
         create_dir(&path)?;
         sync_dir(&self.path)?;
         Ok(ShardDir { shard, path })
+    }
+}
+
+impl Drop for SpillDir {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being started may hold the same open file
+        // until it becomes another program. If this fails, the end of the process does it.
+        let _ = self.lock.unlock();
     }
 }
 
