@@ -8,5 +8,6 @@ pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod metrics;
+pub mod node;
 pub mod side;
 pub mod sys;
