@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod preflight;
 pub mod relay;
 pub mod shard;
+pub mod node;
 pub mod side;
 pub mod spill;
 pub mod statement;
