@@ -91,14 +91,17 @@ def settings(o, dirs):
         "concurrent_compactors": 1, "native_transport_max_threads": 32,
         "auto_snapshot": "false", "disk_failure_policy": "stop",
         "commit_failure_policy": "stop", "user_defined_functions_enabled": "true",
-        "materialized_views_enabled": "true", "read_request_timeout": "10s",
-        "write_request_timeout": "10s", "range_request_timeout": "20s",
-        "request_timeout": "20s",
+        "materialized_views_enabled": "true",
     }
+    # A busy machine must not look like a broken node.
+    conf.update(("%s_timeout" % name, "30s") for name in (
+        "read_request", "range_request", "write_request", "counter_write_request", "cas_contention",
+        "truncate_request", "request"))
     if o.durable:  # every acknowledged write is on disk: for nodes that get killed
         conf["commitlog_sync"] = "batch"
     else:
-        conf.update({"commitlog_sync": "periodic", "commitlog_sync_period": "10s"})
+        conf.update({"commitlog_sync": "periodic", "commitlog_sync_period": "10s",
+                     "periodic_commitlog_sync_lag_block": "600s"})
     if o.auth:
         conf.update({"authenticator": "PasswordAuthenticator", "authorizer": "CassandraAuthorizer"})
     conf.update(line.split(":", 1) for line in o.yaml)
