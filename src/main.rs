@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(usage) => {
-            let _ = usage.print(); // help and version too; a closed terminal is no error
+            let _ = usage.print(); // help and version too
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
@@ -34,7 +34,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
     let check_only = args.check;
     let config = args.into_config(&Surroundings::of_this_machine())?;
-    log_to_stderr(config.debug);
+    cli::log::to_stderr(config.debug);
     for notice in &config.notices {
         tracing::info!("{notice}");
     }
@@ -46,15 +46,4 @@ fn proxy(args: ProxyArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     twinring::proxy::run(config)
-}
-
-/// `TWINRING_LOG` (or else `--debug`) says how much.
-fn log_to_stderr(debug: bool) {
-    let default = if debug { "info,twinring=debug" } else { "info" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TWINRING_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
 }

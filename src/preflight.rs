@@ -68,10 +68,8 @@ pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
     if let Err(e) = probe::check(config.cores.len()) {
-        errors.push(finding(
-            format!("the shards cannot run on this kernel: {e}"),
-            "see the message; io_uring is what the shards are built on",
-        ));
+        let what = "the shards cannot run here: they are built on io_uring and locked memory";
+        errors.push(finding(what, e.to_string()));
     }
     warnings.extend(open_files(config));
     match data_dir(&config.data_dir) {

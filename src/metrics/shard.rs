@@ -245,7 +245,8 @@ impl Recorder {
             .set(arrival_us.unwrap_or(0));
     }
 
-    /// `requests` (1 or more that moved together) spent `ns` nanoseconds inside the proxy.
+    /// `requests` (1 or more that moved together) spent `ns` nanoseconds inside the proxy. Costs
+    /// about 12 ns, where a counter costs less than 1 ns: measure once for many when you can.
     pub fn time_inside(&mut self, direction: Direction, ns: u64, requests: u64) {
         self.times.record(direction, ns, requests);
         self.shared.time_count[direction.index()].add(requests);
