@@ -11,6 +11,8 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, ProxyConfig, Settings, Surroundings};
+use crate::node::args::NodeArgs;
+use crate::replay::args::ReplayArgs;
 use crate::status::StatusArgs;
 
 /// Dual writes between two clusters that speak the Cassandra native protocol.
@@ -34,6 +36,10 @@ pub enum Command {
     Proxy(Box<ProxyArgs>),
     /// Show what a running proxy does, and whether it is safe to cut over
     Status(StatusArgs),
+    /// Bring the writes of a spill directory to the target
+    Replay(ReplayArgs),
+    /// Run an in-memory CQL node, for trials and tests
+    Node(NodeArgs),
 }
 
 /// `twinring proxy`.

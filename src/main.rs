@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use twinring::cli::{self, Cli, Command, ProxyArgs};
 use twinring::config::Surroundings;
-use twinring::{preflight, status};
+use twinring::{node, preflight, replay, status};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -15,20 +15,26 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "twinring: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(cli).unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "twinring: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Proxy(args) => proxy(*args),
-        Command::Status(args) => status::run(&args, &mut std::io::stdout().lock()),
+        Command::Proxy(args) => proxy(*args)?,
+        Command::Status(args) => status::run(&args, &mut std::io::stdout().lock())?,
+        Command::Replay(args) => {
+            cli::log::to_stderr(false);
+            return replay::main(&args);
+        }
+        Command::Node(args) => {
+            cli::log::to_stderr(false);
+            node::run(&args)?;
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn proxy(args: ProxyArgs) -> anyhow::Result<()> {

@@ -65,8 +65,16 @@ impl Running {
         let (inboxes, addresses) = inbox::make(count).context("failed to make the inboxes")?;
         let mut inherited = inherit(spill, count)?;
         let instance = u64::from_le_bytes(random()?);
-        let mut running = Self { shards: Vec::new(), addresses, admin: None };
-        let ends = inboxes.into_iter().zip(recorders).zip(&config.cores).enumerate();
+        let mut running = Self {
+            shards: Vec::new(),
+            addresses,
+            admin: None,
+        };
+        let ends = inboxes
+            .into_iter()
+            .zip(recorders)
+            .zip(&config.cores)
+            .enumerate();
         for (index, ((inbox, recorder), core)) in ends {
             let listener = socket::listen_shared(config.listen, BACKLOG)
                 .with_context(|| format!("failed to listen on {}", config.listen))?;
@@ -129,7 +137,9 @@ impl Running {
         time: &TimeBase,
         stamps: &Path,
     ) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
@@ -162,9 +172,10 @@ impl Running {
             if slot.as_ref().is_some_and(ExecutorThread::is_finished)
                 && let Some(thread) = slot.take()
             {
-                let ended = thread.join().map_err(|error| anyhow!(error)).and_then(|ended| {
-                    ended.map_err(|error| anyhow!(error))
-                });
+                let ended = thread
+                    .join()
+                    .map_err(|error| anyhow!(error))
+                    .and_then(|ended| ended.map_err(|error| anyhow!(error)));
                 return match ended {
                     Ok(()) => Err(anyhow!("shard {index} has ended")),
                     Err(error) => Err(error.context(format!("shard {index} has failed"))),
@@ -183,7 +194,9 @@ impl Running {
         }
         let mut result = Ok(());
         for (index, thread) in self.shards.iter_mut().enumerate() {
-            let Some(thread) = thread.take() else { continue };
+            let Some(thread) = thread.take() else {
+                continue;
+            };
             let ended = match thread.join() {
                 Ok(ended) => ended.map_err(|error| anyhow!(error)),
                 Err(error) => Err(anyhow!(error)),
@@ -223,13 +236,23 @@ fn inherit(spill: &SpillDir, count: usize) -> anyhow::Result<Vec<Vec<Inherited>>
 fn look(dir: ShardDir) -> anyhow::Result<Inherited> {
     let progress = Progress::load(&dir, Holds::Backlog)?;
     let segments = dir.segments(Holds::Backlog)?;
-    let segments = segments.iter().map(|file| (file.segment, file.bytes)).collect();
-    Ok(Inherited { dir, segments, progress })
+    let segments = segments
+        .iter()
+        .map(|file| (file.segment, file.bytes))
+        .collect();
+    Ok(Inherited {
+        dir,
+        segments,
+        progress,
+    })
 }
 
 fn first_segments(dir: &ShardDir, own: &[Inherited]) -> anyhow::Result<(u64, u64)> {
     let reached = own.first().map_or(0, |own| own.progress.next.segment);
-    Ok((dir.next_segment(Holds::Backlog, reached)?, dir.next_segment(Holds::Rejected, 0)?))
+    Ok((
+        dir.next_segment(Holds::Backlog, reached)?,
+        dir.next_segment(Holds::Rejected, 0)?,
+    ))
 }
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {
@@ -242,7 +265,10 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
 fn read_stamps(path: &Path) -> anyhow::Result<i64> {
     match fs::read_to_string(path) {
         Ok(text) => text.trim().parse().with_context(|| {
-            format!("{} does not hold a number; delete it if the clock is right", path.display())
+            format!(
+                "{} does not hold a number; delete it if the clock is right",
+                path.display()
+            )
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
@@ -256,4 +282,3 @@ fn write_stamps(path: &Path, time: &TimeBase) {
         tracing::warn!("the stamps' high-water mark cannot be written: {error}");
     }
 }
-

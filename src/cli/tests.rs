@@ -7,7 +7,7 @@ fn proxy(args: &[&str]) -> ProxyArgs {
     let line = ["twinring", "proxy"].iter().chain(args);
     match parse(line).unwrap().command {
         Command::Proxy(proxy) => *proxy,
-        Command::Status(_) => panic!("not the proxy"),
+        _ => panic!("not the proxy"),
     }
 }
 
@@ -144,7 +144,7 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
 fn status_watches_every_two_seconds_unless_told() {
     let watch = |args: &[&str]| match parse(args).unwrap().command {
         Command::Status(status) => status.watch,
-        Command::Proxy(_) => panic!("not status"),
+        _ => panic!("not status"),
     };
     assert_eq!(watch(&["twinring", "status"]), None);
     assert_eq!(watch(&["twinring", "status", "--watch"]), Some(2));

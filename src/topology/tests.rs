@@ -19,7 +19,7 @@ fn message(columns: &[(&str, ColumnType)], cells: &[Option<&[u8]>]) -> Vec<u8> {
             keyspace: "system",
             table: "local",
             name,
-            column_type,
+            column_type: column_type.clone(),
         })
         .collect();
     let mut out = Vec::new();

@@ -52,7 +52,10 @@ pub(crate) fn judge(
     let (mut whole_row, mut keys) = (false, BTreeSet::new());
     for guarded in group {
         let plan = guarded.plan;
-        let mut scope = Scope { binds: guarded.binds, clock: &mut *clock };
+        let mut scope = Scope {
+            binds: guarded.binds,
+            clock: &mut *clock,
+        };
         let Some(mut components) = plan.restrictions.partitions(&plan.table, &mut scope)? else {
             continue;
         };
@@ -89,7 +92,11 @@ pub(crate) fn judge(
         };
         let place_key = place.map(|(key, _)| key).unwrap_or_default();
         if !rows.iter().any(|(_, known, _)| *known == place_key) {
-            rows.push((components, place_key, subject.view.filter(|_| subject.exists)));
+            rows.push((
+                components,
+                place_key,
+                subject.view.filter(|_| subject.exists),
+            ));
         }
     }
     if all_hold {
@@ -128,21 +135,29 @@ fn subject<'d>(
     now_s: i64,
 ) -> Subject<'d> {
     let Some(partition) = data.and_then(|data| data.get(key)) else {
-        return Subject { view: None, exists: false };
+        return Subject {
+            view: None,
+            exists: false,
+        };
     };
-    let row = place.and_then(|(key, _)| partition.row(key)).filter(|row| row.is_live(now_s));
+    let row = place
+        .and_then(|(key, _)| partition.row(key))
+        .filter(|row| row.is_live(now_s));
     let statics = partition.statics.is_live(now_s);
     let about_statics = place.is_none() || conditions_on_statics(plan);
     let exists = row.is_some() || (about_statics && statics);
     let view = RowView::new(&plan.table, partition, row, now_s);
-    Subject { view: Some(view), exists }
+    Subject {
+        view: Some(view),
+        exists,
+    }
 }
 
 fn conditions_on_statics(plan: &ModifyPlan) -> bool {
     match &plan.condition {
-        ConditionPlan::Columns(conditions) => {
-            conditions.iter().any(|condition| plan.is_static(condition.column))
-        }
+        ConditionPlan::Columns(conditions) => conditions
+            .iter()
+            .any(|condition| plan.is_static(condition.column)),
         _ => false,
     }
 }
@@ -155,7 +170,10 @@ fn hold_all(
 ) -> CqlResult<bool> {
     for condition in conditions {
         let column = &plan.table.columns[condition.column];
-        let value = subject.view.as_ref().and_then(|view| view.value(condition.column));
+        let value = subject
+            .view
+            .as_ref()
+            .and_then(|view| view.value(condition.column));
         if !holds(column, condition, value, scope)? {
             return Ok(false);
         }
@@ -179,9 +197,11 @@ fn holds(
     if let (Some(field), CqlType::Udt(udt, _)) = (condition.field, ty) {
         value = match value {
             None => None,
-            Some(bytes) => {
-                split_parts(&bytes)?.get(field).copied().flatten().map(<[u8]>::to_vec)
-            }
+            Some(bytes) => split_parts(&bytes)?
+                .get(field)
+                .copied()
+                .flatten()
+                .map(<[u8]>::to_vec),
         };
         ty = udt.fields.get(field).map_or(ty, |(_, ty)| ty);
     }
@@ -247,10 +267,11 @@ fn element<'t>(
         }
         CqlType::List(item, _) => {
             let index = key.try_into().map_or(-1, i32::from_be_bytes);
-            let at = usize::try_from(index).map_err(|_| {
-                CqlError::invalid(format!("Invalid negative list index {index}"))
-            })?;
-            let items = value.map(|bytes| split_collection(bytes, false)).transpose()?;
+            let at = usize::try_from(index)
+                .map_err(|_| CqlError::invalid(format!("Invalid negative list index {index}")))?;
+            let items = value
+                .map(|bytes| split_collection(bytes, false))
+                .transpose()?;
             let found = items.and_then(|items| items.get(at).map(|item| item.to_vec()));
             Ok((found, item))
         }
@@ -273,7 +294,8 @@ fn shown_columns(
     if whole_row && columns.is_empty() {
         return all.collect();
     }
-    all.filter(|at| columns.contains(at) || (in_batch && is_key(at))).collect()
+    all.filter(|at| columns.contains(at) || (in_batch && is_key(at)))
+        .collect()
 }
 
 fn spec(table: &Table, name: &str, ty: CqlType) -> ColumnSpec {
@@ -311,5 +333,10 @@ fn refusal(table: &Table, shown: &[usize], views: &[RowView<'_>]) -> Rows {
             rows.push(row);
         }
     }
-    Rows { columns: Rc::new(columns), rows, paging_state: None, skippable: false }
+    Rows {
+        columns: Rc::new(columns),
+        rows,
+        paging_state: None,
+        skippable: false,
+    }
 }

@@ -53,9 +53,28 @@ pub(super) fn push(
     // an error.
     if patch_length(&mut out[..], start).is_err() {
         out.truncate(start);
-        let error = CqlError::new(code::SERVER, "the answer is longer than the protocol allows");
-        push(out, envelope, Opcode::Error, |out| push_error(out, &error));
+        let error = CqlError::new(
+            code::SERVER,
+            "the answer is longer than the protocol allows",
+        );
+        push_short(out, envelope, &error);
     }
+}
+
+/// An error that is known to be short.
+fn push_short(out: &mut Vec<u8>, envelope: Envelope, error: &CqlError) {
+    let start = out.len();
+    let header = Header {
+        response: true,
+        version: envelope.version.number(),
+        flags: Flags::NONE,
+        stream: envelope.stream,
+        opcode: Opcode::Error,
+        body_len: 0,
+    };
+    out.extend_from_slice(&header.encode());
+    push_error(out, error);
+    let _ = patch_length(&mut out[..], start);
 }
 
 pub(super) fn push_error(out: &mut Vec<u8>, error: &CqlError) {
@@ -96,8 +115,16 @@ const NO_METADATA: i32 = 0x04;
 
 fn push_rows(out: &mut Vec<u8>, rows: &Rows, skip_metadata: bool) {
     push_int(out, 2);
-    let more = if rows.paging_state.is_some() { MORE_PAGES } else { 0 };
-    let shape = if skip_metadata { NO_METADATA } else { GLOBAL_TABLE };
+    let more = if rows.paging_state.is_some() {
+        MORE_PAGES
+    } else {
+        0
+    };
+    let shape = if skip_metadata {
+        NO_METADATA
+    } else {
+        GLOBAL_TABLE
+    };
     push_int(out, more | shape);
     push_int(out, int_len(rows.columns.len()));
     if let Some(state) = &rows.paging_state {
@@ -140,7 +167,9 @@ pub(super) fn push_prepared(
     out.extend_from_slice(&id);
     let specs = &prepared.specs;
     let one_table = specs.first().is_some_and(|first| {
-        specs.iter().all(|spec| spec.keyspace == first.keyspace && spec.table == first.table)
+        specs
+            .iter()
+            .all(|spec| spec.keyspace == first.keyspace && spec.table == first.table)
     });
     push_int(out, if one_table { GLOBAL_TABLE } else { 0 });
     push_int(out, int_len(specs.len()));
@@ -162,7 +191,14 @@ pub(super) fn push_prepared(
         push_column(out, &spec.name, &spec.ty);
     }
     let columns = prepared.result_columns();
-    push_int(out, if columns.is_empty() { NO_METADATA } else { GLOBAL_TABLE });
+    push_int(
+        out,
+        if columns.is_empty() {
+            NO_METADATA
+        } else {
+            GLOBAL_TABLE
+        },
+    );
     push_int(out, int_len(columns.len()));
     push_columns(out, columns);
 }
