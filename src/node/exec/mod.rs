@@ -160,11 +160,7 @@ impl Engine {
         request: Request<'_>,
     ) -> CqlResult<Outcome> {
         if request.binds.len() != prepared.specs.len() {
-            return Err(CqlError::invalid(format!(
-                "there were {} markers(?) in CQL but {} bound variables",
-                prepared.specs.len(),
-                request.binds.len()
-            )));
+            return Err(CqlError::invalid("Invalid amount of bind variables"));
         }
         match &prepared.plan {
             Plan::Select(plan) => {
