@@ -28,7 +28,12 @@ pub struct NodeArgs {
     #[arg(long, value_name = "FILE", requires = "username")]
     pub password_file: Option<PathBuf>,
     /// The password; a file or the environment keeps it out of the process list
-    #[arg(long, value_name = "PASSWORD", env = "TWINRING_NODE_PASSWORD", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "TWINRING_NODE_PASSWORD",
+        hide_env_values = true
+    )]
     pub password: Option<String>,
     /// Every answer waits this many milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0)]
@@ -82,7 +87,9 @@ impl NodeArgs {
         if let Some(path) = &self.fault_file {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("read the fault file {}", path.display()))?;
-            let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+            let lines = text
+                .lines()
+                .map(|line| line.split('#').next().unwrap_or("").trim());
             for line in lines.filter(|line| !line.is_empty()) {
                 if line == "stall" {
                     plan.stall = true;

@@ -23,7 +23,12 @@ pub(crate) fn md5(input: &[u8]) -> [u8; 16] {
     out
 }
 
-const MD5_SHIFT: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+const MD5_SHIFT: [[u32; 4]; 4] = [
+    [7, 12, 17, 22],
+    [5, 9, 14, 20],
+    [4, 11, 16, 23],
+    [6, 10, 15, 21],
+];
 
 /// `floor(2^32 × |sin(i + 1)|)`, the table of RFC 1321 section 3.4.
 const MD5_SINES: [u32; 64] = [
@@ -40,7 +45,10 @@ const MD5_SINES: [u32; 64] = [
 fn md5_block(state: &mut [u32; 4], block: &[u8]) {
     let mut words = [0u32; 16];
     for (word, bytes) in words.iter_mut().zip(block.chunks_exact(4)) {
-        *word = bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+        *word = bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u32::from(*byte));
     }
     let [mut a, mut b, mut c, mut d] = *state;
     for (i, sine) in MD5_SINES.iter().enumerate() {
@@ -50,7 +58,10 @@ fn md5_block(state: &mut [u32; 4], block: &[u8]) {
             2 => (b ^ c ^ d, (3 * i + 5) % 16),
             _ => (c ^ (b | !d), (7 * i) % 16),
         };
-        let sum = a.wrapping_add(mix).wrapping_add(*sine).wrapping_add(words[word]);
+        let sum = a
+            .wrapping_add(mix)
+            .wrapping_add(*sine)
+            .wrapping_add(words[word]);
         let turned = sum.rotate_left(MD5_SHIFT[i / 16][i % 4]);
         (a, d, c, b) = (d, c, b, b.wrapping_add(turned));
     }
@@ -69,14 +80,34 @@ pub(crate) fn token(key: &[u8]) -> i64 {
     let blocks = key.chunks_exact(16);
     let tail = blocks.remainder();
     for block in blocks {
-        let k1 = le_word(&block[..8]).wrapping_mul(C1).rotate_left(31).wrapping_mul(C2);
-        let k2 = le_word(&block[8..]).wrapping_mul(C2).rotate_left(33).wrapping_mul(C1);
-        h1 = (h1 ^ k1).rotate_left(27).wrapping_add(h2).wrapping_mul(5).wrapping_add(0x52dc_e729);
-        h2 = (h2 ^ k2).rotate_left(31).wrapping_add(h1).wrapping_mul(5).wrapping_add(0x3849_5ab5);
+        let k1 = le_word(&block[..8])
+            .wrapping_mul(C1)
+            .rotate_left(31)
+            .wrapping_mul(C2);
+        let k2 = le_word(&block[8..])
+            .wrapping_mul(C2)
+            .rotate_left(33)
+            .wrapping_mul(C1);
+        h1 = (h1 ^ k1)
+            .rotate_left(27)
+            .wrapping_add(h2)
+            .wrapping_mul(5)
+            .wrapping_add(0x52dc_e729);
+        h2 = (h2 ^ k2)
+            .rotate_left(31)
+            .wrapping_add(h1)
+            .wrapping_mul(5)
+            .wrapping_add(0x3849_5ab5);
     }
     let (low, high) = tail.split_at(tail.len().min(8));
-    h2 ^= signed_tail(high).wrapping_mul(C2).rotate_left(33).wrapping_mul(C1);
-    h1 ^= signed_tail(low).wrapping_mul(C1).rotate_left(31).wrapping_mul(C2);
+    h2 ^= signed_tail(high)
+        .wrapping_mul(C2)
+        .rotate_left(33)
+        .wrapping_mul(C1);
+    h1 ^= signed_tail(low)
+        .wrapping_mul(C1)
+        .rotate_left(31)
+        .wrapping_mul(C2);
     let len = key.len() as u64;
     h1 ^= len;
     h2 ^= len;
@@ -89,7 +120,10 @@ pub(crate) fn token(key: &[u8]) -> i64 {
 }
 
 fn le_word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 fn signed_tail(bytes: &[u8]) -> u64 {

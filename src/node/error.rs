@@ -37,7 +37,11 @@ pub(crate) type CqlResult<T> = Result<T, CqlError>;
 
 impl CqlError {
     pub(crate) fn new(code: i32, message: impl Into<String>) -> CqlError {
-        CqlError { code, message: message.into(), tail: Vec::new() }
+        CqlError {
+            code,
+            message: message.into(),
+            tail: Vec::new(),
+        }
     }
 
     pub(crate) fn syntax(message: impl Into<String>) -> CqlError {

@@ -102,7 +102,10 @@ impl FromStr for FaultRule {
     type Err = FaultRuleError;
 
     fn from_str(rule: &str) -> Result<FaultRule, FaultRuleError> {
-        parse_rule(rule).map_err(|reason| FaultRuleError { rule: rule.to_owned(), reason })
+        parse_rule(rule).map_err(|reason| FaultRuleError {
+            rule: rule.to_owned(),
+            reason,
+        })
     }
 }
 
@@ -114,16 +117,27 @@ fn parse_rule(rule: &str) -> Result<FaultRule, String> {
         apply: false,
         times: u64::MAX,
     };
-    for part in conditions.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in conditions
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (name, value) = part.split_once('=').ok_or(format!("`{part}` has no `=`"))?;
-        let number = || value.parse::<u64>().map_err(|_| format!("`{part}` wants a number"));
+        let number = || {
+            value
+                .parse::<u64>()
+                .map_err(|_| format!("`{part}` wants a number"))
+        };
         parsed.conditions.push(match name {
             "opcode" => Condition::Opcode(value.to_ascii_uppercase()),
             "kind" => Condition::Kind(value.to_ascii_lowercase()),
             "table" => Condition::Table(value.to_owned()),
             "text" => Condition::Text(value.to_lowercase()),
             "chance" => {
-                let chance = value.parse().ok().filter(|chance| (0.0..=1.0).contains(chance));
+                let chance = value
+                    .parse()
+                    .ok()
+                    .filter(|chance| (0.0..=1.0).contains(chance));
                 Condition::Chance(chance.ok_or(format!("`{part}` wants a number from 0 to 1"))?)
             }
             "every" => Condition::Every(number()?.max(1)),
@@ -155,10 +169,14 @@ fn parse_reaction(text: &str) -> Result<Reaction, String> {
         },
         Some(("error", name)) => {
             let known = ERRORS.iter().find(|(known, _)| *known == name);
-            known.map(|(_, code)| Reaction::Error(*code)).ok_or(format!("`{name}` is no error"))
+            known
+                .map(|(_, code)| Reaction::Error(*code))
+                .ok_or(format!("`{name}` is no error"))
         }
         Some(("delay", ms)) => {
-            let ms = ms.parse().map_err(|_| format!("`{text}` wants milliseconds"))?;
+            let ms = ms
+                .parse()
+                .map_err(|_| format!("`{text}` wants milliseconds"))?;
             Ok(Reaction::Delay(Duration::from_millis(ms)))
         }
         Some(_) => Err(format!("`{text}` is no reaction")),
@@ -245,7 +263,10 @@ pub(crate) fn error_of(error_code: i32, subject: &Subject<'_>, id: &[u8]) -> Cql
     if error_code == code::UNPREPARED {
         return CqlError::unprepared(id);
     }
-    let name = ERRORS.iter().find(|(_, known)| *known == error_code).map_or("", |(name, _)| name);
+    let name = ERRORS
+        .iter()
+        .find(|(_, known)| *known == error_code)
+        .map_or("", |(name, _)| name);
     let mut error = CqlError::new(error_code, format!("{name}, as a fault rule asked"));
     let write_type = match subject.kind {
         "batch" => "BATCH",

@@ -25,10 +25,18 @@ fn cases(golden: &str) -> Vec<Case<'_>> {
     for (line, text) in golden.lines().enumerate() {
         let (mark, rest) = text.split_at(text.len().min(2));
         match mark.trim_end() {
-            ">" => cases.push(Case { line: line + 1, text: rest, ..Case::default() }),
+            ">" => cases.push(Case {
+                line: line + 1,
+                text: rest,
+                ..Case::default()
+            }),
             "~" => {
                 let wait = Some(Duration::from_millis(rest.parse().unwrap()));
-                cases.push(Case { line: line + 1, wait, ..Case::default() });
+                cases.push(Case {
+                    line: line + 1,
+                    wait,
+                    ..Case::default()
+                });
             }
             "#" | "" => {}
             mark => {
@@ -64,7 +72,10 @@ fn values(case: &mut Case<'_>, text: &str) {
 }
 
 fn query(client: &mut Client, case: &Case<'_>) -> (u8, Vec<u8>) {
-    let mut body = i32::try_from(case.text.len()).unwrap().to_be_bytes().to_vec();
+    let mut body = i32::try_from(case.text.len())
+        .unwrap()
+        .to_be_bytes()
+        .to_vec();
     body.extend_from_slice(case.text.as_bytes());
     body.extend_from_slice(&[0, 1]);
     let flags = u8::from(case.values.is_some()) | (u8::from(case.stamp.is_some()) << 5);
@@ -91,7 +102,11 @@ fn type_name(reader: &mut Reader<'_>) -> String {
         let count = reader.short().unwrap();
         let all: Vec<String> = (0..count)
             .map(|_| {
-                let name = if fields { format!("{} ", reader.string().unwrap()) } else { "".into() };
+                let name = if fields {
+                    format!("{} ", reader.string().unwrap())
+                } else {
+                    "".into()
+                };
                 format!("{name}{}", type_name(reader))
             })
             .collect();
@@ -113,9 +128,27 @@ fn type_name(reader: &mut Reader<'_>) -> String {
         0x31 => format!("tuple<{}>", many(reader, false)),
         id => {
             let names = [
-                "", "ascii", "bigint", "blob", "boolean", "counter", "decimal", "double", "float",
-                "int", "", "timestamp", "uuid", "text", "varint", "timeuuid", "inet", "date",
-                "time", "smallint", "tinyint",
+                "",
+                "ascii",
+                "bigint",
+                "blob",
+                "boolean",
+                "counter",
+                "decimal",
+                "double",
+                "float",
+                "int",
+                "",
+                "timestamp",
+                "uuid",
+                "text",
+                "varint",
+                "timeuuid",
+                "inet",
+                "date",
+                "time",
+                "smallint",
+                "tinyint",
             ];
             names[usize::from(id)].to_owned()
         }
@@ -128,7 +161,11 @@ fn show(opcode: u8, body: &[u8], code_only: bool) -> Vec<String> {
     if opcode == 0 {
         let code = reader.int().unwrap();
         let only = code_only || code == 0x2000;
-        let message = if only { String::new() } else { format!(" {}", reader.string().unwrap()) };
+        let message = if only {
+            String::new()
+        } else {
+            format!(" {}", reader.string().unwrap())
+        };
         return vec![format!("= error 0x{code:04x}{message}")];
     }
     match reader.int().unwrap() {
@@ -153,7 +190,13 @@ fn show_rows(reader: &mut Reader<'_>) -> Vec<String> {
     reader.string().unwrap();
     reader.string().unwrap();
     let shown: Vec<String> = (0..columns)
-        .map(|_| format!("{} {}", reader.string().unwrap().to_owned(), type_name(reader)))
+        .map(|_| {
+            format!(
+                "{} {}",
+                reader.string().unwrap().to_owned(),
+                type_name(reader)
+            )
+        })
         .collect();
     let mut lines = vec![format!("= rows {}", shown.join(" | "))];
     for _ in 0..reader.int().unwrap() {

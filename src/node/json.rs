@@ -20,7 +20,10 @@ pub(crate) fn from_json_text(ty: &CqlType, text: &[u8]) -> CqlResult<Option<Vec<
 /// A JSON value to the bytes of `ty`.
 pub(crate) fn from_json(ty: &CqlType, json: &Json) -> CqlResult<Option<Vec<u8>>> {
     let bad = |what: &str| {
-        CqlError::invalid(format!("Expected {what}, but got a {}: {json}", json_kind(json)))
+        CqlError::invalid(format!(
+            "Expected {what}, but got a {}: {json}",
+            json_kind(json)
+        ))
     };
     match (ty, json) {
         (_, Json::Null) => Ok(None),
@@ -33,7 +36,10 @@ pub(crate) fn from_json(ty: &CqlType, json: &Json) -> CqlResult<Option<Vec<u8>>>
         (CqlType::List(item, _), Json::Array(items)) => {
             let items: CqlResult<Vec<Vec<u8>>> = items.iter().map(|j| inner(item, j)).collect();
             let items = items?;
-            Ok(Some(join_collection(items.len(), items.iter().map(Vec::as_slice))))
+            Ok(Some(join_collection(
+                items.len(),
+                items.iter().map(Vec::as_slice),
+            )))
         }
         (CqlType::Set(item, _), Json::Array(items)) => {
             let mut sorted = std::collections::BTreeMap::new();
@@ -41,7 +47,10 @@ pub(crate) fn from_json(ty: &CqlType, json: &Json) -> CqlResult<Option<Vec<u8>>>
                 let bytes = inner(item, json)?;
                 sorted.insert(key_of(item, &bytes), bytes);
             }
-            Ok(Some(join_collection(sorted.len(), sorted.values().map(Vec::as_slice))))
+            Ok(Some(join_collection(
+                sorted.len(),
+                sorted.values().map(Vec::as_slice),
+            )))
         }
         (CqlType::Map(key, value, _), Json::Object(pairs)) => {
             let mut sorted = std::collections::BTreeMap::new();
@@ -49,7 +58,9 @@ pub(crate) fn from_json(ty: &CqlType, json: &Json) -> CqlResult<Option<Vec<u8>>>
                 let name = key_from_json(key, name)?;
                 sorted.insert(key_of(key, &name), (name, inner(value, json)?));
             }
-            let items = sorted.values().flat_map(|(k, v)| [k.as_slice(), v.as_slice()]);
+            let items = sorted
+                .values()
+                .flat_map(|(k, v)| [k.as_slice(), v.as_slice()]);
             Ok(Some(join_collection(sorted.len(), items)))
         }
         (CqlType::Tuple(types), Json::Array(items)) if items.len() <= types.len() => {
@@ -62,7 +73,9 @@ pub(crate) fn from_json(ty: &CqlType, json: &Json) -> CqlResult<Option<Vec<u8>>>
         (CqlType::Udt(udt, _), Json::Object(fields)) => {
             let mut out = Vec::new();
             for (name, ty) in &udt.fields {
-                let value = fields.get(name).map_or(Ok(None), |json| from_json(ty, json))?;
+                let value = fields
+                    .get(name)
+                    .map_or(Ok(None), |json| from_json(ty, json))?;
                 push_bytes(&mut out, value.as_deref());
             }
             Ok(Some(out))
@@ -125,7 +138,9 @@ fn quoted(text: &str) -> String {
 fn to_json_inner(ty: &CqlType, bytes: &[u8]) -> Option<String> {
     Some(match ty {
         CqlType::Ascii | CqlType::Text => quoted(&String::from_utf8_lossy(bytes)),
-        CqlType::Bigint | CqlType::Counter => i64::from_be_bytes(bytes.try_into().ok()?).to_string(),
+        CqlType::Bigint | CqlType::Counter => {
+            i64::from_be_bytes(bytes.try_into().ok()?).to_string()
+        }
         CqlType::Int => i32::from_be_bytes(bytes.try_into().ok()?).to_string(),
         CqlType::Smallint => i16::from_be_bytes(bytes.try_into().ok()?).to_string(),
         CqlType::Tinyint => i8::from_be_bytes(bytes.try_into().ok()?).to_string(),
@@ -140,15 +155,17 @@ fn to_json_inner(ty: &CqlType, bytes: &[u8]) -> Option<String> {
         CqlType::Blob | CqlType::Duration => quoted(&format!("0x{}", hex(bytes))),
         CqlType::Uuid | CqlType::Timeuuid => quoted(&uuid_text(bytes)?),
         CqlType::Inet => quoted(&inet_text(bytes)?),
-        CqlType::Timestamp => {
-            quoted(&time::timestamp_to_text(i64::from_be_bytes(bytes.try_into().ok()?)))
-        }
+        CqlType::Timestamp => quoted(&time::timestamp_to_text(i64::from_be_bytes(
+            bytes.try_into().ok()?,
+        ))),
         CqlType::Date => {
             let days = i64::from(u32::from_be_bytes(bytes.try_into().ok()?)) - (1 << 31);
             let (year, month, day) = time::civil_from_days(days);
             quoted(&format!("{year:04}-{month:02}-{day:02}"))
         }
-        CqlType::Time => quoted(&time::time_to_text(i64::from_be_bytes(bytes.try_into().ok()?))),
+        CqlType::Time => quoted(&time::time_to_text(i64::from_be_bytes(
+            bytes.try_into().ok()?,
+        ))),
         CqlType::List(item, _) | CqlType::Set(item, _) => {
             let items = split_collection(bytes, false).ok()?;
             let items: Vec<String> = items.iter().map(|b| to_json(item, Some(b))).collect();
@@ -160,7 +177,11 @@ fn to_json_inner(ty: &CqlType, bytes: &[u8]) -> Option<String> {
                 .chunks_exact(2)
                 .map(|pair| {
                     let key = to_json(key, pair.first().copied());
-                    let key = if key.starts_with('"') { key } else { quoted(&key) };
+                    let key = if key.starts_with('"') {
+                        key
+                    } else {
+                        quoted(&key)
+                    };
                     format!("{key}: {}", to_json(value, pair.last().copied()))
                 })
                 .collect();
@@ -168,8 +189,11 @@ fn to_json_inner(ty: &CqlType, bytes: &[u8]) -> Option<String> {
         }
         CqlType::Tuple(types) => {
             let parts = split_parts(bytes).ok()?;
-            let parts: Vec<String> =
-                types.iter().zip(parts).map(|(ty, part)| to_json(ty, part)).collect();
+            let parts: Vec<String> = types
+                .iter()
+                .zip(parts)
+                .map(|(ty, part)| to_json(ty, part))
+                .collect();
             format!("[{}]", parts.join(", "))
         }
         CqlType::Udt(udt, _) => {

@@ -47,7 +47,10 @@ fn fits(kind: LiteralKind, ty: &CqlType) -> bool {
     use CqlType as T;
     match kind {
         LiteralKind::Text => {
-            matches!(ty, T::Ascii | T::Text | T::Inet | T::Timestamp | T::Date | T::Time)
+            matches!(
+                ty,
+                T::Ascii | T::Text | T::Inet | T::Timestamp | T::Date | T::Time
+            )
         }
         LiteralKind::Integer => matches!(
             ty,
@@ -77,16 +80,16 @@ fn bytes_of(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
     let bad = |what: &str| CqlError::invalid(format!("Unable to make {what} from '{text}'"));
     macro_rules! number {
         ($ty:ty, $what:literal) => {
-            text.parse::<$ty>().map(|n| n.to_be_bytes().to_vec()).map_err(|_| bad($what))
+            text.parse::<$ty>()
+                .map(|n| n.to_be_bytes().to_vec())
+                .map_err(|_| bad($what))
         };
     }
     match ty {
-        CqlType::Ascii if !text.is_ascii() => {
-            Err(CqlError::invalid(
+        CqlType::Ascii if !text.is_ascii() => Err(CqlError::invalid(
             "Invalid ASCII character in string literal: \
              java.nio.charset.UnmappableCharacterException: Input length = 1",
-        ))
-        }
+        )),
         CqlType::Ascii | CqlType::Text => Ok(text.as_bytes().to_vec()),
         CqlType::Blob => hex_bytes(text.get(2..).unwrap_or("")).ok_or_else(|| bad("bytes")),
         CqlType::Boolean => match text {
@@ -112,32 +115,47 @@ fn bytes_of(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
         CqlType::Inet => match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => Ok(ip.octets().to_vec()),
             Ok(IpAddr::V6(ip)) => Ok(ip.octets().to_vec()),
-            Err(_) => Err(CqlError::invalid(format!("Unable to make inet address from '{text}'"))),
+            Err(_) => Err(CqlError::invalid(format!(
+                "Unable to make inet address from '{text}'"
+            ))),
         },
         CqlType::Timestamp => match text.parse::<i64>() {
             Ok(millis) => Ok(millis.to_be_bytes().to_vec()),
             Err(_) => time::timestamp_from_text(text)
                 .map(|millis| millis.to_be_bytes().to_vec())
-                .ok_or_else(|| CqlError::invalid(format!("Unable to parse a date/time from '{text}'"))),
+                .ok_or_else(|| {
+                    CqlError::invalid(format!("Unable to parse a date/time from '{text}'"))
+                }),
         },
         CqlType::Date if kind == LiteralKind::Integer => number!(u32, "int"),
         CqlType::Date => match text.parse::<u32>() {
             Ok(days) => Ok(days.to_be_bytes().to_vec()),
-            Err(_) => time::date_from_text(text).map(|days| days.to_be_bytes().to_vec()).ok_or_else(
-                || CqlError::invalid(format!("Unable to coerce '{text}' to a formatted date (long)")),
-            ),
+            Err(_) => time::date_from_text(text)
+                .map(|days| days.to_be_bytes().to_vec())
+                .ok_or_else(|| {
+                    CqlError::invalid(format!(
+                        "Unable to coerce '{text}' to a formatted date (long)"
+                    ))
+                }),
         },
         CqlType::Time => match text.parse::<i64>() {
             Ok(nanos) if (0..86_400_000_000_000).contains(&nanos) => {
                 Ok(nanos.to_be_bytes().to_vec())
             }
-            _ => time::time_from_text(text).map(|nanos| nanos.to_be_bytes().to_vec()).ok_or_else(
-                || CqlError::invalid(format!("Unable to coerce '{text}' to a formatted time (long)")),
-            ),
+            _ => time::time_from_text(text)
+                .map(|nanos| nanos.to_be_bytes().to_vec())
+                .ok_or_else(|| {
+                    CqlError::invalid(format!(
+                        "Unable to coerce '{text}' to a formatted time (long)"
+                    ))
+                }),
         },
         CqlType::Duration => time::duration_from_text(text)
             .ok_or_else(|| CqlError::invalid(format!("Unable to convert '{text}' to a duration"))),
-        _ => Err(CqlError::invalid(format!("Invalid constant ({text}) for type {}", ty.name()))),
+        _ => Err(CqlError::invalid(format!(
+            "Invalid constant ({text}) for type {}",
+            ty.name()
+        ))),
     }
 }
 
@@ -147,7 +165,11 @@ pub(crate) fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
     if !digits.len().is_multiple_of(2) {
         return None;
     }
-    let nibble = |digit: &u8| char::from(*digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
+    let nibble = |digit: &u8| {
+        char::from(*digit)
+            .to_digit(16)
+            .and_then(|n| u8::try_from(n).ok())
+    };
     digits
         .chunks_exact(2)
         .map(|pair| Some(nibble(pair.first()?)? << 4 | nibble(pair.last()?)?))

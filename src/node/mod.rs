@@ -109,7 +109,11 @@ impl Node {
             .spawn(move || server::run(config, received, &started))
             .context("start the node's thread")?;
         let address = starting.recv().context("the node's thread ended early")??;
-        Ok(NodeHandle { address, orders, thread: Some(thread) })
+        Ok(NodeHandle {
+            address,
+            orders,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -169,8 +173,13 @@ impl NodeHandle {
 
     fn order(&self, order: Order) -> anyhow::Result<()> {
         let (done, finished) = sync::sync_channel(1);
-        self.orders.send((order, done)).ok().context("the node has ended")?;
-        finished.recv_timeout(ORDER_TIMEOUT).context("the node does not answer its owner")?
+        self.orders
+            .send((order, done))
+            .ok()
+            .context("the node has ended")?;
+        finished
+            .recv_timeout(ORDER_TIMEOUT)
+            .context("the node does not answer its owner")?
     }
 
     fn end(&mut self) {

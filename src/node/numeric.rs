@@ -53,7 +53,11 @@ pub(crate) fn digits_from_twos(bytes: &[u8]) -> Option<(bool, String)> {
     if digits.is_empty() {
         digits.push(0);
     }
-    let text = digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect();
+    let text = digits
+        .iter()
+        .rev()
+        .map(|digit| char::from(b'0' + digit))
+        .collect();
     Some((negative, text))
 }
 

@@ -40,11 +40,9 @@ pub(crate) fn push_order_key(ty: &CqlType, value: Option<&[u8]>, out: &mut Vec<u
         CqlType::Map(key, value, _) => push_items(&[key, value], bytes, true, out),
         CqlType::Tuple(items) => push_parts(items.iter(), bytes, out),
         CqlType::Udt(udt, _) => push_parts(udt.fields.iter().map(|(_, ty)| ty), bytes, out),
-        CqlType::Ascii
-        | CqlType::Text
-        | CqlType::Blob
-        | CqlType::Inet
-        | CqlType::Duration => push_bytes(bytes, out),
+        CqlType::Ascii | CqlType::Text | CqlType::Blob | CqlType::Inet | CqlType::Duration => {
+            push_bytes(bytes, out)
+        }
     }
 }
 
@@ -146,9 +144,14 @@ fn push_varint(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Sign, decimal exponent of the first digit, digits without trailing zeros.
 fn push_decimal(bytes: &[u8], out: &mut Vec<u8>) {
-    let parts = bytes.split_first_chunk::<4>().and_then(|(scale, unscaled)| {
-        Some((i64::from(i32::from_be_bytes(*scale)), digits_from_twos(unscaled)?))
-    });
+    let parts = bytes
+        .split_first_chunk::<4>()
+        .and_then(|(scale, unscaled)| {
+            Some((
+                i64::from(i32::from_be_bytes(*scale)),
+                digits_from_twos(unscaled)?,
+            ))
+        });
     let Some((scale, (negative, digits))) = parts else {
         return push_bytes(bytes, out);
     };

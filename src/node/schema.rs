@@ -62,11 +62,19 @@ impl Table {
             ColumnKind::Static => (2, 0),
             ColumnKind::Regular => (3, 0),
         };
-        self.columns.sort_by(|a, b| (rank(a), &a.name).cmp(&(rank(b), &b.name)));
-        self.by_name =
-            self.columns.iter().enumerate().map(|(i, column)| (column.name.clone(), i)).collect();
+        self.columns
+            .sort_by(|a, b| (rank(a), &a.name).cmp(&(rank(b), &b.name)));
+        self.by_name = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, column)| (column.name.clone(), i))
+            .collect();
         let count = |of: fn(&ColumnKind) -> bool| {
-            self.columns.iter().filter(|column| of(&column.kind)).count()
+            self.columns
+                .iter()
+                .filter(|column| of(&column.kind))
+                .count()
         };
         let partition_len = count(|kind| matches!(kind, ColumnKind::Partition(_)));
         let clustering_len = count(|kind| matches!(kind, ColumnKind::Clustering(_)));
@@ -101,7 +109,10 @@ impl Table {
     /// The column, or the error that Cassandra gives.
     pub(crate) fn column(&self, name: &str) -> CqlResult<(usize, &ColumnDef)> {
         self.find(name).ok_or_else(|| {
-            CqlError::invalid(format!("Undefined column name {name} in table {}", self.full_name()))
+            CqlError::invalid(format!(
+                "Undefined column name {name} in table {}",
+                self.full_name()
+            ))
         })
     }
 
@@ -119,7 +130,9 @@ impl Table {
     }
 
     pub(crate) fn is_counter(&self) -> bool {
-        self.columns.iter().any(|column| column.ty == CqlType::Counter)
+        self.columns
+            .iter()
+            .any(|column| column.ty == CqlType::Counter)
     }
 
     pub(crate) fn has_index(&self, column: &str) -> bool {
@@ -192,8 +205,10 @@ impl Schema {
                 false,
             )),
             RawType::Tuple(items) => {
-                let items: CqlResult<Vec<CqlType>> =
-                    items.iter().map(|item| Ok(self.resolve(keyspace, item)?.freeze())).collect();
+                let items: CqlResult<Vec<CqlType>> = items
+                    .iter()
+                    .map(|item| Ok(self.resolve(keyspace, item)?.freeze()))
+                    .collect();
                 Ok(CqlType::Tuple(items?))
             }
             RawType::Frozen(inner) => Ok(self.resolve(keyspace, inner)?.freeze()),
@@ -206,12 +221,18 @@ impl Schema {
         if ty.is_multi_cell() {
             return Err(CqlError::invalid(format!(
                 "Non-frozen {} are not allowed inside collections: {}",
-                if ty.is_collection() { "collections" } else { "UDTs" },
+                if ty.is_collection() {
+                    "collections"
+                } else {
+                    "UDTs"
+                },
                 ty.name()
             )));
         }
         if ty == CqlType::Counter {
-            return Err(CqlError::invalid("Counters are not allowed inside collections"));
+            return Err(CqlError::invalid(
+                "Counters are not allowed inside collections",
+            ));
         }
         Ok(Box::new(ty))
     }

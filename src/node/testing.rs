@@ -31,7 +31,9 @@ impl Client {
     pub(super) fn raw(node: &NodeHandle, version: u8) -> Client {
         let stream = TcpStream::connect(node.addr()).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         Client { stream, version }
     }
 

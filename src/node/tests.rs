@@ -19,18 +19,30 @@ fn error(answer: &(u8, Vec<u8>)) -> (i32, String) {
     let (code, rest) = answer.1.split_first_chunk::<4>().unwrap();
     let (len, rest) = rest.split_first_chunk::<2>().unwrap();
     let message = &rest[..usize::from(u16::from_be_bytes(*len))];
-    (i32::from_be_bytes(*code), String::from_utf8(message.to_vec()).unwrap())
+    (
+        i32::from_be_bytes(*code),
+        String::from_utf8(message.to_vec()).unwrap(),
+    )
 }
 
 fn plan(rules: &[&str]) -> FaultPlan {
     let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    FaultPlan { rules, ..FaultPlan::default() }
+    FaultPlan {
+        rules,
+        ..FaultPlan::default()
+    }
 }
 
 #[test]
 fn versions_that_are_not_spoken_get_a_protocol_error_on_their_stream() {
     let node = node();
-    for (version, answered) in [(5u8, 0x84u8), (6, 0x84), (0x41, 0x84), (0x42, 0x84), (2, 0x83)] {
+    for (version, answered) in [
+        (5u8, 0x84u8),
+        (6, 0x84),
+        (0x41, 0x84),
+        (0x42, 0x84),
+        (2, 0x83),
+    ] {
         let mut client = Client::raw(&node, version);
         client.send(0, 0x0102, 0x05, &[]);
         let mut header = [0; 9];
@@ -66,7 +78,11 @@ fn prepared_statements_have_the_ids_metadata_and_key_indexes_of_cassandra() {
     let (opcode, answer) = client.call(0x09, &body);
     assert_eq!(opcode, 0x08);
     let id = super::digest::md5(text.as_bytes());
-    assert_eq!(answer[6..22], id, "the MD5 of the text, as both name the keyspace");
+    assert_eq!(
+        answer[6..22],
+        id,
+        "the MD5 of the text, as both name the keyspace"
+    );
     // flags, columns, one key index: marker 1
     assert_eq!(answer[22..36], [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 1]);
     let mut execute = vec![0, 16];
@@ -117,8 +133,10 @@ fn pages_come_in_order_and_end() {
             assert_eq!(all, whole, "{text} in pages of {size}");
         }
     }
-    let (opcode, body) =
-        client.call(0x07, &query_body("SELECT * FROM k.c", b"\0\x01\x08\0\0\0\x02\xff\xff"));
+    let (opcode, body) = client.call(
+        0x07,
+        &query_body("SELECT * FROM k.c", b"\0\x01\x08\0\0\0\x02\xff\xff"),
+    );
     assert_eq!(error(&(opcode, body)).0, 0x0A);
 }
 
@@ -136,8 +154,7 @@ fn rows(body: &[u8]) -> (Vec<(i32, i32)>, Option<Vec<u8>>) {
         reader.short().unwrap();
     }
     let count = reader.int().unwrap();
-    let mut int =
-        || i32::from_be_bytes(reader.bytes().unwrap().unwrap().try_into().unwrap());
+    let mut int = || i32::from_be_bytes(reader.bytes().unwrap().unwrap().try_into().unwrap());
     ((0..count).map(|_| (int(), int())).collect(), state)
 }
 
@@ -171,7 +188,10 @@ fn a_password_is_asked_for_and_checked() {
     assert_eq!(opcode, 0x03);
     assert!(String::from_utf8_lossy(&body).contains("PasswordAuthenticator"));
     assert_eq!(error(&client.query("SELECT * FROM system.local")).0, 0x0A);
-    assert_eq!(error(&client.call(0x0F, b"\0\0\0\x0a\0ann\0wrong")).0, 0x0100);
+    assert_eq!(
+        error(&client.call(0x0F, b"\0\0\0\x0a\0ann\0wrong")).0,
+        0x0100
+    );
     assert_eq!(client.call(0x0F, b"\0\0\0\x0b\0ann\0secret").0, 0x10);
     client.run("SELECT * FROM system.local");
 }
@@ -198,16 +218,24 @@ fn rules_make_errors_with_and_without_effect() {
     let mut client = Client::connect(&node);
     table(&mut client);
     let write = "INSERT INTO k.t (id, v) VALUES (1, 'x')";
-    node.set_faults(plan(&["table=k.t,kind=write,times=1->error=write_timeout"])).unwrap();
+    node.set_faults(plan(&["table=k.t,kind=write,times=1->error=write_timeout"]))
+        .unwrap();
     let answer = client.query(write);
     assert_eq!(error(&answer).0, 0x1100);
-    assert!(answer.1.ends_with(b"\0\x01\0\0\0\0\0\0\0\x01\0\x06SIMPLE"), "its own fields");
+    assert!(
+        answer.1.ends_with(b"\0\x01\0\0\0\0\0\0\0\x01\0\x06SIMPLE"),
+        "its own fields"
+    );
     let count = |client: &mut Client| *client.run("SELECT count(*) FROM k.t").last().unwrap();
     assert_eq!(count(&mut client), 0, "not executed");
     client.run(write);
-    node.set_faults(plan(&["text=values (2,every=2->error=overloaded,apply"])).unwrap();
+    node.set_faults(plan(&["text=values (2,every=2->error=overloaded,apply"]))
+        .unwrap();
     client.run("INSERT INTO k.t (id) VALUES (2)");
-    assert_eq!(error(&client.query("INSERT INTO k.t (id) VALUES (20)")).0, 0x1001);
+    assert_eq!(
+        error(&client.query("INSERT INTO k.t (id) VALUES (20)")).0,
+        0x1001
+    );
     client.run("INSERT INTO k.t (id) VALUES (3)");
     assert_eq!(count(&mut client), 4, "executed in spite of the error");
 }
@@ -216,18 +244,29 @@ fn rules_make_errors_with_and_without_effect() {
 fn rules_drop_delay_and_silence() {
     let node = node();
     let mut client = Client::connect(&node);
-    node.set_faults(plan(&["opcode=OPTIONS,after=1->drop"])).unwrap();
+    node.set_faults(plan(&["opcode=OPTIONS,after=1->drop"]))
+        .unwrap();
     client.call(0x05, &[]);
     client.send(0, 1, 0x05, &[]);
-    assert!(client.receive().is_none(), "the second one closes the connection");
+    assert!(
+        client.receive().is_none(),
+        "the second one closes the connection"
+    );
     let mut client = Client::connect(&node);
-    node.set_faults(plan(&["opcode=OPTIONS,times=1->silence", "opcode=OPTIONS,times=1->delay=80"]))
-        .unwrap();
+    node.set_faults(plan(&[
+        "opcode=OPTIONS,times=1->silence",
+        "opcode=OPTIONS,times=1->delay=80",
+    ]))
+    .unwrap();
     let begin = Instant::now();
     client.send(0, 1, 0x05, &[]);
     client.send(0, 2, 0x05, &[]);
     client.send(0, 3, 0x05, &[]);
-    assert_eq!(client.receive().unwrap().1, 3, "the undelayed one overtakes");
+    assert_eq!(
+        client.receive().unwrap().1,
+        3,
+        "the undelayed one overtakes"
+    );
     assert_eq!(client.receive().unwrap().1, 2);
     assert!(begin.elapsed() >= Duration::from_millis(80));
 }
@@ -236,12 +275,22 @@ fn rules_drop_delay_and_silence() {
 fn a_stall_holds_requests_until_it_ends() {
     let node = node();
     let mut client = Client::connect(&node);
-    node.set_faults(FaultPlan { stall: true, ..FaultPlan::default() }).unwrap();
+    node.set_faults(FaultPlan {
+        stall: true,
+        ..FaultPlan::default()
+    })
+    .unwrap();
     client.send(0, 1, 0x05, &[]);
-    client.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    client
+        .stream
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
     assert!(client.receive().is_none(), "no answer while it lasts");
     node.set_faults(FaultPlan::default()).unwrap();
-    client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client
+        .stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     assert_eq!(client.receive().unwrap().1, 1);
 }
 
@@ -253,7 +302,10 @@ fn a_paused_node_refuses_and_keeps_its_data() {
     client.run("INSERT INTO k.t (id) VALUES (7)");
     node.pause().unwrap();
     let mut rest = Vec::new();
-    assert!(matches!(client.stream.read_to_end(&mut rest), Ok(0) | Err(_)));
+    assert!(matches!(
+        client.stream.read_to_end(&mut rest),
+        Ok(0) | Err(_)
+    ));
     assert!(std::net::TcpStream::connect(node.addr()).is_err());
     node.resume().unwrap();
     let mut client = Client::connect(&node);
@@ -283,9 +335,13 @@ fn random_bytes_do_no_harm() {
     let mut watcher = Client::connect(&node);
     for round in 0..300 {
         let mut client = Client::connect(&node);
-        client.stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-        let mut bytes: Vec<u8> =
-            (0..random.next_random() % 200).map(|_| random.next_random().to_le_bytes()[0]).collect();
+        client
+            .stream
+            .set_read_timeout(Some(Duration::from_millis(5)))
+            .unwrap();
+        let mut bytes: Vec<u8> = (0..random.next_random() % 200)
+            .map(|_| random.next_random().to_le_bytes()[0])
+            .collect();
         if round % 2 == 0 {
             // A sound header, so that the body is looked at.
             let opcode = [0x01, 0x05, 0x07, 0x09, 0x0A, 0x0B, 0x0D, 0x0F][round / 2 % 8];
@@ -320,7 +376,10 @@ fn mangled_statements_do_no_harm() {
             let at = usize::try_from(random.next_random()).unwrap_or(0) % (text.len() + 1);
             match random.next_random() % 3 {
                 0 if at < text.len() => drop(text.remove(at)),
-                1 => text.insert(at, ['(', ')', '?', '\'', '{', '[', ',', '0', '.'][round % 9]),
+                1 => text.insert(
+                    at,
+                    ['(', ')', '?', '\'', '{', '[', ',', '0', '.'][round % 9],
+                ),
                 _ => text.truncate(at),
             }
         }
@@ -336,7 +395,10 @@ fn mangled_statements_do_no_harm() {
 fn a_body_too_long_is_refused_before_it_is_read() {
     let node = node();
     let mut client = Client::connect(&node);
-    client.stream.write_all(&[4, 0, 0, 9, 0x07, 0x7F, 0xFF, 0xFF, 0xFF]).unwrap();
+    client
+        .stream
+        .write_all(&[4, 0, 0, 9, 0x07, 0x7F, 0xFF, 0xFF, 0xFF])
+        .unwrap();
     let (_, stream, opcode, _) = client.receive().unwrap();
     assert_eq!((stream, opcode), (9, 0));
     assert!(client.receive().is_none(), "then the connection ends");

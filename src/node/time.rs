@@ -20,7 +20,11 @@ pub(crate) fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -34,7 +38,11 @@ fn civil_days(text: &str) -> Option<i64> {
         let part = parts.next()?;
         let sound =
             !part.is_empty() && part.len() <= max_len && part.bytes().all(|b| b.is_ascii_digit());
-        if sound { part.parse::<i64>().ok() } else { None }
+        if sound {
+            part.parse::<i64>().ok()
+        } else {
+            None
+        }
     };
     let (year, month, day) = (sign * next(7)?, next(2)?, next(2)?);
     let days = days_from_civil(year, month, day);
@@ -68,7 +76,11 @@ pub(crate) fn timestamp_from_text(text: &str) -> Option<i64> {
     let text = text.trim();
     let split = text.char_indices().position(|(_, c)| c == ' ' || c == 'T');
     let Some(split) = split else {
-        return match text.char_indices().rev().find(|(_, c)| *c == '+' || *c == 'Z') {
+        return match text
+            .char_indices()
+            .rev()
+            .find(|(_, c)| *c == '+' || *c == 'Z')
+        {
             Some((at, _)) => {
                 let offset = zone_ms(text.get(at..)?)?;
                 Some(civil_days(text.get(..at)?)? * 86_400_000 - offset)
@@ -96,7 +108,10 @@ fn zone_ms(zone: &str) -> Option<i64> {
     let digits = rest.replace(':', "");
     let (hours, minutes) = match digits.len() {
         2 => (digits.parse::<i64>().ok()?, 0),
-        4 => (digits.get(..2)?.parse::<i64>().ok()?, digits.get(2..)?.parse::<i64>().ok()?),
+        4 => (
+            digits.get(..2)?.parse::<i64>().ok()?,
+            digits.get(2..)?.parse::<i64>().ok()?,
+        ),
         _ => return None,
     };
     Some(sign * (hours * 60 + minutes) * 60_000)
@@ -114,7 +129,11 @@ pub(crate) fn duration_from_text(text: &str) -> Option<Vec<u8>> {
     };
     let sign = if negative { -1 } else { 1 };
     let mut out = Vec::new();
-    for part in [i64::from(months) * sign, i64::from(days) * sign, nanos.checked_mul(sign)?] {
+    for part in [
+        i64::from(months) * sign,
+        i64::from(days) * sign,
+        nanos.checked_mul(sign)?,
+    ] {
         push_vint(part, &mut out);
     }
     Some(out)
@@ -130,7 +149,9 @@ fn unit_parts(text: &str) -> Option<DurationParts> {
     }
     while !rest.is_empty() {
         let (count, after) = leading_number(rest)?;
-        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(end);
         add_unit(&mut sum, count, &unit.to_lowercase())?;
         rest = after;
@@ -235,7 +256,24 @@ const UUID_EPOCH: i64 = 0x01B2_1DD2_1381_4000;
 pub(crate) fn timeuuid(steps: i64, tail: [u8; 8]) -> [u8; 16] {
     let [b0, b1, b2, b3, b4, b5, b6, b7] = steps.wrapping_add(UUID_EPOCH).to_be_bytes();
     let [t0, t1, t2, t3, t4, t5, t6, t7] = tail;
-    [b4, b5, b6, b7, b2, b3, (b0 & 0x0F) | 0x10, b1, t0, t1, t2, t3, t4, t5, t6, t7]
+    [
+        b4,
+        b5,
+        b6,
+        b7,
+        b2,
+        b3,
+        (b0 & 0x0F) | 0x10,
+        b1,
+        t0,
+        t1,
+        t2,
+        t3,
+        t4,
+        t5,
+        t6,
+        t7,
+    ]
 }
 
 /// Milliseconds since 1970 of a version 1 UUID.

@@ -73,7 +73,10 @@ impl CqlType {
     /// The native type of this name, in lower case.
     pub(crate) fn native(name: &str) -> Option<CqlType> {
         let name = if name == "varchar" { "text" } else { name };
-        NATIVE.iter().find(|(known, _, _)| *known == name).map(|(_, ty, _)| ty.clone())
+        NATIVE
+            .iter()
+            .find(|(known, _, _)| *known == name)
+            .map(|(_, ty, _)| ty.clone())
     }
 
     /// True when a column of this type has one cell per element.
@@ -88,7 +91,10 @@ impl CqlType {
     }
 
     pub(crate) fn is_collection(&self) -> bool {
-        matches!(self, CqlType::List(..) | CqlType::Set(..) | CqlType::Map(..))
+        matches!(
+            self,
+            CqlType::List(..) | CqlType::Set(..) | CqlType::Map(..)
+        )
     }
 
     /// This type with everything in it frozen.
@@ -110,16 +116,21 @@ impl CqlType {
         match self {
             CqlType::List(item, f) => CqlType::List(Box::new(item.with_udt(new)), *f),
             CqlType::Set(item, f) => CqlType::Set(Box::new(item.with_udt(new)), *f),
-            CqlType::Map(key, value, f) => {
-                CqlType::Map(Box::new(key.with_udt(new)), Box::new(value.with_udt(new)), *f)
-            }
+            CqlType::Map(key, value, f) => CqlType::Map(
+                Box::new(key.with_udt(new)),
+                Box::new(value.with_udt(new)),
+                *f,
+            ),
             CqlType::Tuple(items) => {
                 CqlType::Tuple(items.iter().map(|item| item.with_udt(new)).collect())
             }
             CqlType::Udt(udt, f) if udt.name == new.name => CqlType::Udt(Rc::clone(new), *f),
             CqlType::Udt(udt, f) => {
-                let fields =
-                    udt.fields.iter().map(|(n, ty)| (n.clone(), ty.with_udt(new))).collect();
+                let fields = udt
+                    .fields
+                    .iter()
+                    .map(|(n, ty)| (n.clone(), ty.with_udt(new)))
+                    .collect();
                 let udt = UserType {
                     keyspace: udt.keyspace.clone(),
                     name: udt.name.clone(),
@@ -147,7 +158,11 @@ impl CqlType {
     /// The name as `system_schema.columns.type` and error messages have it.
     pub(crate) fn name(&self) -> String {
         let frozen = |inner: String, frozen: bool| {
-            if frozen { format!("frozen<{inner}>") } else { inner }
+            if frozen {
+                format!("frozen<{inner}>")
+            } else {
+                inner
+            }
         };
         match self {
             CqlType::List(item, f) => frozen(format!("list<{}>", item.name()), *f),
@@ -206,8 +221,10 @@ impl CqlType {
                 push_string(out, "org.apache.cassandra.db.marshal.DurationType");
             }
             native => {
-                let id =
-                    NATIVE.iter().find(|(_, ty, _)| ty == native).map_or(0x03, |(_, _, id)| *id);
+                let id = NATIVE
+                    .iter()
+                    .find(|(_, ty, _)| ty == native)
+                    .map_or(0x03, |(_, _, id)| *id);
                 out.extend_from_slice(&id.to_be_bytes());
             }
         }
@@ -221,6 +238,12 @@ fn push_count(out: &mut Vec<u8>, count: usize) {
 /// An identifier in double quotes when it would not be read back as it is without them.
 pub(crate) fn quote_name(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }

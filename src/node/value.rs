@@ -73,22 +73,28 @@ pub(crate) fn split_collection(bytes: &[u8], pairs: bool) -> CqlResult<Vec<&[u8]
     let bad = || CqlError::invalid(format!("Not enough bytes to read a {kind}"));
     let (count, mut rest) = bytes.split_first_chunk::<4>().ok_or_else(bad)?;
     let count = usize::try_from(i32::from_be_bytes(*count)).map_err(|_| bad())?;
-    let count = if pairs { count.checked_mul(2).ok_or_else(bad)? } else { count };
+    let count = if pairs {
+        count.checked_mul(2).ok_or_else(bad)?
+    } else {
+        count
+    };
     if count > rest.len() / 4 {
         return Err(bad());
     }
     let mut items = Vec::with_capacity(count);
     for _ in 0..count {
         let (part, after) = split_part(rest).ok_or_else(bad)?;
-        items.push(part.ok_or_else(|| {
-            CqlError::invalid("null is not supported inside collections")
-        })?);
+        items.push(
+            part.ok_or_else(|| CqlError::invalid("null is not supported inside collections"))?,
+        );
         rest = after;
     }
     if rest.is_empty() {
         Ok(items)
     } else {
-        Err(CqlError::invalid(format!("Unexpected extraneous bytes after {kind} value")))
+        Err(CqlError::invalid(format!(
+            "Unexpected extraneous bytes after {kind} value"
+        )))
     }
 }
 
@@ -97,8 +103,8 @@ pub(crate) fn split_parts(bytes: &[u8]) -> CqlResult<Vec<Option<&[u8]>>> {
     let mut parts = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (part, after) =
-            split_part(rest).ok_or_else(|| CqlError::invalid("Not enough bytes to read a tuple"))?;
+        let (part, after) = split_part(rest)
+            .ok_or_else(|| CqlError::invalid("Not enough bytes to read a tuple"))?;
         parts.push(part);
         rest = after;
     }
@@ -112,7 +118,10 @@ pub(crate) fn check(ty: &CqlType, bytes: &[u8]) -> CqlResult<()> {
             return Ok(());
         }
         let zero = if or_empty { " or 0" } else { "" };
-        Err(CqlError::invalid(format!("Expected {len}{zero} byte {what} ({})", bytes.len())))
+        Err(CqlError::invalid(format!(
+            "Expected {len}{zero} byte {what} ({})",
+            bytes.len()
+        )))
     };
     match ty {
         CqlType::Bigint | CqlType::Counter => fixed(8, true, "long"),
@@ -153,19 +162,21 @@ pub(crate) fn check(ty: &CqlType, bytes: &[u8]) -> CqlResult<()> {
 fn check_timeuuid(bytes: &[u8]) -> CqlResult<()> {
     match bytes {
         [] => Ok(()),
-        bytes if bytes.len() != 16 => {
-            Err(CqlError::invalid(format!("Expected 16 or 0 byte UUID ({})", bytes.len())))
-        }
-        bytes if bytes[6] >> 4 != 1 => {
-            Err(CqlError::invalid("Invalid version for TimeUUID type."))
-        }
+        bytes if bytes.len() != 16 => Err(CqlError::invalid(format!(
+            "Expected 16 or 0 byte UUID ({})",
+            bytes.len()
+        ))),
+        bytes if bytes[6] >> 4 != 1 => Err(CqlError::invalid("Invalid version for TimeUUID type.")),
         _ => Ok(()),
     }
 }
 
 fn check_items(types: &[&CqlType], bytes: &[u8], pairs: bool) -> CqlResult<()> {
     let items = split_collection(bytes, pairs)?;
-    items.iter().zip(types.iter().cycle()).try_for_each(|(item, ty)| check(ty, item))
+    items
+        .iter()
+        .zip(types.iter().cycle())
+        .try_for_each(|(item, ty)| check(ty, item))
 }
 
 fn check_parts<'t>(
@@ -180,5 +191,8 @@ fn check_parts<'t>(
             parts.len()
         )));
     }
-    parts.iter().zip(types).try_for_each(|(part, ty)| part.map_or(Ok(()), |part| check(ty, part)))
+    parts
+        .iter()
+        .zip(types)
+        .try_for_each(|(part, ty)| part.map_or(Ok(()), |part| check(ty, part)))
 }

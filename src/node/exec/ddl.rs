@@ -60,7 +60,9 @@ pub(crate) fn run(
 
 fn keyspace_of(engine: &Engine, ddl: &Ddl, session: Option<&str>) -> CqlResult<String> {
     let name: &QName = match ddl {
-        Ddl::CreateKeyspace(name, ..) | Ddl::AlterKeyspace(name, ..) | Ddl::DropKeyspace(name, _) => {
+        Ddl::CreateKeyspace(name, ..)
+        | Ddl::AlterKeyspace(name, ..)
+        | Ddl::DropKeyspace(name, _) => {
             return Ok(name.clone());
         }
         Ddl::CreateTable(create) => &create.table,
@@ -82,7 +84,12 @@ fn change(
     name: &str,
 ) -> Option<SchemaChange> {
     let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
-    Some(SchemaChange { change, target, keyspace, name })
+    Some(SchemaChange {
+        change,
+        target,
+        keyspace,
+        name,
+    })
 }
 
 fn check_name(name: &str, what: &str) -> CqlResult<()> {
@@ -106,7 +113,11 @@ fn replication(options: &Options, keyspace: &mut Keyspace) -> CqlResult<()> {
                     .iter()
                     .map(|(key, value)| {
                         let full = key == "class" && !value.contains('.');
-                        let prefix = if full { "org.apache.cassandra.locator." } else { "" };
+                        let prefix = if full {
+                            "org.apache.cassandra.locator."
+                        } else {
+                            ""
+                        };
                         (key.clone(), format!("{prefix}{value}"))
                     })
                     .collect();
@@ -132,7 +143,11 @@ fn create_keyspace(
     options: &Options,
 ) -> CqlResult<Option<SchemaChange>> {
     if engine.schema.keyspaces.contains_key(name) {
-        return if quiet { Ok(None) } else { Err(CqlError::already_exists(name, "")) };
+        return if quiet {
+            Ok(None)
+        } else {
+            Err(CqlError::already_exists(name, ""))
+        };
     }
     check_name(name, "Keyspace")?;
     let mut keyspace = Keyspace {
@@ -165,21 +180,23 @@ fn alter_keyspace(
             }
         }
         None if quiet => return Ok(None),
-        None => return Err(CqlError::invalid(format!("Keyspace '{name}' doesn't exist"))),
+        None => {
+            return Err(CqlError::invalid(format!(
+                "Keyspace '{name}' doesn't exist"
+            )));
+        }
     }
     Ok(change("UPDATED", "KEYSPACE", name, ""))
 }
 
-fn drop_keyspace(
-    engine: &mut Engine,
-    name: &str,
-    quiet: bool,
-) -> CqlResult<Option<SchemaChange>> {
+fn drop_keyspace(engine: &mut Engine, name: &str, quiet: bool) -> CqlResult<Option<SchemaChange>> {
     let Some(keyspace) = engine.schema.keyspaces.remove(name) else {
         return if quiet {
             Ok(None)
         } else {
-            Err(CqlError::invalid(format!("Keyspace '{name}' doesn't exist")))
+            Err(CqlError::invalid(format!(
+                "Keyspace '{name}' doesn't exist"
+            )))
         };
     };
     for table in keyspace.tables.values() {
@@ -195,7 +212,9 @@ fn create_table(
 ) -> CqlResult<Option<SchemaChange>> {
     let name = create.table.name.as_str();
     if !engine.schema.keyspaces.contains_key(keyspace) {
-        return Err(CqlError::invalid(format!("Keyspace '{keyspace}' doesn't exist")));
+        return Err(CqlError::invalid(format!(
+            "Keyspace '{keyspace}' doesn't exist"
+        )));
     }
     if engine.schema.keyspace(keyspace)?.tables.contains_key(name) {
         return if create.if_not_exists {
@@ -218,7 +237,11 @@ fn create_table(
     check_table(&table)?;
     engine.schema.next_table += 1;
     let table = Rc::new(table.finish());
-    engine.schema.keyspace_mut(keyspace)?.tables.insert(name.to_owned(), table);
+    engine
+        .schema
+        .keyspace_mut(keyspace)?
+        .tables
+        .insert(name.to_owned(), table);
     Ok(change("CREATED", "TABLE", keyspace, name))
 }
 
@@ -266,7 +289,13 @@ fn table_columns(
             )));
         }
         let id = u32::try_from(id).unwrap_or(u32::MAX);
-        columns.push(ColumnDef { id, name: name.clone(), ty, kind, descending: false });
+        columns.push(ColumnDef {
+            id,
+            name: name.clone(),
+            ty,
+            kind,
+            descending: false,
+        });
     }
     for (i, (name, descending)) in create.order.iter().enumerate() {
         if create.clustering.get(i) != Some(name) {
@@ -282,12 +311,17 @@ fn table_columns(
 }
 
 fn check_table(table: &Table) -> CqlResult<()> {
-    let plain = |column: &&ColumnDef| {
-        matches!(column.kind, ColumnKind::Regular | ColumnKind::Static)
-    };
-    let counters = table.columns.iter().filter(|c| c.ty == CqlType::Counter).count();
+    let plain =
+        |column: &&ColumnDef| matches!(column.kind, ColumnKind::Regular | ColumnKind::Static);
+    let counters = table
+        .columns
+        .iter()
+        .filter(|c| c.ty == CqlType::Counter)
+        .count();
     if counters > 0 && counters < table.columns.iter().filter(plain).count() {
-        return Err(CqlError::invalid("Cannot mix counter and non counter columns in the same table"));
+        return Err(CqlError::invalid(
+            "Cannot mix counter and non counter columns in the same table",
+        ));
     }
     let has = |of: fn(&ColumnKind) -> bool| table.columns.iter().any(|column| of(&column.kind));
     if has(|kind| *kind == ColumnKind::Static) && !has(|k| matches!(k, ColumnKind::Clustering(_))) {
@@ -297,7 +331,9 @@ fn check_table(table: &Table) -> CqlResult<()> {
         ));
     }
     if counters > 0 && table.default_ttl_s > 0 {
-        return Err(CqlError::invalid("Cannot set default_time_to_live on a table with counters"));
+        return Err(CqlError::invalid(
+            "Cannot set default_time_to_live on a table with counters",
+        ));
     }
     Ok(())
 }
@@ -325,9 +361,9 @@ fn table_options(table: &mut Table, options: &Options) -> CqlResult<()> {
     ];
     for (name, value) in options {
         let number = |what: &str| match value {
-            OptionValue::Text(text) => text.parse::<i32>().map_err(|_| {
-                CqlError::syntax(format!("Invalid value {text} for option '{what}'"))
-            }),
+            OptionValue::Text(text) => text
+                .parse::<i32>()
+                .map_err(|_| CqlError::syntax(format!("Invalid value {text} for option '{what}'"))),
             OptionValue::Map(_) => Err(CqlError::syntax(format!("Invalid value for '{what}'"))),
         };
         match (name.as_str(), value) {
@@ -348,9 +384,17 @@ fn alter_table(
     quiet: bool,
     alter: &AlterTable,
 ) -> CqlResult<Option<SchemaChange>> {
-    let found = engine.schema.keyspace(keyspace).ok().and_then(|ks| ks.tables.get(&name.name));
+    let found = engine
+        .schema
+        .keyspace(keyspace)
+        .ok()
+        .and_then(|ks| ks.tables.get(&name.name));
     let Some(old) = found else {
-        return if quiet { Ok(None) } else { Err(no_table(keyspace, &name.name)) };
+        return if quiet {
+            Ok(None)
+        } else {
+            Err(no_table(keyspace, &name.name))
+        };
     };
     let mut table = Table::clone(old);
     match alter {
@@ -373,7 +417,11 @@ fn alter_table(
     }
     check_table(&table)?;
     let table = Rc::new(table.finish());
-    engine.schema.keyspace_mut(keyspace)?.tables.insert(name.name.clone(), table);
+    engine
+        .schema
+        .keyspace_mut(keyspace)?
+        .tables
+        .insert(name.name.clone(), table);
     Ok(change("UPDATED", "TABLE", keyspace, &name.name))
 }
 
@@ -388,13 +436,19 @@ fn add_column(
     (name, raw, is_static): (&str, &RawType, bool),
 ) -> CqlResult<()> {
     if table.columns.iter().any(|column| column.name == name) {
-        return Err(CqlError::invalid(format!("Column with name '{name}' already exists")));
+        return Err(CqlError::invalid(format!(
+            "Column with name '{name}' already exists"
+        )));
     }
     table.columns.push(ColumnDef {
         id: table.next_column,
         name: name.to_owned(),
         ty: engine.schema.resolve(keyspace, raw)?,
-        kind: if is_static { ColumnKind::Static } else { ColumnKind::Regular },
+        kind: if is_static {
+            ColumnKind::Static
+        } else {
+            ColumnKind::Regular
+        },
         descending: false,
     });
     table.next_column += 1;
@@ -409,8 +463,13 @@ fn drop_column(table: &mut Table, name: &str) -> CqlResult<()> {
             table.keyspace, table.name
         )));
     };
-    if matches!(table.columns[at].kind, ColumnKind::Partition(_) | ColumnKind::Clustering(_)) {
-        return Err(CqlError::invalid(format!("Cannot drop PRIMARY KEY column {name}")));
+    if matches!(
+        table.columns[at].kind,
+        ColumnKind::Partition(_) | ColumnKind::Clustering(_)
+    ) {
+        return Err(CqlError::invalid(format!(
+            "Cannot drop PRIMARY KEY column {name}"
+        )));
     }
     table.columns.remove(at);
     table.indexes.retain(|index| index.column != name);
@@ -428,10 +487,14 @@ fn rename_column(table: &mut Table, from: &str, to: &str) -> CqlResult<()> {
     let (keyspace, table_name) = (table.keyspace.clone(), table.name.clone());
     let column = table.columns.iter_mut().find(|column| column.name == from);
     let column = column.ok_or_else(|| {
-        CqlError::invalid(format!("Column {from} was not found in table {keyspace}.{table_name}"))
+        CqlError::invalid(format!(
+            "Column {from} was not found in table {keyspace}.{table_name}"
+        ))
     })?;
     if matches!(column.kind, ColumnKind::Regular | ColumnKind::Static) {
-        return Err(CqlError::invalid(format!("Cannot rename non PRIMARY KEY column {from}")));
+        return Err(CqlError::invalid(format!(
+            "Cannot rename non PRIMARY KEY column {from}"
+        )));
     }
     column.name = to.to_owned();
     Ok(())
@@ -444,7 +507,10 @@ fn drop_table(
     quiet: bool,
 ) -> CqlResult<Option<SchemaChange>> {
     let keyspaces = &mut engine.schema.keyspaces;
-    match keyspaces.get_mut(keyspace).and_then(|ks| ks.tables.remove(&name.name)) {
+    match keyspaces
+        .get_mut(keyspace)
+        .and_then(|ks| ks.tables.remove(&name.name))
+    {
         Some(table) => {
             engine.data.remove(&table.id);
             Ok(change("DROPPED", "TABLE", keyspace, &name.name))
@@ -462,25 +528,39 @@ fn create_type(
     fields: &[(String, RawType)],
 ) -> CqlResult<Option<SchemaChange>> {
     let Some(known) = engine.schema.keyspaces.get(keyspace) else {
-        return Err(CqlError::invalid(format!("Keyspace '{keyspace}' doesn't exist")));
+        return Err(CqlError::invalid(format!(
+            "Keyspace '{keyspace}' doesn't exist"
+        )));
     };
     if known.types.contains_key(name) {
         return if quiet {
             Ok(None)
         } else {
-            Err(CqlError::invalid(format!("A user type with name '{name}' already exists")))
+            Err(CqlError::invalid(format!(
+                "A user type with name '{name}' already exists"
+            )))
         };
     }
     let mut all = Vec::with_capacity(fields.len());
     for (field, raw) in fields {
         let ty = engine.schema.resolve(keyspace, raw)?;
         if matches!(ty, CqlType::Udt(_, false)) {
-            return Err(CqlError::invalid("Non-frozen UDTs are not allowed inside UDTs"));
+            return Err(CqlError::invalid(
+                "Non-frozen UDTs are not allowed inside UDTs",
+            ));
         }
         all.push((field.clone(), ty));
     }
-    let udt = UserType { keyspace: keyspace.to_owned(), name: name.to_owned(), fields: all };
-    engine.schema.keyspace_mut(keyspace)?.types.insert(name.to_owned(), Rc::new(udt));
+    let udt = UserType {
+        keyspace: keyspace.to_owned(),
+        name: name.to_owned(),
+        fields: all,
+    };
+    engine
+        .schema
+        .keyspace_mut(keyspace)?
+        .types
+        .insert(name.to_owned(), Rc::new(udt));
     Ok(change("CREATED", "TYPE", keyspace, name))
 }
 
@@ -497,7 +577,11 @@ fn alter_type(
 ) -> CqlResult<Option<SchemaChange>> {
     let found = engine.schema.keyspace(keyspace)?.types.get(name);
     let Some(old) = found else {
-        return if quiet { Ok(None) } else { Err(no_type(keyspace, name)) };
+        return if quiet {
+            Ok(None)
+        } else {
+            Err(no_type(keyspace, name))
+        };
     };
     let mut udt = UserType::clone(old);
     match alter {
@@ -515,7 +599,9 @@ fn alter_type(
             for (from, to) in pairs {
                 let field = udt.fields.iter_mut().find(|(known, _)| known == from);
                 let field = field.ok_or_else(|| {
-                    CqlError::invalid(format!("Unkown field {from} in user type {keyspace}.{name}"))
+                    CqlError::invalid(format!(
+                        "Unkown field {from} in user type {keyspace}.{name}"
+                    ))
                 })?;
                 field.0.clone_from(to);
             }
@@ -553,7 +639,11 @@ fn drop_type(
 ) -> CqlResult<Option<SchemaChange>> {
     let known = engine.schema.keyspace_mut(keyspace)?;
     if !known.types.contains_key(name) {
-        return if quiet { Ok(None) } else { Err(no_type(keyspace, name)) };
+        return if quiet {
+            Ok(None)
+        } else {
+            Err(no_type(keyspace, name))
+        };
     }
     let user = known
         .tables
@@ -581,7 +671,10 @@ fn create_index(
         Some(name) => name.to_owned(),
         None => format!("{}_{column}_idx", table_name.name),
     };
-    let taken = known.tables.values().any(|table| table.indexes.iter().any(|i| i.name == name));
+    let taken = known
+        .tables
+        .values()
+        .any(|table| table.indexes.iter().any(|i| i.name == name));
     if taken {
         return if quiet {
             Ok(None)
@@ -595,7 +688,10 @@ fn create_index(
         .ok_or_else(|| no_table(keyspace, &table_name.name))?;
     table.column(column)?;
     let mut fresh = Table::clone(table);
-    fresh.indexes.push(Index { name, column: column.to_owned() });
+    fresh.indexes.push(Index {
+        name,
+        column: column.to_owned(),
+    });
     *table = Rc::new(fresh);
     Ok(change("UPDATED", "TABLE", keyspace, &table_name.name))
 }
@@ -620,6 +716,8 @@ fn drop_index(
             Ok(change("UPDATED", "TABLE", keyspace, &table_name))
         }
         None if quiet => Ok(None),
-        None => Err(CqlError::invalid(format!("Index '{keyspace}.{name}' doesn't exist'"))),
+        None => Err(CqlError::invalid(format!(
+            "Index '{keyspace}.{name}' doesn't exist'"
+        ))),
     }
 }

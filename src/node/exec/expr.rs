@@ -52,7 +52,12 @@ pub(crate) struct Scope<'e> {
 
 impl<'s> Compiler<'s> {
     pub(crate) fn new(schema: &'s Schema, names: &'s [Option<String>]) -> Compiler<'s> {
-        Compiler { schema, names, specs: vec![None; names.len()], table: None }
+        Compiler {
+            schema,
+            names,
+            specs: vec![None; names.len()],
+            table: None,
+        }
     }
 
     /// Compiles `term` for a place of type `ty`, called `name` in messages and metadata.
@@ -71,9 +76,9 @@ impl<'s> Compiler<'s> {
             (Term::Literal(kind, text), _) => {
                 literal(*kind, text, ty, name).map(|bytes| Expr::Const(Value::Bytes(bytes)))
             }
-            (Term::List(items), CqlType::List(item, _)) => {
-                self.items(items, item, &format!("value({name})")).map(Expr::List)
-            }
+            (Term::List(items), CqlType::List(item, _)) => self
+                .items(items, item, &format!("value({name})"))
+                .map(Expr::List),
             (Term::Set(items), CqlType::Set(item, _)) => {
                 let items = self.items(items, item, &format!("value({name})"))?;
                 Ok(Expr::Set((**item).clone(), items))
@@ -138,12 +143,20 @@ impl<'s> Compiler<'s> {
         };
         if let Some(place) = self.specs.get_mut(at) {
             let name = own.unwrap_or_else(|| name.to_owned());
-            *place = Some(BindSpec { keyspace, table, name, ty: ty.clone() });
+            *place = Some(BindSpec {
+                keyspace,
+                table,
+                name,
+                ty: ty.clone(),
+            });
         }
     }
 
     fn items(&mut self, items: &[Term], ty: &CqlType, name: &str) -> CqlResult<Vec<Expr>> {
-        items.iter().map(|item| self.compile(item, ty, name)).collect()
+        items
+            .iter()
+            .map(|item| self.compile(item, ty, name))
+            .collect()
     }
 
     fn tuple(&mut self, items: &[Term], types: &[CqlType], name: &str) -> CqlResult<Expr> {
@@ -163,14 +176,10 @@ impl<'s> Compiler<'s> {
         Ok(Expr::Parts(parts))
     }
 
-    fn fields(
-        &mut self,
-        fields: &[(String, Term)],
-        udt: &UserType,
-        name: &str,
-    ) -> CqlResult<Expr> {
-        if let Some((unknown, _)) =
-            fields.iter().find(|(field, _)| !udt.fields.iter().any(|(known, _)| known == field))
+    fn fields(&mut self, fields: &[(String, Term)], udt: &UserType, name: &str) -> CqlResult<Expr> {
+        if let Some((unknown, _)) = fields
+            .iter()
+            .find(|(field, _)| !udt.fields.iter().any(|(known, _)| known == field))
         {
             return Err(CqlError::invalid(format!(
                 "Unknown field '{unknown}' in value of user defined type {}",
@@ -198,7 +207,13 @@ impl<'s> Compiler<'s> {
     ) -> CqlResult<Expr> {
         let key: Vec<CqlType> = self
             .table
-            .map(|table| table.partition().iter().map(|column| column.ty.clone()).collect())
+            .map(|table| {
+                table
+                    .partition()
+                    .iter()
+                    .map(|column| column.ty.clone())
+                    .collect()
+            })
             .unwrap_or_default();
         let given: Vec<Option<CqlType>> = args.iter().map(|arg| self.type_of(arg)).collect();
         let signature = functions::find(function, &given, expected, &key)?;
@@ -225,7 +240,9 @@ impl<'s> Compiler<'s> {
             Term::Call(function, args) => {
                 let given: Vec<Option<CqlType>> =
                     args.iter().map(|arg| self.type_of(arg)).collect();
-                functions::find(function, &given, None, &[]).ok().map(|found| found.result)
+                functions::find(function, &given, None, &[])
+                    .ok()
+                    .map(|found| found.result)
             }
             Term::Cast(raw, _) => self.cast_type(raw).ok(),
             Term::Literal(kind, text) => Some(match kind {
@@ -261,9 +278,10 @@ impl Expr {
         match self {
             Expr::Const(value) => Ok(value.clone()),
             Expr::Bind(at, ty) => {
-                let value = scope.binds.get(*at).ok_or_else(|| {
-                    CqlError::invalid("Invalid amount of bind variables")
-                })?;
+                let value = scope
+                    .binds
+                    .get(*at)
+                    .ok_or_else(|| CqlError::invalid("Invalid amount of bind variables"))?;
                 if let Value::Bytes(bytes) = value {
                     check(ty, bytes)?;
                 }
@@ -271,13 +289,19 @@ impl Expr {
             }
             Expr::List(items) => {
                 let items = eval_all(items, scope)?;
-                Ok(Value::Bytes(join_collection(items.len(), items.iter().map(Vec::as_slice))))
+                Ok(Value::Bytes(join_collection(
+                    items.len(),
+                    items.iter().map(Vec::as_slice),
+                )))
             }
             Expr::Set(ty, items) => {
                 let mut items = eval_all(items, scope)?;
                 items.sort_by_cached_key(|item| order_key(ty, item));
                 items.dedup();
-                Ok(Value::Bytes(join_collection(items.len(), items.iter().map(Vec::as_slice))))
+                Ok(Value::Bytes(join_collection(
+                    items.len(),
+                    items.iter().map(Vec::as_slice),
+                )))
             }
             Expr::Map(ty, pairs) => eval_map(ty, pairs, scope),
             Expr::Parts(parts) => {
@@ -312,14 +336,21 @@ pub(crate) fn order_key(ty: &CqlType, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn eval_all(items: &[Expr], scope: &mut Scope<'_>) -> CqlResult<Vec<Vec<u8>>> {
-    items.iter().map(|item| element(item.eval(scope)?)).collect()
+    items
+        .iter()
+        .map(|item| element(item.eval(scope)?))
+        .collect()
 }
 
 fn element(value: Value) -> CqlResult<Vec<u8>> {
     match value {
         Value::Bytes(bytes) => Ok(bytes),
-        Value::Null => Err(CqlError::invalid("null is not supported inside collections")),
-        Value::Unset => Err(CqlError::invalid("unset value is not supported inside collections")),
+        Value::Null => Err(CqlError::invalid(
+            "null is not supported inside collections",
+        )),
+        Value::Unset => Err(CqlError::invalid(
+            "unset value is not supported inside collections",
+        )),
     }
 }
 
@@ -330,7 +361,9 @@ fn eval_map(ty: &CqlType, pairs: &[(Expr, Expr)], scope: &mut Scope<'_>) -> CqlR
         let value = element(value.eval(scope)?)?;
         sorted.insert(order_key(ty, &key), (key, value));
     }
-    let items = sorted.values().flat_map(|(key, value)| [key.as_slice(), value.as_slice()]);
+    let items = sorted
+        .values()
+        .flat_map(|(key, value)| [key.as_slice(), value.as_slice()]);
     Ok(Value::Bytes(join_collection(sorted.len(), items)))
 }
 
@@ -351,7 +384,10 @@ fn fold(expr: Expr) -> Expr {
         return expr;
     }
     let mut clock = Clock::new();
-    match expr.eval(&mut Scope { binds: &[], clock: &mut clock }) {
+    match expr.eval(&mut Scope {
+        binds: &[],
+        clock: &mut clock,
+    }) {
         Ok(value) => Expr::Const(value),
         Err(_) => expr,
     }

@@ -49,7 +49,11 @@ pub(crate) fn find(
     expected: Option<&CqlType>,
     key: &[CqlType],
 ) -> CqlResult<Signature> {
-    let folded = if name == "token" { name.to_owned() } else { name.replace('_', "") };
+    let folded = if name == "token" {
+        name.to_owned()
+    } else {
+        name.replace('_', "")
+    };
     let first = given.first().cloned().flatten();
     let (func, args, result) = match (folded.as_str(), given.len()) {
         ("now" | "currenttimeuuid", 0) => (Func::Now, vec![], CqlType::Timeuuid),
@@ -57,15 +61,31 @@ pub(crate) fn find(
         ("currenttimestamp", 0) => (Func::CurrentTimestamp, vec![], CqlType::Timestamp),
         ("currentdate", 0) => (Func::CurrentDate, vec![], CqlType::Date),
         ("currenttime", 0) => (Func::CurrentTime, vec![], CqlType::Time),
-        ("totimestamp" | "dateof", 1) => {
-            (Func::ToTimestamp, vec![first.unwrap_or(CqlType::Timeuuid)], CqlType::Timestamp)
-        }
-        ("todate", 1) => (Func::ToDate, vec![first.unwrap_or(CqlType::Timeuuid)], CqlType::Date),
-        ("tounixtimestamp" | "unixtimestampof", 1) => {
-            (Func::ToUnixTimestamp, vec![first.unwrap_or(CqlType::Timeuuid)], CqlType::Bigint)
-        }
-        ("mintimeuuid", 1) => (Func::MinTimeuuid, vec![CqlType::Timestamp], CqlType::Timeuuid),
-        ("maxtimeuuid", 1) => (Func::MaxTimeuuid, vec![CqlType::Timestamp], CqlType::Timeuuid),
+        ("totimestamp" | "dateof", 1) => (
+            Func::ToTimestamp,
+            vec![first.unwrap_or(CqlType::Timeuuid)],
+            CqlType::Timestamp,
+        ),
+        ("todate", 1) => (
+            Func::ToDate,
+            vec![first.unwrap_or(CqlType::Timeuuid)],
+            CqlType::Date,
+        ),
+        ("tounixtimestamp" | "unixtimestampof", 1) => (
+            Func::ToUnixTimestamp,
+            vec![first.unwrap_or(CqlType::Timeuuid)],
+            CqlType::Bigint,
+        ),
+        ("mintimeuuid", 1) => (
+            Func::MinTimeuuid,
+            vec![CqlType::Timestamp],
+            CqlType::Timeuuid,
+        ),
+        ("maxtimeuuid", 1) => (
+            Func::MaxTimeuuid,
+            vec![CqlType::Timestamp],
+            CqlType::Timeuuid,
+        ),
         ("token", _) => {
             if given.len() != key.len() {
                 return Err(CqlError::invalid(format!(
@@ -77,14 +97,25 @@ pub(crate) fn find(
             }
             (Func::Token, key.to_vec(), CqlType::Bigint)
         }
-        ("tojson", 1) => (Func::ToJson, vec![first.unwrap_or(CqlType::Text)], CqlType::Text),
-        ("fromjson", 1) => {
-            (Func::FromJson, vec![CqlType::Text], expected.cloned().unwrap_or(CqlType::Text))
-        }
+        ("tojson", 1) => (
+            Func::ToJson,
+            vec![first.unwrap_or(CqlType::Text)],
+            CqlType::Text,
+        ),
+        ("fromjson", 1) => (
+            Func::FromJson,
+            vec![CqlType::Text],
+            expected.cloned().unwrap_or(CqlType::Text),
+        ),
         (other, 1) => conversion(other).ok_or_else(|| unknown(name))?,
         _ => return Err(unknown(name)),
     };
-    Ok(Signature { func, args, result, name: name.to_owned() })
+    Ok(Signature {
+        func,
+        args,
+        result,
+        name: name.to_owned(),
+    })
 }
 
 fn unknown(name: &str) -> CqlError {
@@ -140,7 +171,11 @@ fn one_argument(signature: &Signature, arg: &[u8]) -> CqlResult<Option<Vec<u8>>>
         Func::MinTimeuuid => millis(ty, arg)
             .map(|millis| timeuuid(millis.saturating_mul(10_000), [0x80; 8]).to_vec()),
         Func::MaxTimeuuid => millis(ty, arg).map(|millis| {
-            timeuuid(millis.saturating_mul(10_000).saturating_add(9999), [0x7F; 8]).to_vec()
+            timeuuid(
+                millis.saturating_mul(10_000).saturating_add(9999),
+                [0x7F; 8],
+            )
+            .to_vec()
         }),
         Func::AsBlob => Some(arg.to_vec()),
         Func::BlobAs => {
@@ -149,7 +184,9 @@ fn one_argument(signature: &Signature, arg: &[u8]) -> CqlResult<Option<Vec<u8>>>
                     "In call to function system.{}, value 0x{} is not a valid binary \
                      representation for type {}",
                     signature.name,
-                    arg.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+                    arg.iter()
+                        .map(|byte| format!("{byte:02x}"))
+                        .collect::<String>(),
                     signature.result.name()
                 ))
             })?;

@@ -52,7 +52,10 @@ pub(crate) fn judge(
     let (mut whole_row, mut keys) = (false, BTreeSet::new());
     for guarded in group {
         let plan = guarded.plan;
-        let mut scope = Scope { binds: guarded.binds, clock: &mut *clock };
+        let mut scope = Scope {
+            binds: guarded.binds,
+            clock: &mut *clock,
+        };
         let Some(mut components) = plan.restrictions.partitions(&plan.table, &mut scope)? else {
             continue;
         };
@@ -93,7 +96,11 @@ pub(crate) fn judge(
         };
         let place_key = place.map(|(key, _)| key).unwrap_or_default();
         if !rows.iter().any(|(_, known, _)| *known == place_key) {
-            rows.push((components, place_key, subject.view.filter(|_| subject.exists)));
+            rows.push((
+                components,
+                place_key,
+                subject.view.filter(|_| subject.exists),
+            ));
         }
     }
     if all_hold {
@@ -108,7 +115,11 @@ pub(crate) fn judge(
     let views: Vec<RowView<'_>> = rows.into_iter().filter_map(|(_, _, view)| view).collect();
     // Statics are read only when the request writes one or a condition names it.
     let writes_static = group.iter().any(|guarded| {
-        guarded.plan.edits.iter().any(|edit| guarded.plan.is_static(edit.column))
+        guarded
+            .plan
+            .edits
+            .iter()
+            .any(|edit| guarded.plan.is_static(edit.column))
     });
     let hidden = |at: usize| {
         let is_static = table.columns[at].kind == ColumnKind::Static;
@@ -140,21 +151,29 @@ fn subject<'d>(
     now_s: i64,
 ) -> Subject<'d> {
     let Some(partition) = data.and_then(|data| data.get(key)) else {
-        return Subject { view: None, exists: false };
+        return Subject {
+            view: None,
+            exists: false,
+        };
     };
-    let row = place.and_then(|(key, _)| partition.row(key)).filter(|row| row.is_live(now_s));
+    let row = place
+        .and_then(|(key, _)| partition.row(key))
+        .filter(|row| row.is_live(now_s));
     let statics = partition.statics.is_live(now_s);
     let about_statics = place.is_none() || conditions_on_statics(plan);
     let exists = row.is_some() || (about_statics && statics);
     let view = RowView::new(&plan.table, partition, row, now_s);
-    Subject { view: Some(view), exists }
+    Subject {
+        view: Some(view),
+        exists,
+    }
 }
 
 fn conditions_on_statics(plan: &ModifyPlan) -> bool {
     match &plan.condition {
-        ConditionPlan::Columns(conditions) => {
-            conditions.iter().any(|condition| plan.is_static(condition.column))
-        }
+        ConditionPlan::Columns(conditions) => conditions
+            .iter()
+            .any(|condition| plan.is_static(condition.column)),
         _ => false,
     }
 }
@@ -167,7 +186,10 @@ fn hold_all(
 ) -> CqlResult<bool> {
     for condition in conditions {
         let column = &plan.table.columns[condition.column];
-        let value = subject.view.as_ref().and_then(|view| view.value(condition.column));
+        let value = subject
+            .view
+            .as_ref()
+            .and_then(|view| view.value(condition.column));
         if !holds(column, condition, value, scope)? {
             return Ok(false);
         }
@@ -191,9 +213,11 @@ fn holds(
     if let (Some(field), CqlType::Udt(udt, _)) = (condition.field, ty) {
         value = match value {
             None => None,
-            Some(bytes) => {
-                split_parts(&bytes)?.get(field).copied().flatten().map(<[u8]>::to_vec)
-            }
+            Some(bytes) => split_parts(&bytes)?
+                .get(field)
+                .copied()
+                .flatten()
+                .map(<[u8]>::to_vec),
         };
         ty = udt.fields.get(field).map_or(ty, |(_, ty)| ty);
     }
@@ -259,10 +283,11 @@ fn element<'t>(
         }
         CqlType::List(item, _) => {
             let index = key.try_into().map_or(-1, i32::from_be_bytes);
-            let at = usize::try_from(index).map_err(|_| {
-                CqlError::invalid(format!("Invalid negative list index {index}"))
-            })?;
-            let items = value.map(|bytes| split_collection(bytes, false)).transpose()?;
+            let at = usize::try_from(index)
+                .map_err(|_| CqlError::invalid(format!("Invalid negative list index {index}")))?;
+            let items = value
+                .map(|bytes| split_collection(bytes, false))
+                .transpose()?;
             let found = items.and_then(|items| items.get(at).map(|item| item.to_vec()));
             Ok((found, item))
         }
@@ -271,16 +296,15 @@ fn element<'t>(
 }
 
 /// The columns of a refusal: all of the row, or the key (in a batch) and those of the conditions.
-fn shown_columns(
-    table: &Table,
-    columns: &[usize],
-    whole_row: bool,
-    in_batch: bool,
-) -> Vec<usize> {
+fn shown_columns(table: &Table, columns: &[usize], whole_row: bool, in_batch: bool) -> Vec<usize> {
     if whole_row {
         return (0..table.columns.len()).collect();
     }
-    let keys = if in_batch { table.partition_len + table.clustering_len } else { 0 };
+    let keys = if in_batch {
+        table.partition_len + table.clustering_len
+    } else {
+        0
+    };
     (0..keys).chain(columns.iter().copied()).collect()
 }
 
@@ -320,9 +344,18 @@ fn refusal(
         }
         for view in views {
             let mut row = vec![Some(vec![0])];
-            row.extend(shown.iter().map(|at| view.value(*at).filter(|_| !hidden(*at))));
+            row.extend(
+                shown
+                    .iter()
+                    .map(|at| view.value(*at).filter(|_| !hidden(*at))),
+            );
             rows.push(row);
         }
     }
-    Rows { columns: Rc::new(columns), rows, paging_state: None, skippable: false }
+    Rows {
+        columns: Rc::new(columns),
+        rows,
+        paging_state: None,
+        skippable: false,
+    }
 }

@@ -117,7 +117,11 @@ impl Engine {
         keyspace: Option<&str>,
     ) -> CqlResult<([u8; 16], Rc<Prepared>)> {
         let prepared = Prepared::new(&self.schema, text, keyspace)?;
-        let id_keyspace = if prepared.is_qualified() { None } else { keyspace };
+        let id_keyspace = if prepared.is_qualified() {
+            None
+        } else {
+            keyspace
+        };
         let id = functions::prepared_id(id_keyspace, text);
         let prepared = Rc::new(prepared);
         if self.prepared.insert(id, Rc::clone(&prepared)).is_none() {
@@ -164,18 +168,29 @@ impl Engine {
         }
         match &prepared.plan {
             Plan::Select(plan) => {
-                let mut scope = Scope { binds: request.binds, clock: &mut self.clock };
+                let mut scope = Scope {
+                    binds: request.binds,
+                    clock: &mut self.clock,
+                };
                 let data = self.data.get(&plan.table.id);
                 read::select(plan, data, request.page, Clock::seconds(), &mut scope)
                     .map(Outcome::Rows)
             }
             Plan::Modify(plan) => {
-                let group = [Guarded { plan, binds: request.binds }];
+                let group = [Guarded {
+                    plan,
+                    binds: request.binds,
+                }];
                 self.modify(&group, None, request, false)
             }
             Plan::Batch(kind, stamp, plans) => {
-                let group: Vec<Guarded<'_>> =
-                    plans.iter().map(|plan| Guarded { plan, binds: request.binds }).collect();
+                let group: Vec<Guarded<'_>> = plans
+                    .iter()
+                    .map(|plan| Guarded {
+                        plan,
+                        binds: request.binds,
+                    })
+                    .collect();
                 check_batch(*kind, &group)?;
                 self.modify(&group, stamp.as_ref(), request, true)
             }
@@ -205,7 +220,10 @@ impl Engine {
                     item.binds.len()
                 )));
             }
-            group.push(Guarded { plan, binds: &item.binds });
+            group.push(Guarded {
+                plan,
+                binds: &item.binds,
+            });
         }
         check_batch(kind, &group)?;
         self.modify(&group, None, request, true)
@@ -233,7 +251,9 @@ impl Engine {
         if let Some(first) = conditional {
             let table = first.plan.table.id;
             if group.iter().any(|guarded| guarded.plan.table.id != table) {
-                return Err(CqlError::invalid("Batch with conditions cannot span multiple tables"));
+                return Err(CqlError::invalid(
+                    "Batch with conditions cannot span multiple tables",
+                ));
             }
             let data = self.data.get(&table);
             match lwt::judge(group, data, now_s, in_batch, &mut self.clock)? {
@@ -241,7 +261,10 @@ impl Engine {
                 Verdict::Refused(rows) => return Ok(Outcome::Rows(rows)),
             }
         }
-        let mut scope = Scope { binds: request.binds, clock: &mut self.clock };
+        let mut scope = Scope {
+            binds: request.binds,
+            clock: &mut self.clock,
+        };
         let default = match (conditional, group) {
             (Some(_), _) => scope.clock.stamp(),
             (None, [single]) if single.plan.stamp.is_some() => 0,
@@ -250,7 +273,10 @@ impl Engine {
         let mut all: Vec<Mutation> = Vec::with_capacity(group.len());
         for guarded in group {
             let plan = guarded.plan;
-            let mut scope = Scope { binds: guarded.binds, clock: &mut self.clock };
+            let mut scope = Scope {
+                binds: guarded.binds,
+                clock: &mut self.clock,
+            };
             let stamp = match &plan.stamp {
                 Some(own) => stamp_of(Some(own), request.stamp, &mut scope)?,
                 None => default,
@@ -266,9 +292,18 @@ impl Engine {
     }
 
     fn apply(&mut self, mutations: Vec<Mutation>) {
-        for Mutation { table, key, components, changes } in mutations {
+        for Mutation {
+            table,
+            key,
+            components,
+            changes,
+        } in mutations
+        {
             if !changes.is_empty() {
-                self.data.entry(table).or_default().apply(key, components, changes);
+                self.data
+                    .entry(table)
+                    .or_default()
+                    .apply(key, components, changes);
             }
         }
     }
@@ -291,7 +326,9 @@ impl Engine {
                 if known {
                     Ok(Outcome::Use(name.clone()))
                 } else {
-                    Err(CqlError::invalid(format!("Keyspace '{name}' does not exist")))
+                    Err(CqlError::invalid(format!(
+                        "Keyspace '{name}' does not exist"
+                    )))
                 }
             }
             Statement::Truncate(name) => {
@@ -320,12 +357,18 @@ impl Engine {
     /// Puts one row of plain values into a system table.
     fn put_system(&mut self, table: u32, components: Vec<Vec<u8>>, changes: Vec<Change>) {
         let key = super::store::PartitionKey::new(&components);
-        self.data.entry(table).or_default().apply(key, components, changes);
+        self.data
+            .entry(table)
+            .or_default()
+            .apply(key, components, changes);
     }
 }
 
 fn check_batch(kind: BatchKind, group: &[Guarded<'_>]) -> CqlResult<()> {
-    let counters = group.iter().filter(|guarded| guarded.plan.table.is_counter()).count();
+    let counters = group
+        .iter()
+        .filter(|guarded| guarded.plan.table.is_counter())
+        .count();
     let conditional = group.iter().any(|guarded| guarded.plan.is_conditional());
     let message = match kind {
         BatchKind::Counter if counters < group.len() => {
@@ -335,7 +378,9 @@ fn check_batch(kind: BatchKind, group: &[Guarded<'_>]) -> CqlResult<()> {
         BatchKind::Unlogged if counters > 0 && counters < group.len() => {
             "Counter and non-counter mutations cannot exist in the same batch"
         }
-        BatchKind::Counter if conditional => "Conditional updates are not supported in counter batches",
+        BatchKind::Counter if conditional => {
+            "Conditional updates are not supported in counter batches"
+        }
         _ => return Ok(()),
     };
     Err(CqlError::invalid(message))

@@ -102,7 +102,10 @@ impl ModifyPlan {
         };
         match &modify.kind {
             ModifyKind::Insert { columns } => plan.insert(compiler, columns)?,
-            ModifyKind::InsertJson { json, default_unset } => {
+            ModifyKind::InsertJson {
+                json,
+                default_unset,
+            } => {
                 plan.marker = true;
                 let json = compiler.compile(json, &CqlType::Text, "[json]")?;
                 plan.json = Some((json, *default_unset));
@@ -118,7 +121,10 @@ impl ModifyPlan {
                 plan.restrict(compiler, &modify.wheres)?;
             }
         }
-        if matches!(modify.kind, ModifyKind::Insert { .. } | ModifyKind::InsertJson { .. }) {
+        if matches!(
+            modify.kind,
+            ModifyKind::Insert { .. } | ModifyKind::InsertJson { .. }
+        ) {
             plan.using(compiler, modify)?;
         }
         plan.condition = plan.conditions(compiler, &modify.condition)?;
@@ -136,11 +142,7 @@ impl ModifyPlan {
         Ok(())
     }
 
-    fn insert(
-        &mut self,
-        compiler: &mut Compiler<'_>,
-        columns: &[(String, Term)],
-    ) -> CqlResult<()> {
+    fn insert(&mut self, compiler: &mut Compiler<'_>, columns: &[(String, Term)]) -> CqlResult<()> {
         if self.table.is_counter() {
             return Err(CqlError::invalid(
                 "INSERT statements are not allowed on counter tables, use UPDATE instead",
@@ -164,7 +166,10 @@ impl ModifyPlan {
                 }),
                 ColumnKind::Static | ColumnKind::Regular => {
                     let expr = compiler.compile(term, &column.ty, name)?;
-                    self.edits.push(Edit { column: at, action: Action::Set(expr) });
+                    self.edits.push(Edit {
+                        column: at,
+                        action: Action::Set(expr),
+                    });
                 }
             }
         }
@@ -179,8 +184,13 @@ impl ModifyPlan {
         let table = Rc::clone(&self.table);
         for (name, assign) in assigns {
             let (at, column) = table.column(name)?;
-            if matches!(column.kind, ColumnKind::Partition(_) | ColumnKind::Clustering(_)) {
-                return Err(CqlError::invalid(format!("PRIMARY KEY part {name} found in SET part")));
+            if matches!(
+                column.kind,
+                ColumnKind::Partition(_) | ColumnKind::Clustering(_)
+            ) {
+                return Err(CqlError::invalid(format!(
+                    "PRIMARY KEY part {name} found in SET part"
+                )));
             }
             let action = compile_assign(compiler, assign, &column.ty, name)?;
             self.edits.push(Edit { column: at, action });
@@ -201,15 +211,16 @@ impl ModifyPlan {
                 }
             };
             let (at, column) = table.column(name)?;
-            if matches!(column.kind, ColumnKind::Partition(_) | ColumnKind::Clustering(_)) {
+            if matches!(
+                column.kind,
+                ColumnKind::Partition(_) | ColumnKind::Clustering(_)
+            ) {
                 return Err(CqlError::invalid(format!(
                     "Invalid identifier {name} for deletion (should not be a PRIMARY KEY part)"
                 )));
             }
             let action = match (key, field, &column.ty) {
-                (Some(key), _, ty) => {
-                    Action::Element(compile_key(compiler, key, ty, name)?, None)
-                }
+                (Some(key), _, ty) => Action::Element(compile_key(compiler, key, ty, name)?, None),
                 (_, Some(field), ty) => Action::Field(field_of(ty, field, name)?.0, None),
                 _ => Action::Delete,
             };
@@ -235,7 +246,11 @@ impl ModifyPlan {
             .filter(|(part, _)| part.is_none())
             .map(|(_, column)| column.name.as_str())
             .collect();
-        let on_key = self.restrictions.filters.iter().any(|f| f.column < table.partition_len);
+        let on_key = self
+            .restrictions
+            .filters
+            .iter()
+            .any(|f| f.column < table.partition_len);
         if missing.is_empty() || on_key {
             return self.check_filters();
         }
@@ -293,7 +308,10 @@ impl ModifyPlan {
             _ => return Err(CqlError::syntax("unsupported condition")),
         };
         let (at, column) = self.table.column(name)?;
-        if matches!(column.kind, ColumnKind::Partition(_) | ColumnKind::Clustering(_)) {
+        if matches!(
+            column.kind,
+            ColumnKind::Partition(_) | ColumnKind::Clustering(_)
+        ) {
             return Err(CqlError::invalid(format!(
                 "PRIMARY KEY column '{name}' cannot have IF conditions"
             )));
@@ -314,14 +332,22 @@ impl ModifyPlan {
             (field_at, ty) = (Some(number), field_ty.clone());
         }
         let part = compile_part(compiler, relation.op, &relation.operand, &ty, name)?;
-        Ok(ColumnCondition { column: at, element, field: field_at, op: relation.op, part })
+        Ok(ColumnCondition {
+            column: at,
+            element,
+            field: field_at,
+            op: relation.op,
+            part,
+        })
     }
 
     /// The rules between the parts of a write.
     fn check(&self, modify: &Modify) -> CqlResult<()> {
         let table = &self.table;
         if self.is_conditional() && self.stamp.is_some() {
-            return Err(CqlError::invalid("Cannot provide custom timestamp for conditional updates"));
+            return Err(CqlError::invalid(
+                "Cannot provide custom timestamp for conditional updates",
+            ));
         }
         if table.is_counter() {
             let what = match (&self.stamp, &self.ttl) {
@@ -371,8 +397,10 @@ impl ModifyPlan {
                     "Range deletions are not supported for specific columns",
                 ));
             }
-            let missing: Vec<&str> =
-                table.clustering()[given..].iter().map(|column| column.name.as_str()).collect();
+            let missing: Vec<&str> = table.clustering()[given..]
+                .iter()
+                .map(|column| column.name.as_str())
+                .collect();
             return Err(CqlError::invalid(format!(
                 "Some clustering keys are missing: {}",
                 missing.join(", ")
@@ -402,20 +430,30 @@ fn compile_assign(
         ))),
         Assign::Set(term) => compiler.compile(term, ty, name).map(Action::Set),
         Assign::Add(term) => match ty {
-            CqlType::Counter => compiler.compile(term, &CqlType::Bigint, name).map(Action::Add),
+            CqlType::Counter => compiler
+                .compile(term, &CqlType::Bigint, name)
+                .map(Action::Add),
             CqlType::List(..) | CqlType::Set(..) | CqlType::Map(..) if open => {
                 compiler.compile(term, ty, name).map(Action::Add)
             }
-            _ => Err(no_operation(&format!("{name} = {name} + {}", show(term)), ty, name)),
+            _ => Err(no_operation(
+                &format!("{name} = {name} + {}", show(term)),
+                ty,
+                name,
+            )),
         },
         Assign::Prepend(term) => match ty {
             CqlType::List(..) if open => compiler.compile(term, ty, name).map(Action::Prepend),
-            _ => Err(no_operation(&format!("{name} = {} + {name}", show(term)), ty, name)),
+            _ => Err(no_operation(
+                &format!("{name} = {} + {name}", show(term)),
+                ty,
+                name,
+            )),
         },
         Assign::Subtract(term) => match ty {
-            CqlType::Counter => {
-                compiler.compile(term, &CqlType::Bigint, name).map(Action::Subtract)
-            }
+            CqlType::Counter => compiler
+                .compile(term, &CqlType::Bigint, name)
+                .map(Action::Subtract),
             CqlType::List(..) | CqlType::Set(..) if open => {
                 compiler.compile(term, ty, name).map(Action::Subtract)
             }
@@ -423,7 +461,11 @@ fn compile_assign(
                 let keys = CqlType::Set(key.clone(), false);
                 compiler.compile(term, &keys, name).map(Action::Subtract)
             }
-            _ => Err(no_operation(&format!("{name} = {name} - {}", show(term)), ty, name)),
+            _ => Err(no_operation(
+                &format!("{name} = {name} - {}", show(term)),
+                ty,
+                name,
+            )),
         },
         Assign::Element(key, value) => {
             let value_ty = match ty {
@@ -452,7 +494,9 @@ fn no_operation(operation: &str, ty: &CqlType, name: &str) -> CqlError {
         CqlType::Udt(..) => "frozen user type",
         _ => "non counter",
     };
-    CqlError::invalid(format!("Invalid operation ({operation}) for {kind} column {name}"))
+    CqlError::invalid(format!(
+        "Invalid operation ({operation}) for {kind} column {name}"
+    ))
 }
 
 /// A term as error messages show it.
@@ -493,10 +537,19 @@ pub(crate) fn field_of<'t>(
     name: &str,
 ) -> CqlResult<(usize, &'t CqlType)> {
     let CqlType::Udt(udt, _) = ty else {
-        return Err(CqlError::invalid(format!("{name} of type {} has no fields", ty.name())));
+        return Err(CqlError::invalid(format!(
+            "{name} of type {} has no fields",
+            ty.name()
+        )));
     };
-    let found = udt.fields.iter().enumerate().find(|(_, (known, _))| known == field);
+    let found = udt
+        .fields
+        .iter()
+        .enumerate()
+        .find(|(_, (known, _))| known == field);
     found.map(|(at, (_, ty))| (at, ty)).ok_or_else(|| {
-        CqlError::invalid(format!("UDT column {name} does not have a field named {field}"))
+        CqlError::invalid(format!(
+            "UDT column {name} does not have a field named {field}"
+        ))
     })
 }

@@ -23,7 +23,11 @@ impl PagePosition {
         out.extend_from_slice(&self.key.token.to_be_bytes());
         out.extend_from_slice(&self.left.to_be_bytes());
         out.extend_from_slice(&self.in_partition.to_be_bytes());
-        out.extend_from_slice(&u32::try_from(self.key.bytes.len()).unwrap_or(0).to_be_bytes());
+        out.extend_from_slice(
+            &u32::try_from(self.key.bytes.len())
+                .unwrap_or(0)
+                .to_be_bytes(),
+        );
         out.extend_from_slice(&self.key.bytes);
         if let Some(row) = &self.row {
             out.push(1);
@@ -51,7 +55,10 @@ impl PagePosition {
             Some(_) => return None,
         };
         (*version == VERSION).then(|| PagePosition {
-            key: PartitionKey { token: i64::from_be_bytes(*token), bytes: bytes.into() },
+            key: PartitionKey {
+                token: i64::from_be_bytes(*token),
+                bytes: bytes.into(),
+            },
             row,
             left: u64::from_be_bytes(*left),
             in_partition: u64::from_be_bytes(*in_partition),

@@ -40,14 +40,12 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(
-        schema: &Schema,
-        text: &str,
-        keyspace: Option<&str>,
-    ) -> CqlResult<Prepared> {
+    pub(crate) fn new(schema: &Schema, text: &str, keyspace: Option<&str>) -> CqlResult<Prepared> {
         let Parsed { statement, binds } = parse(text)?;
         if binds.len() > usize::from(u16::MAX) {
-            return Err(CqlError::invalid("Too many markers(?). 65535 markers are allowed"));
+            return Err(CqlError::invalid(
+                "Too many markers(?). 65535 markers are allowed",
+            ));
         }
         let mut compiler = Compiler::new(schema, &binds);
         let mut qualified = true;
@@ -70,9 +68,7 @@ impl Prepared {
             }
             Statement::Batch(batch) => {
                 let stamp = match &batch.using.timestamp {
-                    Some(term) => {
-                        Some(compiler.compile(term, &CqlType::Bigint, "[timestamp]")?)
-                    }
+                    Some(term) => Some(compiler.compile(term, &CqlType::Bigint, "[timestamp]")?),
                     None => None,
                 };
                 let mut plans = Vec::with_capacity(batch.children.len());
@@ -97,8 +93,8 @@ impl Prepared {
             }
         };
         let specs: Option<Vec<BindSpec>> = compiler.specs.into_iter().collect();
-        let specs = specs
-            .ok_or_else(|| CqlError::invalid("A bind marker stands where no value can be"))?;
+        let specs =
+            specs.ok_or_else(|| CqlError::invalid("A bind marker stands where no value can be"))?;
         Ok(Prepared {
             text: text.to_owned(),
             keyspace: keyspace.map(str::to_owned),

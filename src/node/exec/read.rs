@@ -80,9 +80,17 @@ pub(crate) fn select(
         now_s,
         slices: plan.restrictions.slices(&plan.table, scope)?,
         filters: ready_filters(plan, scope)?,
-        per_partition: limit_of(plan.per_partition_limit.as_ref(), "PER PARTITION LIMIT", scope)?,
+        per_partition: limit_of(
+            plan.per_partition_limit.as_ref(),
+            "PER PARTITION LIMIT",
+            scope,
+        )?,
         left: if whole { u64::MAX } else { left },
-        page_left: if whole { usize::MAX } else { page.size.unwrap_or(usize::MAX) },
+        page_left: if whole {
+            usize::MAX
+        } else {
+            page.size.unwrap_or(usize::MAX)
+        },
         from,
         found: Vec::new(),
         last: None,
@@ -118,7 +126,9 @@ fn limit_of(expr: Option<&Expr>, name: &str, scope: &mut Scope<'_>) -> CqlResult
             let value = bytes.as_slice().try_into().map_or(0, i32::from_be_bytes);
             match u64::try_from(value) {
                 Ok(value) if value > 0 => Ok(value),
-                _ => Err(CqlError::invalid(format!("{name} must be strictly positive"))),
+                _ => Err(CqlError::invalid(format!(
+                    "{name} must be strictly positive"
+                ))),
             }
         }
     }
@@ -132,20 +142,34 @@ fn ready_filters(plan: &SelectPlan, scope: &mut Scope<'_>) -> CqlResult<Vec<Read
             None => None,
             Some(expr) => match expr.eval(scope)? {
                 Value::Bytes(bytes) => Some(bytes),
-                _ => return Err(CqlError::invalid(format!("Invalid null map key for {name}"))),
+                _ => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid null map key for {name}"
+                    )));
+                }
             },
         };
         let values = filter.part.values(name, scope)?;
-        all.push(ReadyFilter { column: filter.column, element, op: filter.op, values });
+        all.push(ReadyFilter {
+            column: filter.column,
+            element,
+            op: filter.op,
+            values,
+        });
     }
     Ok(all)
 }
 
 impl<'d> Walk<'d> {
     fn named_partitions(&mut self, data: &'d TableData, keys: &[Vec<Vec<u8>>]) {
-        let keys: Vec<PartitionKey> =
-            keys.iter().map(|components| PartitionKey::new(components)).collect();
-        let resumed = self.from.as_ref().and_then(|from| keys.iter().position(|k| *k == from.key));
+        let keys: Vec<PartitionKey> = keys
+            .iter()
+            .map(|components| PartitionKey::new(components))
+            .collect();
+        let resumed = self
+            .from
+            .as_ref()
+            .and_then(|from| keys.iter().position(|k| *k == from.key));
         for key in keys.into_iter().skip(resumed.unwrap_or(0)) {
             if let Some(partition) = data.get(&key)
                 && !self.partition(&key, partition)
@@ -156,7 +180,10 @@ impl<'d> Walk<'d> {
     }
 
     fn all_partitions(&mut self, data: &'d TableData, scope: &mut Scope<'_>) -> CqlResult<()> {
-        let mut start = PartitionKey { token: i64::MIN, bytes: Box::default() };
+        let mut start = PartitionKey {
+            token: i64::MIN,
+            bytes: Box::default(),
+        };
         let mut end = i64::MAX;
         if let Some((expr, inclusive)) = &self.plan.restrictions.token_from {
             match (token_value(expr, scope)?, inclusive) {
@@ -196,14 +223,19 @@ impl<'d> Walk<'d> {
         let slices = std::mem::take(&mut self.slices);
         let plan = self.plan;
         let mut on = true;
-        let order: Vec<&Slice> =
-            if plan.reversed { slices.iter().rev().collect() } else { slices.iter().collect() };
+        let order: Vec<&Slice> = if plan.reversed {
+            slices.iter().rev().collect()
+        } else {
+            slices.iter().collect()
+        };
         'slices: for slice in order {
             let slice = after(slice, past.as_deref(), plan.reversed);
             let mut rows = partition.rows_in(&slice);
-            while let Some((row_key, row)) =
-                if plan.reversed { rows.next_back() } else { rows.next() }
-            {
+            while let Some((row_key, row)) = if plan.reversed {
+                rows.next_back()
+            } else {
+                rows.next()
+            } {
                 if !row.is_live(self.now_s) {
                     continue;
                 }
@@ -226,10 +258,9 @@ impl<'d> Walk<'d> {
         let full = !plan.restrictions.has_clustering();
         if on && !any && full && partition.statics.is_live(self.now_s) {
             let view = RowView::new(&plan.table, partition, None, self.now_s);
-            let only_statics = self.filters.iter().all(|filter| plan.table.columns
-                [filter.column]
-                .kind
-                != crate::node::schema::ColumnKind::Regular);
+            let only_statics = self.filters.iter().all(|filter| {
+                plan.table.columns[filter.column].kind != crate::node::schema::ColumnKind::Regular
+            });
             if only_statics && self.wanted(&view) {
                 on = self.take(view, key, None, 1);
             }
@@ -314,7 +345,11 @@ fn matches_filter(filter: &ReadyFilter, ty: &CqlType, value: &[u8]) -> bool {
     let contains = |pairs: bool, skip: usize, ty: &CqlType| {
         let items = split_collection(value, pairs).unwrap_or_default();
         let step = if pairs { 2 } else { 1 };
-        items.iter().skip(skip).step_by(step).any(|item| compare(ty, item, first).is_eq())
+        items
+            .iter()
+            .skip(skip)
+            .step_by(step)
+            .any(|item| compare(ty, item, first).is_eq())
     };
     match (filter.op, ty) {
         (Op::Contains, CqlType::List(item, _) | CqlType::Set(item, _)) => contains(false, 0, item),
@@ -325,7 +360,10 @@ fn matches_filter(filter: &ReadyFilter, ty: &CqlType, value: &[u8]) -> bool {
 }
 
 fn test(filter: &ReadyFilter, ty: &CqlType, value: &[u8]) -> bool {
-    filter.values.iter().any(|other| op_holds(filter.op, compare(ty, value, other)))
+    filter
+        .values
+        .iter()
+        .any(|other| op_holds(filter.op, compare(ty, value, other)))
 }
 
 /// What an operator says of an order.
@@ -350,7 +388,10 @@ fn sorted<'d>(plan: &SelectPlan, mut found: Vec<RowView<'d>>) -> Vec<RowView<'d>
                 // The row of a partition with statics only: first, or last when turned.
                 return if plan.reversed { vec![0xFF] } else { key };
             }
-            let values = view.row.map(|row| row.clustering.as_slice()).unwrap_or_default();
+            let values = view
+                .row
+                .map(|row| row.clustering.as_slice())
+                .unwrap_or_default();
             for (column, value) in plan.table.clustering().iter().zip(values) {
                 let descending = column.descending != plan.reversed;
                 crate::node::order::push_clustering_key(&column.ty, descending, value, &mut key);
@@ -380,14 +421,14 @@ fn project(
     } else {
         groups.extend(found.chunks(1));
     }
-    groups.into_iter().take(limit).map(|group| project_one(plan, group, scope)).collect()
+    groups
+        .into_iter()
+        .take(limit)
+        .map(|group| project_one(plan, group, scope))
+        .collect()
 }
 
-fn project_one(
-    plan: &SelectPlan,
-    group: &[RowView<'_>],
-    scope: &mut Scope<'_>,
-) -> CqlResult<Row> {
+fn project_one(plan: &SelectPlan, group: &[RowView<'_>], scope: &mut Scope<'_>) -> CqlResult<Row> {
     let mut row = Vec::with_capacity(plan.items.len());
     for item in &plan.items {
         row.push(item.eval(group, scope)?);
@@ -403,5 +444,7 @@ fn project_one(
             format!("{name}: {}", to_json(ty, value.as_deref()))
         })
         .collect();
-    Ok(vec![Some(format!("{{{}}}", fields.join(", ")).into_bytes())])
+    Ok(vec![Some(
+        format!("{{{}}}", fields.join(", ")).into_bytes(),
+    )])
 }

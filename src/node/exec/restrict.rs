@@ -69,12 +69,16 @@ impl Part {
     pub(crate) fn values(&self, name: &str, scope: &mut Scope<'_>) -> CqlResult<Vec<Vec<u8>>> {
         match self {
             Part::One(expr) => Ok(vec![needed(expr.eval(scope)?, name)?]),
-            Part::Many(all) => {
-                all.iter().map(|expr| needed(expr.eval(scope)?, name)).collect()
-            }
+            Part::Many(all) => all
+                .iter()
+                .map(|expr| needed(expr.eval(scope)?, name))
+                .collect(),
             Part::ListMarker(expr) => {
                 let list = needed(expr.eval(scope)?, name)?;
-                Ok(split_collection(&list, false)?.into_iter().map(<[u8]>::to_vec).collect())
+                Ok(split_collection(&list, false)?
+                    .into_iter()
+                    .map(<[u8]>::to_vec)
+                    .collect())
             }
         }
     }
@@ -83,19 +87,22 @@ impl Part {
 fn needed(value: Value, name: &str) -> CqlResult<Vec<u8>> {
     match value {
         Value::Bytes(bytes) => Ok(bytes),
-        Value::Null => {
-            Err(CqlError::invalid(format!("Invalid null value in condition for column {name}")))
-        }
-        Value::Unset => Err(CqlError::invalid(format!("Invalid unset value for column {name}"))),
+        Value::Null => Err(CqlError::invalid(format!(
+            "Invalid null value in condition for column {name}"
+        ))),
+        Value::Unset => Err(CqlError::invalid(format!(
+            "Invalid unset value for column {name}"
+        ))),
     }
 }
 
 impl TupleValue {
     fn values(&self, name: &str, scope: &mut Scope<'_>) -> CqlResult<Vec<Vec<u8>>> {
         match self {
-            TupleValue::Each(all) => {
-                all.iter().map(|expr| needed(expr.eval(scope)?, name)).collect()
-            }
+            TupleValue::Each(all) => all
+                .iter()
+                .map(|expr| needed(expr.eval(scope)?, name))
+                .collect(),
             TupleValue::Whole(expr) => tuple_parts(&needed(expr.eval(scope)?, name)?, name),
         }
     }
@@ -119,12 +126,16 @@ pub(crate) fn compile_part(
     match (op, operand) {
         (Op::In, Operand::One(term)) => {
             let list = CqlType::List(Box::new(ty.freeze()), true);
-            compiler.compile(term, &list, &format!("in({name})")).map(Part::ListMarker)
+            compiler
+                .compile(term, &list, &format!("in({name})"))
+                .map(Part::ListMarker)
         }
         (_, Operand::One(term)) => compiler.compile(term, ty, name).map(Part::One),
         (_, Operand::Many(terms)) => {
-            let all: CqlResult<Vec<Expr>> =
-                terms.iter().map(|term| compiler.compile(term, ty, name)).collect();
+            let all: CqlResult<Vec<Expr>> = terms
+                .iter()
+                .map(|term| compiler.compile(term, ty, name))
+                .collect();
             all.map(Part::Many)
         }
     }
@@ -181,19 +192,38 @@ impl Restrictions {
                 };
                 self.bound(i, TupleValue::Each(vec![expr]), relation.op, name)?;
             }
-            _ => self.filters.push(Filter { column: at, element: None, op: relation.op, part }),
+            _ => self.filters.push(Filter {
+                column: at,
+                element: None,
+                op: relation.op,
+                part,
+            }),
         }
         Ok(())
     }
 
     fn bound(&mut self, at: usize, value: TupleValue, op: Op, name: &str) -> CqlResult<()> {
         let inclusive = matches!(op, Op::Ge | Op::Le);
-        let place =
-            if matches!(op, Op::Gt | Op::Ge) { &mut self.lower } else { &mut self.upper };
-        if place.replace(Bound { at, value, inclusive }).is_some() {
+        let place = if matches!(op, Op::Gt | Op::Ge) {
+            &mut self.lower
+        } else {
+            &mut self.upper
+        };
+        if place
+            .replace(Bound {
+                at,
+                value,
+                inclusive,
+            })
+            .is_some()
+        {
             return Err(CqlError::invalid(format!(
                 "More than one restriction was found for the {} bound on {name}",
-                if matches!(op, Op::Gt | Op::Ge) { "start" } else { "end" }
+                if matches!(op, Op::Gt | Op::Ge) {
+                    "start"
+                } else {
+                    "end"
+                }
             )));
         }
         Ok(())
@@ -216,9 +246,19 @@ impl Restrictions {
         };
         let element = compiler.compile(key, key_ty, &format!("key({name})"))?;
         let value_name = format!("value({name})");
-        let part =
-            compile_part(compiler, relation.op, &relation.operand, value_ty, &value_name)?;
-        self.filters.push(Filter { column: at, element: Some(element), op: relation.op, part });
+        let part = compile_part(
+            compiler,
+            relation.op,
+            &relation.operand,
+            value_ty,
+            &value_name,
+        )?;
+        self.filters.push(Filter {
+            column: at,
+            element: Some(element),
+            op: relation.op,
+            part,
+        });
         Ok(())
     }
 
@@ -229,7 +269,11 @@ impl Restrictions {
         names: &[String],
         relation: &Relation,
     ) -> CqlResult<()> {
-        let key: Vec<&str> = table.partition().iter().map(|column| column.name.as_str()).collect();
+        let key: Vec<&str> = table
+            .partition()
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
         if names.iter().map(String::as_str).ne(key.iter().copied()) {
             return Err(CqlError::invalid(format!(
                 "The token function arguments must be in the partition key order: {}",
@@ -237,7 +281,9 @@ impl Restrictions {
             )));
         }
         let Operand::One(term) = &relation.operand else {
-            return Err(CqlError::invalid("IN cannot be used with the token function"));
+            return Err(CqlError::invalid(
+                "IN cannot be used with the token function",
+            ));
         };
         let expr = compiler.compile(term, &CqlType::Bigint, "partition key token")?;
         match relation.op {
@@ -291,7 +337,9 @@ impl Restrictions {
                 Ok(())
             }
             (op, Operand::One(term)) if is_slice(op) => {
-                let turned = columns.iter().any(|(_, c)| c.descending != columns[0].1.descending);
+                let turned = columns
+                    .iter()
+                    .any(|(_, c)| c.descending != columns[0].1.descending);
                 if turned {
                     return Err(CqlError::invalid(
                         "Bounds over columns of different order are not supported by this node",
@@ -325,7 +373,9 @@ impl Restrictions {
                 continue;
             }
             if keys.len().saturating_mul(values.len()) > COMBINATIONS_MAX {
-                return Err(CqlError::invalid("Too many partition keys in one statement"));
+                return Err(CqlError::invalid(
+                    "Too many partition keys in one statement",
+                ));
             }
             keys = keys
                 .iter()
@@ -357,7 +407,11 @@ impl Restrictions {
     pub(crate) fn given_clustering(&self) -> usize {
         match &self.tuples {
             Some((count, ..)) => *count,
-            None => self.clustering.iter().take_while(|part| part.is_some()).count(),
+            None => self
+                .clustering
+                .iter()
+                .take_while(|part| part.is_some())
+                .count(),
         }
     }
 
@@ -368,17 +422,27 @@ impl Restrictions {
             || self.upper.is_some()
     }
 
-
     /// The first clustering column that is restricted behind one that is not, with that one.
     pub(crate) fn gap(&self) -> Option<(usize, usize)> {
         let given = self.given_clustering();
         if self.tuples.is_some() {
             return None;
         }
-        let bounds = [&self.lower, &self.upper].into_iter().flatten().map(|bound| bound.at);
-        let equals =
-            self.clustering.iter().enumerate().filter(|(_, p)| p.is_some()).map(|(i, _)| i);
-        equals.chain(bounds).filter(|at| *at > given).min().map(|at| (at, given))
+        let bounds = [&self.lower, &self.upper]
+            .into_iter()
+            .flatten()
+            .map(|bound| bound.at);
+        let equals = self
+            .clustering
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.is_some())
+            .map(|(i, _)| i);
+        equals
+            .chain(bounds)
+            .filter(|at| *at > given)
+            .min()
+            .map(|at| (at, given))
     }
 
     /// Turns the restrictions behind a gap into filters.
@@ -387,7 +451,12 @@ impl Restrictions {
         let offset = table.partition_len;
         for at in given..self.clustering.len() {
             if let Some(part) = self.clustering[at].take() {
-                self.filters.push(Filter { column: offset + at, element: None, op: Op::In, part });
+                self.filters.push(Filter {
+                    column: offset + at,
+                    element: None,
+                    op: Op::In,
+                    part,
+                });
             }
         }
         for (bound, lower) in [(self.lower.take(), true), (self.upper.take(), false)] {
@@ -432,7 +501,11 @@ impl Restrictions {
             }
             places.clear();
             for values in all.into_iter().filter(|values| values.len() == *count) {
-                places.push(extend(&(Vec::new(), Vec::new()), table.clustering(), values));
+                places.push(extend(
+                    &(Vec::new(), Vec::new()),
+                    table.clustering(),
+                    values,
+                ));
             }
         } else {
             let given = self.given_clustering();
@@ -440,13 +513,17 @@ impl Restrictions {
                 let Some(part) = part else { break };
                 let values = part.values(&column.name, scope)?;
                 if places.len().saturating_mul(values.len()) > COMBINATIONS_MAX {
-                    return Err(CqlError::invalid("Too many clustering keys in one statement"));
+                    return Err(CqlError::invalid(
+                        "Too many clustering keys in one statement",
+                    ));
                 }
                 let column = std::slice::from_ref(column);
                 places = places
                     .iter()
                     .flat_map(|place| {
-                        values.iter().map(move |value| extend(place, column, vec![value.clone()]))
+                        values
+                            .iter()
+                            .map(move |value| extend(place, column, vec![value.clone()]))
                     })
                     .collect();
             }
@@ -463,7 +540,10 @@ impl Restrictions {
         let places = self.places(table, scope)?;
         let mut slices = Vec::with_capacity(places.len());
         for (prefix, _) in places {
-            let mut slice = Slice { start: prefix.clone(), end: after_prefix(&prefix) };
+            let mut slice = Slice {
+                start: prefix.clone(),
+                end: after_prefix(&prefix),
+            };
             for (bound, is_lower) in [(&self.lower, true), (&self.upper, false)] {
                 if let Some(bound) = bound {
                     narrow(&mut slice, &prefix, bound, is_lower, table, scope)?;
@@ -536,9 +616,9 @@ fn operand_type(ty: &CqlType, op: Op) -> CqlResult<CqlType> {
         (Op::Contains, CqlType::List(item, _) | CqlType::Set(item, _)) => Ok((**item).clone()),
         (Op::Contains, CqlType::Map(_, value, _)) => Ok((**value).clone()),
         (Op::ContainsKey, CqlType::Map(key, _, _)) => Ok((**key).clone()),
-        (Op::Contains | Op::ContainsKey, _) => {
-            Err(CqlError::invalid("Cannot use CONTAINS on a column that is no such collection"))
-        }
+        (Op::Contains | Op::ContainsKey, _) => Err(CqlError::invalid(
+            "Cannot use CONTAINS on a column that is no such collection",
+        )),
         (Op::Ne | Op::Like | Op::IsNotNull, _) => {
             Err(CqlError::invalid("Unsupported operator in WHERE"))
         }
@@ -552,13 +632,23 @@ fn tuple_value(
     term: &Term,
 ) -> CqlResult<TupleValue> {
     let Term::Tuple(items) = term else {
-        let ty = CqlType::Tuple(columns.iter().map(|(_, column)| column.ty.clone()).collect());
-        let names: Vec<&str> = columns.iter().map(|(_, column)| column.name.as_str()).collect();
+        let ty = CqlType::Tuple(
+            columns
+                .iter()
+                .map(|(_, column)| column.ty.clone())
+                .collect(),
+        );
+        let names: Vec<&str> = columns
+            .iter()
+            .map(|(_, column)| column.name.as_str())
+            .collect();
         let name = format!("({})", names.join(","));
         return compiler.compile(term, &ty, &name).map(TupleValue::Whole);
     };
     if items.len() > columns.len() {
-        return Err(CqlError::invalid("Too many values in a multi-column relation"));
+        return Err(CqlError::invalid(
+            "Too many values in a multi-column relation",
+        ));
     }
     let mut all = Vec::with_capacity(items.len());
     for ((_, column), item) in columns.iter().zip(items) {
@@ -576,17 +666,27 @@ fn tuple_in(
 ) -> CqlResult<TupleIn> {
     match operand {
         Operand::Many(terms) => {
-            let all: CqlResult<Vec<TupleValue>> =
-                terms.iter().map(|term| tuple_value(compiler, columns, term)).collect();
+            let all: CqlResult<Vec<TupleValue>> = terms
+                .iter()
+                .map(|term| tuple_value(compiler, columns, term))
+                .collect();
             Ok((columns.len(), all?, None))
         }
         Operand::One(term) => {
-            let tuple =
-                CqlType::Tuple(columns.iter().map(|(_, column)| column.ty.clone()).collect());
+            let tuple = CqlType::Tuple(
+                columns
+                    .iter()
+                    .map(|(_, column)| column.ty.clone())
+                    .collect(),
+            );
             let names: Vec<&str> = columns.iter().map(|(_, c)| c.name.as_str()).collect();
             let name = format!("in({})", names.join(","));
             let list = CqlType::List(Box::new(tuple), true);
-            Ok((columns.len(), Vec::new(), Some(compiler.compile(term, &list, &name)?)))
+            Ok((
+                columns.len(),
+                Vec::new(),
+                Some(compiler.compile(term, &list, &name)?),
+            ))
         }
     }
 }

@@ -56,7 +56,10 @@ impl SelectPlan {
         let aggregate = items.iter().any(Sel::has_aggregate);
         let (reversed, sorted) = ordering(&restrictions, table, select)?;
         let json = select.json.then(|| {
-            columns.iter().map(|column| (quote_name(&column.name), column.ty.clone())).collect()
+            columns
+                .iter()
+                .map(|column| (quote_name(&column.name), column.ty.clone()))
+                .collect()
         });
         let columns = if select.json {
             vec![ColumnSpec {
@@ -146,7 +149,11 @@ fn check_filtering(
         .iter()
         .any(|filter| table.has_index(&table.columns[filter.column].name));
     let may_filter = select.filtering || indexed;
-    let given = restrictions.partition.iter().filter(|part| part.is_some()).count();
+    let given = restrictions
+        .partition
+        .iter()
+        .filter(|part| part.is_some())
+        .count();
     let full_key = given == table.partition_len;
     let by_token = restrictions.token_from.is_some() || restrictions.token_to.is_some();
     if !may_filter {
@@ -175,7 +182,12 @@ fn check_filtering(
     if !full_key {
         for (at, part) in restrictions.partition.iter_mut().enumerate() {
             if let Some(part) = part.take() {
-                let filter = Filter { column: at, element: None, op: Op::In, part };
+                let filter = Filter {
+                    column: at,
+                    element: None,
+                    op: Op::In,
+                    part,
+                };
                 restrictions.filters.push(filter);
             }
         }
@@ -198,7 +210,11 @@ fn ordering(
         ));
     }
     let mut reversed = None;
-    let start = table.clustering().iter().position(|column| column.name == *first).unwrap_or(0);
+    let start = table
+        .clustering()
+        .iter()
+        .position(|column| column.name == *first)
+        .unwrap_or(0);
     for (i, (name, descending)) in select.order_by.iter().enumerate() {
         let (_, column) = table.column(name)?;
         let ColumnKind::Clustering(at) = column.kind else {

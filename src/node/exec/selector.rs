@@ -57,7 +57,11 @@ pub(crate) fn compile(
     match selector {
         Selector::Column(name) => {
             let (at, column) = table.column(name)?;
-            Ok(Compiled { sel: Sel::Column(at), ty: column.ty.clone(), name: name.clone() })
+            Ok(Compiled {
+                sel: Sel::Column(at),
+                ty: column.ty.clone(),
+                name: name.clone(),
+            })
         }
         Selector::CountAll => Ok(Compiled {
             sel: Sel::Aggregate(Aggregate::Count, None, CqlType::Bigint),
@@ -67,19 +71,31 @@ pub(crate) fn compile(
         Selector::Writetime(name) => {
             let at = timed_column(table, name, "writeTime")?;
             let name = format!("writetime({name})");
-            Ok(Compiled { sel: Sel::Writetime(at), ty: CqlType::Bigint, name })
+            Ok(Compiled {
+                sel: Sel::Writetime(at),
+                ty: CqlType::Bigint,
+                name,
+            })
         }
         Selector::Ttl(name) => {
             let at = timed_column(table, name, "ttl")?;
             let name = format!("ttl({name})");
-            Ok(Compiled { sel: Sel::Ttl(at), ty: CqlType::Int, name })
+            Ok(Compiled {
+                sel: Sel::Ttl(at),
+                ty: CqlType::Int,
+                name,
+            })
         }
         Selector::Field(inner, field) => {
             let inner = compile(compiler, table, inner)?;
             let (at, ty) = field_of(&inner.ty, field, &inner.name)?;
             let ty = ty.clone();
             let name = format!("{}.{field}", inner.name);
-            Ok(Compiled { sel: Sel::Field(Box::new(inner.sel), at), ty, name })
+            Ok(Compiled {
+                sel: Sel::Field(Box::new(inner.sel), at),
+                ty,
+                name,
+            })
         }
         Selector::Element(inner, key) => element(compiler, table, inner, key),
         Selector::Cast(inner, raw) => {
@@ -93,7 +109,11 @@ pub(crate) fn compile(
         Selector::Term(term) => {
             let ty = literal_type(term);
             let expr = compiler.compile(term, &ty, "[selection]")?;
-            Ok(Compiled { sel: Sel::Term(expr), ty, name: "[selection]".to_owned() })
+            Ok(Compiled {
+                sel: Sel::Term(expr),
+                ty,
+                name: "[selection]".to_owned(),
+            })
         }
     }
 }
@@ -101,13 +121,20 @@ pub(crate) fn compile(
 /// A column that can tell its stamp: no key, one cell.
 fn timed_column(table: &Table, name: &str, function: &str) -> CqlResult<usize> {
     let (at, column) = table.column(name)?;
-    if matches!(column.kind, ColumnKind::Partition(_) | ColumnKind::Clustering(_)) {
+    if matches!(
+        column.kind,
+        ColumnKind::Partition(_) | ColumnKind::Clustering(_)
+    ) {
         return Err(CqlError::invalid(format!(
             "Cannot use selection function {function} on PRIMARY KEY part {name}"
         )));
     }
     if column.ty.is_multi_cell() {
-        let kind = if column.ty.is_collection() { "collection" } else { "UDT" };
+        let kind = if column.ty.is_collection() {
+            "collection"
+        } else {
+            "UDT"
+        };
         return Err(CqlError::invalid(format!(
             "Cannot use selection function {function} on non-frozen {kind} {name}"
         )));
@@ -151,7 +178,11 @@ fn element(
         _ => "?".to_owned(),
     };
     let name = format!("{}[{shown}]", inner.name);
-    Ok(Compiled { sel: Sel::Element(Box::new(inner.sel), key_ty, expr, is_map), ty, name })
+    Ok(Compiled {
+        sel: Sel::Element(Box::new(inner.sel), key_ty, expr, is_map),
+        ty,
+        name,
+    })
 }
 
 fn call(
@@ -160,14 +191,22 @@ fn call(
     name: &str,
     args: &[Selector],
 ) -> CqlResult<Compiled> {
-    let key: Vec<CqlType> = table.partition().iter().map(|column| column.ty.clone()).collect();
+    let key: Vec<CqlType> = table
+        .partition()
+        .iter()
+        .map(|column| column.ty.clone())
+        .collect();
     let mut compiled = Vec::with_capacity(args.len());
     for (i, arg) in args.iter().enumerate() {
         compiled.push(match (name, arg, key.get(i)) {
             ("token", Selector::Term(term), Some(ty)) => {
                 let column = &table.partition()[i].name;
                 let sel = Sel::Term(compiler.compile(term, ty, column)?);
-                Compiled { sel, ty: ty.clone(), name: column.clone() }
+                Compiled {
+                    sel,
+                    ty: ty.clone(),
+                    name: column.clone(),
+                }
             }
             _ => compile(compiler, table, arg)?,
         });
@@ -189,15 +228,27 @@ fn call(
                 "Invalid call to function {name}, none of its type signatures match"
             )));
         }
-        let ty = if aggregate == Aggregate::Count { CqlType::Bigint } else { arg.ty.clone() };
+        let ty = if aggregate == Aggregate::Count {
+            CqlType::Bigint
+        } else {
+            arg.ty.clone()
+        };
         let sel = Sel::Aggregate(aggregate, Some(Box::new(arg.sel.clone())), arg.ty.clone());
-        return Ok(Compiled { sel, ty, name: shown });
+        return Ok(Compiled {
+            sel,
+            ty,
+            name: shown,
+        });
     }
     let given: Vec<Option<CqlType>> = compiled.iter().map(|arg| Some(arg.ty.clone())).collect();
     let signature = functions::find(name, &given, None, &key)?;
     let ty = signature.result.clone();
     let args = compiled.into_iter().map(|arg| arg.sel).collect();
-    Ok(Compiled { sel: Sel::Call(Box::new(signature), args), ty, name: shown })
+    Ok(Compiled {
+        sel: Sel::Call(Box::new(signature), args),
+        ty,
+        name: shown,
+    })
 }
 
 fn is_number(ty: &CqlType) -> bool {
@@ -229,10 +280,12 @@ impl Sel {
         let first = rows.first();
         Ok(match self {
             Sel::Column(at) => first.and_then(|row| row.value(*at)),
-            Sel::Writetime(at) => {
-                first.and_then(|row| row.writetime(*at)).map(|n| n.to_be_bytes().to_vec())
-            }
-            Sel::Ttl(at) => first.and_then(|row| row.ttl_s(*at)).map(|n| n.to_be_bytes().to_vec()),
+            Sel::Writetime(at) => first
+                .and_then(|row| row.writetime(*at))
+                .map(|n| n.to_be_bytes().to_vec()),
+            Sel::Ttl(at) => first
+                .and_then(|row| row.ttl_s(*at))
+                .map(|n| n.to_be_bytes().to_vec()),
             Sel::Call(signature, args) => {
                 let args: CqlResult<Vec<Option<Vec<u8>>>> =
                     args.iter().map(|arg| arg.eval(rows, scope)).collect();
@@ -242,13 +295,14 @@ impl Sel {
             }
             Sel::Field(inner, at) => match inner.eval(rows, scope)? {
                 None => None,
-                Some(bytes) => {
-                    split_parts(&bytes)?.get(*at).copied().flatten().map(<[u8]>::to_vec)
-                }
+                Some(bytes) => split_parts(&bytes)?
+                    .get(*at)
+                    .copied()
+                    .flatten()
+                    .map(<[u8]>::to_vec),
             },
             Sel::Element(inner, key_ty, key, is_map) => {
-                let (Some(bytes), Value::Bytes(key)) =
-                    (inner.eval(rows, scope)?, key.eval(scope)?)
+                let (Some(bytes), Value::Bytes(key)) = (inner.eval(rows, scope)?, key.eval(scope)?)
                 else {
                     return Ok(None);
                 };
@@ -276,7 +330,10 @@ impl Sel {
 }
 
 fn count(rows: usize) -> Vec<u8> {
-    i64::try_from(rows).unwrap_or(i64::MAX).to_be_bytes().to_vec()
+    i64::try_from(rows)
+        .unwrap_or(i64::MAX)
+        .to_be_bytes()
+        .to_vec()
 }
 
 /// The value of a map's key, or a set's element if it is there.
@@ -289,8 +346,12 @@ pub(crate) fn find_element(
     let wanted = order_key(key_ty, key);
     let items = split_collection(bytes, is_map)?;
     let width = if is_map { 2 } else { 1 };
-    let found = items.chunks_exact(width).find(|entry| order_key(key_ty, entry[0]) == wanted);
-    Ok(found.and_then(|entry| entry.last()).map(|value| value.to_vec()))
+    let found = items
+        .chunks_exact(width)
+        .find(|entry| order_key(key_ty, entry[0]) == wanted);
+    Ok(found
+        .and_then(|entry| entry.last())
+        .map(|value| value.to_vec()))
 }
 
 fn aggregate(kind: Aggregate, ty: &CqlType, values: &[Vec<u8>]) -> Option<Vec<u8>> {
@@ -301,13 +362,20 @@ fn aggregate(kind: Aggregate, ty: &CqlType, values: &[Vec<u8>]) -> Option<Vec<u8
         Aggregate::Max => values.iter().max_by(by_order).cloned(),
         Aggregate::Sum | Aggregate::Avg => {
             let divide = kind == Aggregate::Avg && !values.is_empty();
-            let len = if divide { i64::try_from(values.len()).unwrap_or(i64::MAX) } else { 1 };
+            let len = if divide {
+                i64::try_from(values.len()).unwrap_or(i64::MAX)
+            } else {
+                1
+            };
             if matches!(ty, CqlType::Float | CqlType::Double) {
                 let sum: f64 = values.iter().filter_map(|bytes| float(ty, bytes)).sum();
                 let small = i32::try_from(len).unwrap_or(i32::MAX);
                 return from_text(&(sum / f64::from(small)).to_string(), ty).ok();
             }
-            let sum = values.iter().filter_map(|b| integer(b)).fold(0i64, i64::wrapping_add);
+            let sum = values
+                .iter()
+                .filter_map(|b| integer(b))
+                .fold(0i64, i64::wrapping_add);
             Some(sized(sum.wrapping_div(len), ty))
         }
     }
@@ -363,14 +431,25 @@ fn cast(from: &CqlType, to: &CqlType, bytes: &[u8]) -> CqlResult<Option<Vec<u8>>
     if whole && let Some(number) = float(from, bytes) {
         return Ok(Some(truncated(number, to)));
     }
-    let text = if whole { text.split('.').next().unwrap_or(text) } else { text };
+    let text = if whole {
+        text.split('.').next().unwrap_or(text)
+    } else {
+        text
+    };
     from_text(text, to).map(Some)
 }
 
 /// A float as a whole number, cut as Java does: at the ends of `int` or `long`, then to size.
 fn truncated(number: f64, ty: &CqlType) -> Vec<u8> {
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, as Java's cast does")]
-    let whole = if *ty == CqlType::Bigint { number as i64 } else { i64::from(number as i32) };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, as Java's cast does"
+    )]
+    let whole = if *ty == CqlType::Bigint {
+        number as i64
+    } else {
+        i64::from(number as i32)
+    };
     sized(whole, ty)
 }
 

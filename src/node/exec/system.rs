@@ -35,7 +35,11 @@ pub(crate) fn is_system(keyspace: &str) -> bool {
 
 /// Makes the system keyspaces and tables and fills them.
 pub(crate) fn boot(engine: &mut Engine) -> CqlResult<()> {
-    for text in TABLES.split(';').map(str::trim).filter(|text| !text.is_empty()) {
+    for text in TABLES
+        .split(';')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+    {
         if let Statement::Ddl(change) = parse(text)?.statement {
             ddl::run(engine, &change, None)?;
         }
@@ -56,7 +60,12 @@ pub(crate) fn schema_version(engine: &Engine) -> [u8; 16] {
 /// Writes `system.local` and `system_schema` to say what is now.
 pub(crate) fn refresh(engine: &mut Engine) -> CqlResult<()> {
     for name in ["keyspaces", "tables", "columns", "types", "indexes"] {
-        let id = engine.schema.keyspace("system_schema")?.tables.get(name).map(|table| table.id);
+        let id = engine
+            .schema
+            .keyspace("system_schema")?
+            .tables
+            .get(name)
+            .map(|table| table.id);
         if let Some(data) = id.and_then(|id| engine.data.get_mut(&id)) {
             data.truncate();
         }
@@ -98,8 +107,11 @@ fn write_local(engine: &mut Engine) -> CqlResult<()> {
 }
 
 fn write_keyspace(engine: &mut Engine, keyspace: &Keyspace) -> CqlResult<()> {
-    let replication: serde_json::Map<String, serde_json::Value> =
-        keyspace.replication.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+    let replication: serde_json::Map<String, serde_json::Value> = keyspace
+        .replication
+        .iter()
+        .map(|(k, v)| (k.clone(), v.clone().into()))
+        .collect();
     let row = serde_json::json!({
         "keyspace_name": keyspace.name,
         "durable_writes": keyspace.durable_writes,
@@ -107,8 +119,11 @@ fn write_keyspace(engine: &mut Engine, keyspace: &Keyspace) -> CqlResult<()> {
     });
     put(engine, "system_schema", "keyspaces", &row)?;
     for udt in keyspace.types.values() {
-        let (names, types): (Vec<&str>, Vec<String>) =
-            udt.fields.iter().map(|(name, ty)| (name.as_str(), ty.name())).unzip();
+        let (names, types): (Vec<&str>, Vec<String>) = udt
+            .fields
+            .iter()
+            .map(|(name, ty)| (name.as_str(), ty.name()))
+            .unzip();
         let row = serde_json::json!({
             "keyspace_name": keyspace.name,
             "type_name": udt.name,
@@ -124,7 +139,11 @@ fn write_keyspace(engine: &mut Engine, keyspace: &Keyspace) -> CqlResult<()> {
 }
 
 fn write_table(engine: &mut Engine, table: &Table) -> CqlResult<()> {
-    let flags = if table.is_counter() { vec!["compound", "counter"] } else { vec!["compound"] };
+    let flags = if table.is_counter() {
+        vec!["compound", "counter"]
+    } else {
+        vec!["compound"]
+    };
     let row = serde_json::json!({
         "keyspace_name": table.keyspace,
         "table_name": table.name,
@@ -168,7 +187,11 @@ fn write_table(engine: &mut Engine, table: &Table) -> CqlResult<()> {
             (ColumnKind::Clustering(_), false) => "asc",
             _ => "none",
         };
-        let name_bytes: String = column.name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let name_bytes: String = column
+            .name
+            .bytes()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let row = serde_json::json!({
             "keyspace_name": table.keyspace,
             "table_name": table.name,
@@ -195,19 +218,23 @@ fn write_table(engine: &mut Engine, table: &Table) -> CqlResult<()> {
 }
 
 /// Writes one row, given as JSON by column name; unknown names are left out.
-fn put(
-    engine: &mut Engine,
-    keyspace: &str,
-    table: &str,
-    row: &serde_json::Value,
-) -> CqlResult<()> {
-    let found = engine.schema.keyspace(keyspace)?.tables.get(table).map(Rc::clone);
+fn put(engine: &mut Engine, keyspace: &str, table: &str, row: &serde_json::Value) -> CqlResult<()> {
+    let found = engine
+        .schema
+        .keyspace(keyspace)?
+        .tables
+        .get(table)
+        .map(Rc::clone);
     let Some(table) = found else {
         return Ok(());
     };
     let stamp = engine.clock.stamp();
     let (mut components, mut key, mut clustering) = (Vec::new(), Vec::new(), Vec::new());
-    let mut changes = vec![RowChange::Marker(Marker { stamp, ttl_s: 0, ends_s: 0 })];
+    let mut changes = vec![RowChange::Marker(Marker {
+        stamp,
+        ttl_s: 0,
+        ends_s: 0,
+    })];
     for column in &table.columns {
         let value = match row.get(&column.name) {
             Some(json) => json::from_json(&column.ty, json)?,
@@ -221,11 +248,20 @@ fn put(
                 clustering.push(bytes.into());
             }
             _ => {
-                let cell = Cell { stamp, ttl_s: 0, ends_s: 0, value: Some(bytes.into()) };
+                let cell = Cell {
+                    stamp,
+                    ttl_s: 0,
+                    ends_s: 0,
+                    value: Some(bytes.into()),
+                };
                 changes.push(RowChange::Cell(column.id, cell));
             }
         }
     }
-    engine.put_system(table.id, components, vec![Change::Row(key, clustering, changes)]);
+    engine.put_system(
+        table.id,
+        components,
+        vec![Change::Row(key, clustering, changes)],
+    );
     Ok(())
 }

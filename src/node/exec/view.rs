@@ -34,7 +34,11 @@ impl<'d> RowView<'d> {
     }
 
     fn row_of(&self, column: &ColumnDef) -> Option<&'d Row> {
-        if column.kind == ColumnKind::Static { self.statics } else { self.row }
+        if column.kind == ColumnKind::Static {
+            self.statics
+        } else {
+            self.row
+        }
     }
 
     /// The value of the column at this place of the table.
@@ -42,9 +46,7 @@ impl<'d> RowView<'d> {
         let column = self.table.columns.get(at)?;
         match column.kind {
             ColumnKind::Partition(i) => self.components.get(i).cloned(),
-            ColumnKind::Clustering(i) => {
-                self.row?.clustering.get(i).map(|value| value.to_vec())
-            }
+            ColumnKind::Clustering(i) => self.row?.clustering.get(i).map(|value| value.to_vec()),
             ColumnKind::Static | ColumnKind::Regular => {
                 column_value(self.row_of(column)?, column, self.now_s)
             }
@@ -65,16 +67,23 @@ impl<'d> RowView<'d> {
     pub(crate) fn ttl_s(&self, at: usize) -> Option<i32> {
         let column = self.table.columns.get(at)?;
         let cell = self.row_of(column)?.cell(column.id, self.now_s)?;
-        cell.ttl_left_s(self.now_s).and_then(|left| i32::try_from(left).ok())
+        cell.ttl_left_s(self.now_s)
+            .and_then(|left| i32::try_from(left).ok())
     }
 }
 
 fn column_value(row: &Row, column: &ColumnDef, now_s: i64) -> Option<Vec<u8>> {
     if column.ty == CqlType::Counter {
-        return row.counter(column.id).map(|(sum, _)| sum.to_be_bytes().to_vec());
+        return row
+            .counter(column.id)
+            .map(|(sum, _)| sum.to_be_bytes().to_vec());
     }
     if !column.ty.is_multi_cell() {
-        return row.cell(column.id, now_s)?.value.as_deref().map(<[u8]>::to_vec);
+        return row
+            .cell(column.id, now_s)?
+            .value
+            .as_deref()
+            .map(<[u8]>::to_vec);
     }
     let elements: Vec<_> = row.elements(column.id, now_s).collect();
     if elements.is_empty() {

@@ -75,7 +75,11 @@ pub(crate) fn stamp_of(
 }
 
 fn ttl_of(plan: &ModifyPlan, scope: &mut Scope<'_>) -> CqlResult<i32> {
-    let default = if plan.delete_rows { 0 } else { plan.table.default_ttl_s };
+    let default = if plan.delete_rows {
+        0
+    } else {
+        plan.table.default_ttl_s
+    };
     let Some(expr) = &plan.ttl else {
         return Ok(default);
     };
@@ -110,7 +114,11 @@ pub(crate) fn mutations(
     now_s: i64,
     scope: &mut Scope<'_>,
 ) -> CqlResult<Vec<Mutation>> {
-    let life = Life { stamp, ttl_s: ttl_of(plan, scope)?, now_s };
+    let life = Life {
+        stamp,
+        ttl_s: ttl_of(plan, scope)?,
+        now_s,
+    };
     if let Some((document, default_unset)) = &plan.json {
         return json_mutation(plan, document, *default_unset, life, scope);
     }
@@ -122,7 +130,12 @@ pub(crate) fn mutations(
         let key = PartitionKey::new(&components);
         let partition = data.and_then(|data| data.get(&key));
         let changes = partition_changes(plan, partition, life, scope)?;
-        all.push(Mutation { table: plan.table.id, key, components, changes });
+        all.push(Mutation {
+            table: plan.table.id,
+            key,
+            components,
+            changes,
+        });
     }
     Ok(all)
 }
@@ -140,13 +153,15 @@ fn partition_changes(
         }
         if plan.restrictions.given_clustering() == table.clustering_len {
             let places = plan.restrictions.places(table, scope)?;
-            let delete = |(key, values)| {
-                Change::Row(key, values, vec![RowChange::DeleteRow(life.stamp)])
-            };
+            let delete =
+                |(key, values)| Change::Row(key, values, vec![RowChange::DeleteRow(life.stamp)]);
             return Ok(places.into_iter().map(delete).collect());
         }
         let slices = plan.restrictions.slices(table, scope)?;
-        return Ok(slices.into_iter().map(|s| Change::DeleteRange(s, life.stamp)).collect());
+        return Ok(slices
+            .into_iter()
+            .map(|s| Change::DeleteRange(s, life.stamp))
+            .collect());
     }
     let mut changes = Vec::new();
     for edit in plan.edits.iter().filter(|edit| plan.is_static(edit.column)) {
@@ -165,7 +180,11 @@ fn partition_changes(
             made.push(marker(life));
         }
         let row = partition.and_then(|partition| partition.row(&key));
-        for edit in plan.edits.iter().filter(|edit| !plan.is_static(edit.column)) {
+        for edit in plan
+            .edits
+            .iter()
+            .filter(|edit| !plan.is_static(edit.column))
+        {
             edit_column(plan, edit, row, life, scope, &mut made)?;
         }
         if !made.is_empty() {
@@ -176,7 +195,10 @@ fn partition_changes(
 }
 
 fn check_clustering(values: &[Box<[u8]>]) -> CqlResult<()> {
-    match values.iter().find(|value| value.len() > usize::from(u16::MAX)) {
+    match values
+        .iter()
+        .find(|value| value.len() > usize::from(u16::MAX))
+    {
         None => Ok(()),
         Some(long) => Err(CqlError::invalid(format!(
             "Key length of {} is longer than maximum of 65535",
@@ -277,7 +299,10 @@ fn set_column(
         return Ok(());
     }
     // What was there before goes, with the stamp just below, so that the new elements stay.
-    out.push(RowChange::DeleteElements(column.id, life.stamp.saturating_sub(1)));
+    out.push(RowChange::DeleteElements(
+        column.id,
+        life.stamp.saturating_sub(1),
+    ));
     if let (CqlType::Udt(..), Value::Bytes(bytes)) = (&column.ty, value) {
         for (number, part) in split_parts(bytes)?.into_iter().enumerate() {
             if let Some(part) = part {
@@ -310,13 +335,23 @@ fn add_elements(
         CqlType::Set(ty, _) => {
             for item in split_collection(bytes, false)? {
                 let key = order_key(ty, item);
-                out.push(RowChange::Element(id, key, item.into(), life.cell(Some(&[]))));
+                out.push(RowChange::Element(
+                    id,
+                    key,
+                    item.into(),
+                    life.cell(Some(&[])),
+                ));
             }
         }
         CqlType::Map(ty, _, _) => {
             for pair in split_collection(bytes, true)?.chunks_exact(2) {
                 let key = order_key(ty, pair[0]);
-                out.push(RowChange::Element(id, key, pair[0].into(), life.cell(Some(pair[1]))));
+                out.push(RowChange::Element(
+                    id,
+                    key,
+                    pair[0].into(),
+                    life.cell(Some(pair[1])),
+                ));
             }
         }
         _ => {}
@@ -339,13 +374,21 @@ fn remove_elements(
         CqlType::Set(ty, _) | CqlType::Map(ty, _, _) => {
             for item in items {
                 let key = order_key(ty, item);
-                out.push(RowChange::Element(column.id, key, item.into(), life.cell(None)));
+                out.push(RowChange::Element(
+                    column.id,
+                    key,
+                    item.into(),
+                    life.cell(None),
+                ));
             }
         }
         CqlType::List(..) => {
             let elements = row.map(|row| row.elements(column.id, life.now_s));
             for element in elements.into_iter().flatten() {
-                if items.iter().any(|item| Some(*item) == element.cell.value.as_deref()) {
+                if items
+                    .iter()
+                    .any(|item| Some(*item) == element.cell.value.as_deref())
+                {
                     let (key, path) = (element.path.to_vec(), element.path.clone());
                     out.push(RowChange::Element(column.id, key, path, life.cell(None)));
                 }
@@ -380,7 +423,12 @@ fn set_element(
     match &column.ty {
         CqlType::Map(ty, _, _) | CqlType::Set(ty, _) => {
             let path = key.as_slice().into();
-            out.push(RowChange::Element(column.id, order_key(ty, key), path, cell));
+            out.push(RowChange::Element(
+                column.id,
+                order_key(ty, key),
+                path,
+                cell,
+            ));
             Ok(())
         }
         _ => {
@@ -399,10 +447,14 @@ fn list_path(
     row: Option<&Row>,
     life: Life,
 ) -> CqlResult<Box<[u8]>> {
-    let elements = row.into_iter().flat_map(|row| row.elements(column.id, life.now_s));
+    let elements = row
+        .into_iter()
+        .flat_map(|row| row.elements(column.id, life.now_s));
     let paths: Vec<&Box<[u8]>> = elements.map(|element| &element.path).collect();
     if paths.is_empty() {
-        return Err(CqlError::invalid("Attempted to set an element on a list which is null"));
+        return Err(CqlError::invalid(
+            "Attempted to set an element on a list which is null",
+        ));
     }
     let found = usize::try_from(index).ok().and_then(|at| paths.get(at));
     found.map(|path| (*path).clone()).ok_or_else(|| {
@@ -433,14 +485,22 @@ fn add_counter(
     let bytes = match value {
         Value::Bytes(bytes) => bytes,
         Value::Unset => return Ok(()),
-        Value::Null => return Err(CqlError::invalid("Invalid null value for counter increment")),
+        Value::Null => {
+            return Err(CqlError::invalid(
+                "Invalid null value for counter increment",
+            ));
+        }
     };
     let amount = bytes
         .as_slice()
         .try_into()
         .map(i64::from_be_bytes)
         .map_err(|_| CqlError::invalid("Expected 8 or 0 byte long"))?;
-    let amount = if negative { amount.wrapping_neg() } else { amount };
+    let amount = if negative {
+        amount.wrapping_neg()
+    } else {
+        amount
+    };
     out.push(RowChange::Add(id, amount, life.stamp));
     Ok(())
 }
@@ -456,8 +516,9 @@ fn json_mutation(
     let Value::Bytes(text) = document.eval(scope)? else {
         return Err(CqlError::invalid("Got null for INSERT JSON values"));
     };
-    let json: serde_json::Value = serde_json::from_slice(&text)
-        .map_err(|error| CqlError::invalid(format!("Could not decode JSON string as a map: {error}")))?;
+    let json: serde_json::Value = serde_json::from_slice(&text).map_err(|error| {
+        CqlError::invalid(format!("Could not decode JSON string as a map: {error}"))
+    })?;
     let serde_json::Value::Object(mut fields) = json else {
         return Err(CqlError::invalid("Could not decode JSON string as a map"));
     };
@@ -505,7 +566,12 @@ fn json_mutation(
     }
     changes.push(Change::Row(place.0, place.1, row));
     let key = PartitionKey::new(&components);
-    Ok(vec![Mutation { table: table.id, key, components, changes }])
+    Ok(vec![Mutation {
+        table: table.id,
+        key,
+        components,
+        changes,
+    }])
 }
 
 fn plain_string(ty: &CqlType) -> bool {
@@ -521,6 +587,9 @@ fn json_field(
     if let Some(value) = fields.remove(&quoted) {
         return Some(value);
     }
-    let found = fields.keys().find(|key| key.to_lowercase() == name)?.clone();
+    let found = fields
+        .keys()
+        .find(|key| key.to_lowercase() == name)?
+        .clone();
     fields.remove(&found)
 }

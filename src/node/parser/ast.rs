@@ -109,11 +109,20 @@ pub(crate) enum Assign {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ModifyKind {
-    Insert { columns: Vec<(String, Term)> },
-    InsertJson { json: Term, default_unset: bool },
-    Update { assigns: Vec<(String, Assign)> },
+    Insert {
+        columns: Vec<(String, Term)>,
+    },
+    InsertJson {
+        json: Term,
+        default_unset: bool,
+    },
+    Update {
+        assigns: Vec<(String, Assign)>,
+    },
     /// Columns, elements and fields; none is the whole row.
-    Delete { targets: Vec<Target> },
+    Delete {
+        targets: Vec<Target>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

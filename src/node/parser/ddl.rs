@@ -35,8 +35,7 @@ impl Parser<'_> {
             ("create", "type") => {
                 let quiet = self.if_not_exists();
                 let name = self.qname()?;
-                let fields =
-                    self.paren_list(|parser| Ok((parser.name()?, parser.raw_type()?)))?;
+                let fields = self.paren_list(|parser| Ok((parser.name()?, parser.raw_type()?)))?;
                 Ok(Ddl::CreateType(name, quiet, fields))
             }
             ("alter", "type") => self.alter_type(),
@@ -122,7 +121,9 @@ impl Parser<'_> {
         let column = self.column()?;
         if self.eat_words(&["primary", "key"]) {
             if !create.partition_key.is_empty() {
-                return Err(CqlError::invalid("Multiple PRIMARY KEY specifed (exactly one required)"));
+                return Err(CqlError::invalid(
+                    "Multiple PRIMARY KEY specifed (exactly one required)",
+                ));
             }
             create.partition_key = vec![column.0.clone()];
         }
@@ -196,7 +197,11 @@ impl Parser<'_> {
             self.expect_word("index")?;
         }
         let quiet = self.if_not_exists();
-        let name = if self.is_word("on") { None } else { Some(self.name()?) };
+        let name = if self.is_word("on") {
+            None
+        } else {
+            Some(self.name()?)
+        };
         self.expect_word("on")?;
         let table = self.qname()?;
         self.expect(TokenKind::OpenParen)?;

@@ -37,7 +37,11 @@ impl Parser<'_> {
         }
         self.expect_word("apply")?;
         self.expect_word("batch")?;
-        Ok(Batch { kind, using, children })
+        Ok(Batch {
+            kind,
+            using,
+            children,
+        })
     }
 
     fn insert(&mut self) -> CqlResult<Modify> {
@@ -50,7 +54,10 @@ impl Parser<'_> {
             if !default_unset {
                 self.eat_words(&["default", "null"]);
             }
-            ModifyKind::InsertJson { json, default_unset }
+            ModifyKind::InsertJson {
+                json,
+                default_unset,
+            }
         } else {
             let names = self.paren_list(Self::name)?;
             self.expect_word("values")?;
@@ -58,12 +65,23 @@ impl Parser<'_> {
             if names.len() != values.len() {
                 return Err(CqlError::invalid("Unmatched column names/values"));
             }
-            ModifyKind::Insert { columns: names.into_iter().zip(values).collect() }
+            ModifyKind::Insert {
+                columns: names.into_iter().zip(values).collect(),
+            }
         };
-        let condition =
-            if self.if_not_exists() { Condition::NotExists } else { Condition::None };
+        let condition = if self.if_not_exists() {
+            Condition::NotExists
+        } else {
+            Condition::None
+        };
         let using = self.using()?;
-        Ok(Modify { table, kind, using, wheres: Vec::new(), condition })
+        Ok(Modify {
+            table,
+            kind,
+            using,
+            wheres: Vec::new(),
+            condition,
+        })
     }
 
     fn update(&mut self) -> CqlResult<Modify> {
@@ -74,12 +92,21 @@ impl Parser<'_> {
         self.expect_word("where")?;
         let wheres = self.relations()?;
         let condition = self.condition()?;
-        Ok(Modify { table, kind: ModifyKind::Update { assigns }, using, wheres, condition })
+        Ok(Modify {
+            table,
+            kind: ModifyKind::Update { assigns },
+            using,
+            wheres,
+            condition,
+        })
     }
 
     fn delete(&mut self) -> CqlResult<Modify> {
-        let targets =
-            if self.is_word("from") { Vec::new() } else { self.comma_list(Self::target)? };
+        let targets = if self.is_word("from") {
+            Vec::new()
+        } else {
+            self.comma_list(Self::target)?
+        };
         self.expect_word("from")?;
         let table = self.qname()?;
         let using = self.using()?;
@@ -89,7 +116,13 @@ impl Parser<'_> {
         self.expect_word("where")?;
         let wheres = self.relations()?;
         let condition = self.condition()?;
-        Ok(Modify { table, kind: ModifyKind::Delete { targets }, using, wheres, condition })
+        Ok(Modify {
+            table,
+            kind: ModifyKind::Delete { targets },
+            using,
+            wheres,
+            condition,
+        })
     }
 
     fn using(&mut self) -> CqlResult<Using> {
@@ -103,7 +136,11 @@ impl Parser<'_> {
                 self.expect_word("ttl")?;
             }
             let term = self.term()?;
-            let place = if is_timestamp { &mut using.timestamp } else { &mut using.ttl };
+            let place = if is_timestamp {
+                &mut using.timestamp
+            } else {
+                &mut using.ttl
+            };
             if place.replace(term).is_some() {
                 return Err(CqlError::syntax("a USING option is given twice"));
             }
@@ -141,10 +178,17 @@ impl Parser<'_> {
     fn right_side(&mut self, column: &str) -> CqlResult<Assign> {
         let named = matches!(self.kind(), TokenKind::Word | TokenKind::QuotedName);
         let next = self.token(1).kind;
-        if named && matches!(next, TokenKind::Plus | TokenKind::Minus | TokenKind::Integer) {
+        if named
+            && matches!(
+                next,
+                TokenKind::Plus | TokenKind::Minus | TokenKind::Integer
+            )
+        {
             let name = self.name()?;
             if name != column {
-                return Err(CqlError::syntax("Only expressions of the form X = X + are supported."));
+                return Err(CqlError::syntax(
+                    "Only expressions of the form X = X + are supported.",
+                ));
             }
             if self.eat(TokenKind::Plus) {
                 return Ok(Assign::Add(self.term()?));
@@ -210,7 +254,11 @@ impl Parser<'_> {
             }
             _ => Operand::One(self.term()?),
         };
-        Ok(Relation { target, op, operand })
+        Ok(Relation {
+            target,
+            op,
+            operand,
+        })
     }
 
     /// `c`, `c[x]` or `c.f`.

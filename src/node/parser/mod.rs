@@ -34,14 +34,19 @@ pub(crate) fn parse(text: &str) -> CqlResult<Parsed> {
         depth: 0,
     };
     if parser.tokens.is_empty() {
-        return Err(CqlError::syntax("line 0:-1 no viable alternative at input '<EOF>'"));
+        return Err(CqlError::syntax(
+            "line 0:-1 no viable alternative at input '<EOF>'",
+        ));
     }
     let statement = parser.statement()?;
     while parser.eat(TokenKind::Semicolon) {}
     if parser.kind() != TokenKind::End {
         return Err(parser.unexpected());
     }
-    Ok(Parsed { statement, binds: parser.binds })
+    Ok(Parsed {
+        statement,
+        binds: parser.binds,
+    })
 }
 
 struct Parser<'t> {
@@ -54,12 +59,60 @@ struct Parser<'t> {
 
 /// Words that cannot be a name without quotes (`ReservedKeywords` of Cassandra 4.1).
 const RESERVED: [&str; 54] = [
-    "add", "allow", "alter", "and", "apply", "asc", "authorize", "batch", "begin", "by",
-    "columnfamily", "create", "default", "delete", "desc", "describe", "drop", "entries",
-    "execute", "from", "full", "grant", "if", "in", "index", "infinity", "insert", "into", "is",
-    "keyspace", "limit", "materialized", "modify", "nan", "norecursive", "not", "null", "of",
-    "on", "or", "order", "primary", "rename", "revoke", "schema", "select", "set", "table",
-    "to", "token", "truncate", "unlogged", "update", "use",
+    "add",
+    "allow",
+    "alter",
+    "and",
+    "apply",
+    "asc",
+    "authorize",
+    "batch",
+    "begin",
+    "by",
+    "columnfamily",
+    "create",
+    "default",
+    "delete",
+    "desc",
+    "describe",
+    "drop",
+    "entries",
+    "execute",
+    "from",
+    "full",
+    "grant",
+    "if",
+    "in",
+    "index",
+    "infinity",
+    "insert",
+    "into",
+    "is",
+    "keyspace",
+    "limit",
+    "materialized",
+    "modify",
+    "nan",
+    "norecursive",
+    "not",
+    "null",
+    "of",
+    "on",
+    "or",
+    "order",
+    "primary",
+    "rename",
+    "revoke",
+    "schema",
+    "select",
+    "set",
+    "table",
+    "to",
+    "token",
+    "truncate",
+    "unlogged",
+    "update",
+    "use",
 ];
 const RESERVED_MORE: [&str; 5] = ["using", "view", "where", "with", "unset"];
 
@@ -67,7 +120,9 @@ impl<'t> Parser<'t> {
     fn statement(&mut self) -> CqlResult<Statement> {
         let first = self.word().to_ascii_lowercase();
         match first.as_str() {
-            "select" => self.select().map(|select| Statement::Select(Box::new(select))),
+            "select" => self
+                .select()
+                .map(|select| Statement::Select(Box::new(select))),
             "insert" | "update" | "delete" => self.modify().map(Statement::Modify),
             "begin" => self.batch().map(Statement::Batch),
             "use" => {
@@ -89,7 +144,10 @@ impl<'t> Parser<'t> {
     }
 
     fn token(&self, ahead: usize) -> Token {
-        let end = Token { kind: TokenKind::End, span: Default::default() };
+        let end = Token {
+            kind: TokenKind::End,
+            span: Default::default(),
+        };
         self.tokens.get(self.at + ahead).copied().unwrap_or(end)
     }
 
@@ -108,7 +166,11 @@ impl<'t> Parser<'t> {
 
     fn word_ahead(&self, ahead: usize) -> &'t str {
         let token = self.token(ahead);
-        if token.kind == TokenKind::Word { self.slice(token) } else { "" }
+        if token.kind == TokenKind::Word {
+            self.slice(token)
+        } else {
+            ""
+        }
     }
 
     fn is_word(&self, word: &str) -> bool {
@@ -137,11 +199,19 @@ impl<'t> Parser<'t> {
     }
 
     fn expect(&mut self, kind: TokenKind) -> CqlResult<()> {
-        if self.eat(kind) { Ok(()) } else { Err(self.unexpected()) }
+        if self.eat(kind) {
+            Ok(())
+        } else {
+            Err(self.unexpected())
+        }
     }
 
     fn expect_word(&mut self, word: &str) -> CqlResult<()> {
-        if self.eat_word(word) { Ok(()) } else { Err(self.unexpected()) }
+        if self.eat_word(word) {
+            Ok(())
+        } else {
+            Err(self.unexpected())
+        }
     }
 
     fn eat_table_word(&mut self) {
@@ -171,9 +241,15 @@ impl<'t> Parser<'t> {
         let first = self.name()?;
         if self.eat(TokenKind::Dot) {
             let name = self.name()?;
-            return Ok(QName { keyspace: Some(first), name });
+            return Ok(QName {
+                keyspace: Some(first),
+                name,
+            });
         }
-        Ok(QName { keyspace: None, name: first })
+        Ok(QName {
+            keyspace: None,
+            name: first,
+        })
     }
 
     fn if_exists(&mut self) -> bool {
@@ -232,7 +308,10 @@ impl<'t> Parser<'t> {
         let start = usize::try_from(token.span.start).unwrap_or(0);
         let before = self.text.get(..start).unwrap_or("");
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count());
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |last| last.chars().count());
         let slice: String = self.slice(token).chars().take(64).collect();
         let what = match token.kind {
             TokenKind::Junk | TokenKind::Unterminated => {
@@ -245,14 +324,19 @@ impl<'t> Parser<'t> {
 }
 
 fn unquote(slice: &str, quote: char) -> String {
-    let inner = slice.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let inner = slice
+        .strip_prefix(quote)
+        .and_then(|rest| rest.strip_suffix(quote));
     let twice: String = [quote, quote].iter().collect();
     inner.unwrap_or(slice).replace(&twice, &quote.to_string())
 }
 
 /// The content of `'…'` or `$$…$$`.
 fn text_of(slice: &str) -> String {
-    match slice.strip_prefix("$$").and_then(|rest| rest.strip_suffix("$$")) {
+    match slice
+        .strip_prefix("$$")
+        .and_then(|rest| rest.strip_suffix("$$"))
+    {
         Some(inner) => inner.to_owned(),
         None => unquote(slice, '\''),
     }

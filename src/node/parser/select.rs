@@ -15,13 +15,21 @@ impl Parser<'_> {
         } else {
             self.comma_list(|parser| {
                 let selector = parser.selector()?;
-                let alias = if parser.eat_word("as") { Some(parser.name()?) } else { None };
+                let alias = if parser.eat_word("as") {
+                    Some(parser.name()?)
+                } else {
+                    None
+                };
                 Ok((selector, alias))
             })?
         };
         self.expect_word("from")?;
         let table = self.qname()?;
-        let wheres = if self.eat_word("where") { self.relations()? } else { Vec::new() };
+        let wheres = if self.eat_word("where") {
+            self.relations()?
+        } else {
+            Vec::new()
+        };
         let group_by = if self.eat_words(&["group", "by"]) {
             self.comma_list(Self::name)?
         } else {
@@ -37,7 +45,11 @@ impl Parser<'_> {
         } else {
             None
         };
-        let limit = if self.eat_word("limit") { Some(self.term()?) } else { None };
+        let limit = if self.eat_word("limit") {
+            Some(self.term()?)
+        } else {
+            None
+        };
         let filtering = self.eat_words(&["allow", "filtering"]);
         Ok(Select {
             table,

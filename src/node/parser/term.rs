@@ -23,7 +23,10 @@ impl Parser<'_> {
                 self.at += 1;
                 Ok(Term::Literal(LiteralKind::Text, text_of(slice)))
             }
-            TokenKind::Integer | TokenKind::Float | TokenKind::Uuid | TokenKind::Hex
+            TokenKind::Integer
+            | TokenKind::Float
+            | TokenKind::Uuid
+            | TokenKind::Hex
             | TokenKind::Duration => {
                 self.at += 1;
                 literal(match token.kind {

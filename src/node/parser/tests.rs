@@ -5,12 +5,20 @@ use super::parse;
 
 #[test]
 fn a_sign_that_sticks_to_a_number_is_an_addition() {
-    for text in ["UPDATE t SET n = n -5 WHERE k = 1", "UPDATE t SET n = n - 5 WHERE k = 1"] {
+    for text in [
+        "UPDATE t SET n = n -5 WHERE k = 1",
+        "UPDATE t SET n = n - 5 WHERE k = 1",
+    ] {
         let Statement::Modify(modify) = parse(text).unwrap().statement else {
             unreachable!("an UPDATE")
         };
-        let ModifyKind::Update { assigns } = modify.kind else { unreachable!("an UPDATE") };
-        assert!(matches!(assigns[0].1, Assign::Add(_) | Assign::Subtract(_)), "{text}");
+        let ModifyKind::Update { assigns } = modify.kind else {
+            unreachable!("an UPDATE")
+        };
+        assert!(
+            matches!(assigns[0].1, Assign::Add(_) | Assign::Subtract(_)),
+            "{text}"
+        );
     }
 }
 
@@ -30,10 +38,14 @@ fn words_that_are_no_keywords_everywhere_can_be_columns() {
 
 #[test]
 fn markers_are_counted_in_the_order_of_the_text() {
-    let text = "UPDATE t USING TTL ? AND TIMESTAMP :ts SET v = ?, m[?] = ? WHERE k = ? IF v = :\"Old\"";
+    let text =
+        "UPDATE t USING TTL ? AND TIMESTAMP :ts SET v = ?, m[?] = ? WHERE k = ? IF v = :\"Old\"";
     let parsed = parse(text).unwrap();
     let names: Vec<Option<&str>> = parsed.binds.iter().map(Option::as_deref).collect();
-    assert_eq!(names, [None, Some("ts"), None, None, None, None, Some("Old")]);
+    assert_eq!(
+        names,
+        [None, Some("ts"), None, None, None, None, Some("Old")]
+    );
 }
 
 #[test]

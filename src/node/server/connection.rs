@@ -90,11 +90,7 @@ async fn write_all(outbox: &Outbox, mut writer: OwnedWriteHalf) {
 }
 
 /// Reads and handles requests; true when what is still to be sent should be sent.
-async fn read_all(
-    shared: &Rc<Shared>,
-    outbox: &Rc<Outbox>,
-    mut reader: OwnedReadHalf,
-) -> bool {
+async fn read_all(shared: &Rc<Shared>, outbox: &Rc<Outbox>, mut reader: OwnedReadHalf) -> bool {
     let mut session = Session::default();
     let mut buffer = BytesMut::with_capacity(limits::RECEIVE_BUFFER_BYTES);
     loop {
@@ -112,7 +108,11 @@ async fn read_all(
                         compression: Compression::None,
                         tracing_id: None,
                     };
-                    (handle(shared, &mut session, outbox, &request), request.raw.len(), envelope)
+                    (
+                        handle(shared, &mut session, outbox, &request),
+                        request.raw.len(),
+                        envelope,
+                    )
                 }
                 Err(error) => {
                     refuse(outbox, &error);
@@ -155,7 +155,10 @@ fn body_limit(shared: &Shared, session: &Session) -> u32 {
     let bytes = if session.is_ready() {
         shared.config.body_max_bytes
     } else {
-        shared.config.body_max_bytes.min(limits::PRE_AUTH_BODY_MAX_BYTES)
+        shared
+            .config
+            .body_max_bytes
+            .min(limits::PRE_AUTH_BODY_MAX_BYTES)
     };
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
@@ -182,7 +185,9 @@ fn refuse(outbox: &Outbox, error: &EnvelopeError) {
     };
     let error = CqlError::protocol(error.to_string());
     outbox.push(|out| {
-        reply::push(out, envelope, Opcode::Error, |out| reply::push_error(out, &error));
+        reply::push(out, envelope, Opcode::Error, |out| {
+            reply::push_error(out, &error)
+        });
     });
 }
 

@@ -11,9 +11,7 @@ use crate::cql::{self, Compression, Flags, Opcode, Values, Version, envelope};
 use crate::node::error::{CqlError, CqlResult, code};
 use crate::node::exec::expr::BindSpec;
 use crate::node::exec::system::CQL_VERSION;
-use crate::node::exec::{
-    BatchItem, Outcome, Page, Plan, Prepared, Request, SchemaChange,
-};
+use crate::node::exec::{BatchItem, Outcome, Page, Plan, Prepared, Request, SchemaChange};
 use crate::node::fault::{Reaction, Subject, error_of};
 use crate::node::parser::ast::{BatchKind, Statement};
 use crate::node::value::Value;
@@ -74,8 +72,16 @@ enum Work<'m> {
     Auth(AuthResponse<'m>),
     Register(Register<'m>),
     Prepare(&'m str),
-    Statement { prepared: Rc<Prepared>, params: QueryParams<'m>, id: &'m [u8] },
-    Batch { kind: BatchKind, items: Vec<BatchItem>, stamp: Option<i64> },
+    Statement {
+        prepared: Rc<Prepared>,
+        params: QueryParams<'m>,
+        id: &'m [u8],
+    },
+    Batch {
+        kind: BatchKind,
+        items: Vec<BatchItem>,
+        stamp: Option<i64>,
+    },
 }
 
 /// Handles one request.
@@ -90,7 +96,10 @@ pub(super) fn handle(
     let mut plain = Vec::new();
     let body = if header.flags.contains(Flags::COMPRESSION) {
         let limit = shared.config.body_max_bytes;
-        if let Err(error) = session.compression.decompress(request.body, &mut plain, limit) {
+        if let Err(error) = session
+            .compression
+            .decompress(request.body, &mut plain, limit)
+        {
             return Answer::Fatal(CqlError::protocol(error.to_string()));
         }
         plain.as_slice()
@@ -149,7 +158,9 @@ fn send(
     let write = |out: &mut Vec<u8>| match &outcome {
         Ok(message) => push_message(out, envelope, message),
         Err(error) => {
-            reply::push(out, envelope, Opcode::Error, |out| reply::push_error(out, error));
+            reply::push(out, envelope, Opcode::Error, |out| {
+                reply::push_error(out, error)
+            });
         }
     };
     let delay = delay + latency(shared);
@@ -184,10 +195,7 @@ fn push_message(out: &mut Vec<u8>, envelope: Envelope, message: &Message) {
             reply::push_supported(out, CQL_VERSION);
         }),
         Message::Authenticate => reply::push(out, envelope, Opcode::Authenticate, |out| {
-            crate::node::error::push_string(
-                out,
-                "org.apache.cassandra.auth.PasswordAuthenticator",
-            );
+            crate::node::error::push_string(out, "org.apache.cassandra.auth.PasswordAuthenticator");
         }),
         Message::AuthSuccess => reply::push(out, envelope, Opcode::AuthSuccess, |out| {
             crate::node::value::push_bytes(out, None);
@@ -236,9 +244,7 @@ fn parse<'m>(
     message: &'m [u8],
 ) -> CqlResult<Work<'m>> {
     let expected = match session.stage {
-        Stage::New if !matches!(opcode, Opcode::Startup | Opcode::Options) => {
-            "STARTUP or OPTIONS"
-        }
+        Stage::New if !matches!(opcode, Opcode::Startup | Opcode::Options) => "STARTUP or OPTIONS",
         Stage::Authenticating if !matches!(opcode, Opcode::AuthResponse | Opcode::Options) => {
             "AUTH_RESPONSE"
         }
@@ -254,9 +260,15 @@ fn parse<'m>(
     let keyspace = session.keyspace.as_deref();
     match opcode {
         Opcode::Options => Ok(Work::Options),
-        Opcode::Startup => Startup::parse(message).map(Work::Startup).map_err(malformed),
-        Opcode::AuthResponse => AuthResponse::parse(message).map(Work::Auth).map_err(malformed),
-        Opcode::Register => Register::parse(message).map(Work::Register).map_err(malformed),
+        Opcode::Startup => Startup::parse(message)
+            .map(Work::Startup)
+            .map_err(malformed),
+        Opcode::AuthResponse => AuthResponse::parse(message)
+            .map(Work::Auth)
+            .map_err(malformed),
+        Opcode::Register => Register::parse(message)
+            .map(Work::Register)
+            .map_err(malformed),
         Opcode::Prepare => {
             let prepare = Prepare::parse(message).map_err(malformed)?;
             Ok(Work::Prepare(prepare.text))
@@ -265,15 +277,26 @@ fn parse<'m>(
             let query = Query::parse(message).map_err(malformed)?;
             let engine = shared.engine.borrow();
             let prepared = Rc::new(Prepared::new(&engine.schema, query.text, keyspace)?);
-            Ok(Work::Statement { prepared, params: query.params, id: &[] })
+            Ok(Work::Statement {
+                prepared,
+                params: query.params,
+                id: &[],
+            })
         }
         Opcode::Execute => {
             let execute = Execute::parse(message).map_err(malformed)?;
             let prepared = shared.engine.borrow_mut().prepared(execute.id)?;
-            Ok(Work::Statement { prepared, params: execute.params, id: execute.id })
+            Ok(Work::Statement {
+                prepared,
+                params: execute.params,
+                id: execute.id,
+            })
         }
         Opcode::Batch => parse_batch(shared, keyspace, version, message),
-        _ => Err(CqlError::protocol(format!("Unexpected message {}", opcode.name()))),
+        _ => Err(CqlError::protocol(format!(
+            "Unexpected message {}",
+            opcode.name()
+        ))),
     }
 }
 
@@ -301,15 +324,15 @@ fn parse_batch<'m>(
         BatchType::Unlogged => BatchKind::Unlogged,
         BatchType::Counter => BatchKind::Counter,
     };
-    Ok(Work::Batch { kind, items, stamp: batch.timestamp })
+    Ok(Work::Batch {
+        kind,
+        items,
+        stamp: batch.timestamp,
+    })
 }
 
 /// The values in the order of the markers.
-fn bind(
-    specs: &[BindSpec],
-    values: Option<Values<'_>>,
-    version: Version,
-) -> CqlResult<Vec<Value>> {
+fn bind(specs: &[BindSpec], values: Option<Values<'_>>, version: Version) -> CqlResult<Vec<Value>> {
     let Some(values) = values else {
         return Ok(Vec::new());
     };
@@ -324,10 +347,12 @@ fn bind(
     specs
         .iter()
         .map(|spec| {
-            let found = values.iter().find(|bound| bound.name == Some(spec.name.as_str()));
-            found.map(|bound| own(bound.value)).ok_or_else(|| {
-                CqlError::invalid("Invalid amount of bind variables")
-            })
+            let found = values
+                .iter()
+                .find(|bound| bound.name == Some(spec.name.as_str()));
+            found
+                .map(|bound| own(bound.value))
+                .ok_or_else(|| CqlError::invalid("Invalid amount of bind variables"))
         })
         .collect()
 }
@@ -407,10 +432,15 @@ fn run(
             let (id, prepared) = shared.engine.borrow_mut().prepare(text, keyspace)?;
             Ok(Message::Prepared(id, prepared))
         }
-        Work::Statement { prepared, params, .. } => {
+        Work::Statement {
+            prepared, params, ..
+        } => {
             let binds = bind(&prepared.specs, params.values, version)?;
             let size = params.page_size.and_then(|size| usize::try_from(size).ok());
-            let page = Page { size: size.filter(|size| *size > 0), state: params.paging_state };
+            let page = Page {
+                size: size.filter(|size| *size > 0),
+                state: params.paging_state,
+            };
             let request = Request {
                 keyspace: session.keyspace.as_deref(),
                 binds: &binds,
@@ -443,12 +473,13 @@ fn start(
     startup: &Startup<'_>,
 ) -> CqlResult<Message> {
     if startup.cql_version().is_none() {
-        return Err(CqlError::protocol("Missing value CQL_VERSION in STARTUP message"));
+        return Err(CqlError::protocol(
+            "Missing value CQL_VERSION in STARTUP message",
+        ));
     }
     if let Some(name) = startup.compression().filter(|name| !name.is_empty()) {
-        session.compression = Compression::from_name(name).ok_or_else(|| {
-            CqlError::protocol(format!("Unknown compression algorithm: {name}"))
-        })?;
+        session.compression = Compression::from_name(name)
+            .ok_or_else(|| CqlError::protocol(format!("Unknown compression algorithm: {name}")))?;
         outbox.compression.set(session.compression);
     }
     if shared.config.credentials.is_some() {
@@ -475,7 +506,9 @@ fn authenticate(
         session.stage = Stage::Ready;
         return Ok(Message::AuthSuccess);
     }
-    let user = given.map_or_else(String::new, |(user, _)| String::from_utf8_lossy(user).into());
+    let user = given.map_or_else(String::new, |(user, _)| {
+        String::from_utf8_lossy(user).into()
+    });
     Err(CqlError::new(
         code::BAD_CREDENTIALS,
         format!("Provided username {user} and/or password are incorrect"),

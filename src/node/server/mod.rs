@@ -58,7 +58,10 @@ pub(super) fn run(
     mut orders: Orders,
     started: &sync::SyncSender<anyhow::Result<SocketAddr>>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = started.send(Err(error).context("start the node's runtime"));
@@ -105,12 +108,22 @@ fn shared(config: NodeConfig, address: SocketAddr) -> anyhow::Result<Rc<Shared>>
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-        .context("make a socket")?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
+    .context("make a socket")?;
     socket.set_reuse_address(true).context("set SO_REUSEADDR")?;
-    socket.bind(&address.into()).with_context(|| format!("listen on {address}"))?;
-    socket.listen(BACKLOG).with_context(|| format!("listen on {address}"))?;
-    socket.set_nonblocking(true).context("make the listener non-blocking")?;
+    socket
+        .bind(&address.into())
+        .with_context(|| format!("listen on {address}"))?;
+    socket
+        .listen(BACKLOG)
+        .with_context(|| format!("listen on {address}"))?;
+    socket
+        .set_nonblocking(true)
+        .context("make the listener non-blocking")?;
     TcpListener::from_std(socket.into()).context("hand the listener to the runtime")
 }
 

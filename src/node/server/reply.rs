@@ -55,7 +55,10 @@ pub(super) fn push(
         header.opcode = Opcode::Error;
         header.flags = Flags::NONE;
         out.extend_from_slice(&header.encode());
-        let error = CqlError::new(code::SERVER, "the answer is longer than the protocol allows");
+        let error = CqlError::new(
+            code::SERVER,
+            "the answer is longer than the protocol allows",
+        );
         push_error(out, &error);
         let _ = patch_length(&mut out[..], start);
     }
@@ -99,8 +102,16 @@ const NO_METADATA: i32 = 0x04;
 
 fn push_rows(out: &mut Vec<u8>, rows: &Rows, skip_metadata: bool) {
     push_int(out, 2);
-    let more = if rows.paging_state.is_some() { MORE_PAGES } else { 0 };
-    let shape = if skip_metadata { NO_METADATA } else { GLOBAL_TABLE };
+    let more = if rows.paging_state.is_some() {
+        MORE_PAGES
+    } else {
+        0
+    };
+    let shape = if skip_metadata {
+        NO_METADATA
+    } else {
+        GLOBAL_TABLE
+    };
     push_int(out, more | shape);
     push_int(out, int_len(rows.columns.len()));
     if let Some(state) = &rows.paging_state {
@@ -143,7 +154,9 @@ pub(super) fn push_prepared(
     out.extend_from_slice(&id);
     let specs = &prepared.specs;
     let one_table = specs.first().is_some_and(|first| {
-        specs.iter().all(|spec| spec.keyspace == first.keyspace && spec.table == first.table)
+        specs
+            .iter()
+            .all(|spec| spec.keyspace == first.keyspace && spec.table == first.table)
     });
     push_int(out, if one_table { GLOBAL_TABLE } else { 0 });
     push_int(out, int_len(specs.len()));
@@ -165,7 +178,14 @@ pub(super) fn push_prepared(
         push_column(out, &spec.name, &spec.ty);
     }
     let columns = prepared.result_columns();
-    push_int(out, if columns.is_empty() { NO_METADATA } else { GLOBAL_TABLE });
+    push_int(
+        out,
+        if columns.is_empty() {
+            NO_METADATA
+        } else {
+            GLOBAL_TABLE
+        },
+    );
     push_int(out, int_len(columns.len()));
     push_columns(out, columns);
 }

@@ -39,7 +39,10 @@ impl PartitionKey {
                 out
             }
         };
-        PartitionKey { token: super::digest::token(&bytes), bytes: bytes.into() }
+        PartitionKey {
+            token: super::digest::token(&bytes),
+            bytes: bytes.into(),
+        }
     }
 }
 
@@ -116,18 +119,23 @@ impl Partition {
             Change::Row(key, clustering, changes) => {
                 let covered = self.covered(&key);
                 let row = self.rows.entry(key).or_insert_with(|| Row::new(clustering));
-                changes.into_iter().for_each(|change| row.apply(change, covered));
+                changes
+                    .into_iter()
+                    .for_each(|change| row.apply(change, covered));
             }
         }
     }
 
     fn delete_range(&mut self, slice: Slice, stamp: i64) {
-        let known =
-            self.ranges.iter().any(|(old, old_stamp)| *old_stamp >= stamp && old.covers(&slice));
+        let known = self
+            .ranges
+            .iter()
+            .any(|(old, old_stamp)| *old_stamp >= stamp && old.covers(&slice));
         if slice.is_empty() || stamp <= self.deleted || known {
             return;
         }
-        self.ranges.retain(|(old, old_stamp)| *old_stamp > stamp || !slice.covers(old));
+        self.ranges
+            .retain(|(old, old_stamp)| *old_stamp > stamp || !slice.covers(old));
         let inside: Vec<Vec<u8>> = self.keys_in(&slice);
         for key in inside {
             if let Some(row) = self.rows.get_mut(&key) {
@@ -177,9 +185,13 @@ impl TableData {
         components: Vec<Vec<u8>>,
         changes: impl IntoIterator<Item = Change>,
     ) {
-        let partition =
-            self.partitions.entry(key).or_insert_with(|| Partition::new(components));
-        changes.into_iter().for_each(|change| partition.apply(change));
+        let partition = self
+            .partitions
+            .entry(key)
+            .or_insert_with(|| Partition::new(components));
+        changes
+            .into_iter()
+            .for_each(|change| partition.apply(change));
     }
 
     pub(crate) fn get(&self, key: &PartitionKey) -> Option<&Partition> {

@@ -28,7 +28,10 @@ pub(crate) enum Column {
     Simple(Cell),
     Elements(Elements),
     /// Sum, and the stamp of the last addition.
-    Counter { sum: i64, stamp: i64 },
+    Counter {
+        sum: i64,
+        stamp: i64,
+    },
     /// A counter that was deleted never counts again, as in Cassandra.
     DeadCounter,
 }
@@ -61,7 +64,12 @@ pub(crate) enum RowChange {
 
 impl Row {
     pub(crate) fn new(clustering: Vec<Box<[u8]>>) -> Row {
-        Row { clustering, marker: None, deleted: NOT_DELETED, columns: Vec::new() }
+        Row {
+            clustering,
+            marker: None,
+            deleted: NOT_DELETED,
+            columns: Vec::new(),
+        }
     }
 
     /// Applies one change; `covered` is the greatest stamp deleted around this row.
@@ -82,7 +90,9 @@ impl Row {
                 let elements = self.elements_mut(id);
                 if elements.deleted.is_none_or(|old| stamp > old) {
                     elements.deleted = Some(stamp);
-                    elements.cells.retain(|_, element| element.cell.stamp > stamp);
+                    elements
+                        .cells
+                        .retain(|_, element| element.cell.stamp > stamp);
                 }
             }
             RowChange::Element(id, key, path, cell) if cell.stamp > dead => {
@@ -104,7 +114,9 @@ impl Row {
             Column::Counter { stamp: added, .. } => *added > stamp,
             Column::DeadCounter => true,
             Column::Elements(elements) => {
-                elements.cells.retain(|_, element| element.cell.stamp > stamp);
+                elements
+                    .cells
+                    .retain(|_, element| element.cell.stamp > stamp);
                 !elements.cells.is_empty() || elements.deleted.is_some_and(|old| old > stamp)
             }
         });
@@ -143,20 +155,27 @@ impl Row {
         self.marker.is_some_and(|marker| marker.is_live(now_s))
             || self.columns.iter().any(|(_, column)| match column {
                 Column::Simple(cell) => cell.is_live(now_s),
-                Column::Elements(elements) => {
-                    elements.cells.values().any(|element| element.cell.is_live(now_s))
-                }
+                Column::Elements(elements) => elements
+                    .cells
+                    .values()
+                    .any(|element| element.cell.is_live(now_s)),
                 Column::Counter { .. } => true,
                 Column::DeadCounter => false,
             })
     }
 
     fn column(&self, id: ColumnId) -> Option<&Column> {
-        self.columns.iter().find(|(known, _)| *known == id).map(|(_, column)| column)
+        self.columns
+            .iter()
+            .find(|(known, _)| *known == id)
+            .map(|(_, column)| column)
     }
 
     fn place(&mut self, id: ColumnId) -> Option<&mut Column> {
-        self.columns.iter_mut().find(|(known, _)| *known == id).map(|(_, column)| column)
+        self.columns
+            .iter_mut()
+            .find(|(known, _)| *known == id)
+            .map(|(_, column)| column)
     }
 
     fn set(&mut self, id: ColumnId, column: Column) {
@@ -181,7 +200,13 @@ impl Row {
                 *stamp = now.max(*stamp);
             }
             Some(_) => {}
-            None => self.columns.push((id, Column::Counter { sum: amount, stamp: now })),
+            None => self.columns.push((
+                id,
+                Column::Counter {
+                    sum: amount,
+                    stamp: now,
+                },
+            )),
         }
     }
 
@@ -189,7 +214,8 @@ impl Row {
         let at = match self.columns.iter().position(|(known, _)| *known == id) {
             Some(at) => at,
             None => {
-                self.columns.push((id, Column::Elements(Elements::default())));
+                self.columns
+                    .push((id, Column::Elements(Elements::default())));
                 self.columns.len() - 1
             }
         };
