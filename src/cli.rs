@@ -1,5 +1,9 @@
 //! The command line: one struct for each sub-command, nothing but parsing.
 
+pub mod log;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -7,6 +11,9 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, ProxyConfig, Settings, Surroundings};
+use crate::node::args::NodeArgs;
+use crate::replay::args::ReplayArgs;
+use crate::status::StatusArgs;
 
 /// Dual writes between two clusters that speak the Cassandra native protocol.
 #[derive(Debug, Parser)]
@@ -29,6 +36,10 @@ pub enum Command {
     Proxy(Box<ProxyArgs>),
     /// Show what a running proxy does, and whether it is safe to cut over
     Status(StatusArgs),
+    /// Bring the writes of a spill directory to the target
+    Replay(ReplayArgs),
+    /// Run an in-memory CQL node, for trials and tests
+    Node(NodeArgs),
 }
 
 /// `twinring proxy`.
@@ -53,26 +64,6 @@ const PROXY_HELP: &str = "Every flag --some-name is also the variable TWINRING_S
 key `some-name` of the file. The first of flag, variable, file and default wins. \
 Options of the seed proxy (Azure-Samples/cassandra-proxy) keep their names and values.";
 
-/// `twinring status`.
-#[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
-    /// Where the proxy serves its metrics
-    #[arg(
-        long,
-        value_name = "ADDR",
-        default_value = "127.0.0.1:28000",
-        env = "TWINRING_ADMIN"
-    )]
-    pub admin: String,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    pub json: bool,
-    /// Print again every N seconds until interrupted [default of N: 2]
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "2",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub watch: Option<u64>,
-}
-
 /// Parses a whole command line, the program's name first.
 ///
 /// # Errors
@@ -83,7 +74,10 @@ where
     T: Into<OsString>,
 {
     let args = config::compat::normalise_args(args);
-    let matches = Cli::command().try_get_matches_from(args)?;
+    // Help names the rule for variables once, not each variable.
+    let quiet = |sub: clap::Command| sub.mut_args(|arg| arg.hide_env(true));
+    let command = Cli::command().mut_subcommand("proxy", quiet);
+    let matches = command.try_get_matches_from(args)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     if let (Command::Proxy(proxy), Some((_, inner))) = (&mut cli.command, matches.subcommand()) {
         proxy.password_shown = ["target_password", "proxy_jks_password"]
@@ -114,162 +108,5 @@ impl ProxyArgs {
             );
         }
         Ok(config)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-
-    use super::*;
-    use crate::config::compat::{Effect, SEED_FLAGS};
-
-    fn proxy(args: &[&str]) -> ProxyArgs {
-        let line = ["twinring", "proxy"].iter().chain(args);
-        match parse(line).unwrap().command {
-            Command::Proxy(proxy) => *proxy,
-            Command::Status(_) => panic!("not the proxy"),
-        }
-    }
-
-    fn around() -> Surroundings<'static> {
-        Surroundings {
-            cores: vec![0, 1, 2, 3],
-            resolve: &|host, port| {
-                let last = u8::try_from(host.len()).unwrap();
-                Ok(vec![std::net::SocketAddr::from(([10, 0, 0, last], port))])
-            },
-        }
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_seed_option_parses_with_a_value_as_users_write_it() {
-        for flag in SEED_FLAGS {
-            let long = format!("--{}", flag.name);
-            let joined = format!("{long}={}", flag.example);
-            let spellings = [vec![long.as_str(), flag.example], vec![joined.as_str()]];
-            let short = flag.short.map(|short| vec![short, flag.example]);
-            for mut args in spellings.into_iter().chain(short) {
-                args.extend(["old", "newer"]);
-                let parsed = proxy(&args);
-                assert_ne!(
-                    parsed.settings,
-                    proxy(&["old", "newer"]).settings,
-                    "{args:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn every_seed_option_works_or_says_what_happens() {
-        for flag in SEED_FLAGS {
-            let long = format!("--{}", flag.name);
-            let mut args = vec!["old", "newer", &long, flag.example];
-            if flag.name.starts_with("target-user") {
-                args.extend(["--target-password", "word"]);
-            } else if flag.name == "target-password" {
-                args.extend(["--target-username", "name"]);
-            }
-            let result = proxy(&args).into_config(&around());
-            match flag.effect {
-                Effect::Works => {
-                    let _ = result.unwrap();
-                }
-                Effect::Replaced { by } => {
-                    let line = format!("--{} {}: {by}", flag.name, flag.example);
-                    assert!(result.unwrap().notices.contains(&line), "{line}");
-                }
-                Effect::ComesWithTls => {
-                    let error = result.unwrap_err().to_string();
-                    assert!(
-                        error.contains(&format!("{long}: comes with TLS")),
-                        "{error}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_runbook_line_of_the_seed_works_whole() {
-        let line = "10.0.0.5 10.0.0.16 --source-port 9042 --target-port 9042 -p 29042 -mp 28001 \
-                    -t 2 -W true --disable-source-tls true --disable-target-tls true --uuid true \
-                    --target-username bob --target-password secret-word --protocol-version 3 \
-                    --protocol-version 4 --cql-version 3.4.4 --compression-enabled false \
-                    --tcp-idle-time-out 60 --write-buffer-size 65536 --dest-close false \
-                    --metrics true --debug false";
-        let config = proxy(&line.split_whitespace().collect::<Vec<_>>())
-            .into_config(&around())
-            .unwrap();
-        assert_eq!(config.admin.unwrap().to_string(), "127.0.0.1:28001");
-        assert_eq!(config.cores, [0, 1]);
-        assert_eq!(config.offer.protocol_versions, [3, 4]);
-        assert!(config.offer.no_compression);
-        assert_eq!(
-            config
-                .target_credentials
-                .as_ref()
-                .unwrap()
-                .password
-                .reveal(),
-            "secret-word"
-        );
-        assert!(
-            config
-                .notices
-                .iter()
-                .any(|line| line.contains("can be read by every user"))
-        );
-        assert!(
-            !format!("{config:?}").contains("secret-word"),
-            "passwords are never printed"
-        );
-    }
-
-    #[test]
-    fn errors_show_no_password() {
-        let args = proxy(&["old", "newer", "--target-password", "secret-word"]);
-        assert!(!format!("{args:?}").contains("secret-word"));
-        let error = args.into_config(&around()).unwrap_err();
-        assert!(error.to_string().contains("--target-username"));
-        assert!(!error.to_string().contains("secret-word"));
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("twinring.toml");
-        std::fs::write(
-            &path,
-            "source = \"old\"\ntarget = \"newer\"\nproxy-port = 1234\n",
-        )
-        .unwrap();
-        let file = path.to_str().unwrap();
-        let port = |args: &[&str]| {
-            proxy(&[&["--config", file], args].concat())
-                .into_config(&around())
-                .unwrap()
-        };
-        assert_eq!(port(&[]).listen.port(), 1234);
-        assert_eq!(port(&["--proxy-port", "99"]).listen.port(), 99);
-        assert_eq!(port(&[]).source.contact_points[0].port(), 9042);
-    }
-
-    #[test]
-    fn status_watches_every_two_seconds_unless_told() {
-        let watch = |args: &[&str]| match parse(args).unwrap().command {
-            Command::Status(status) => status.watch,
-            Command::Proxy(_) => panic!("not status"),
-        };
-        assert_eq!(watch(&["twinring", "status"]), None);
-        assert_eq!(watch(&["twinring", "status", "--watch"]), Some(2));
-        assert_eq!(watch(&["twinring", "status", "--watch", "5"]), Some(5));
-        assert!(parse(["twinring", "status", "--watch", "0"]).is_err());
     }
 }

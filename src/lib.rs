@@ -1,13 +1,76 @@
-//! twinring: dual writes between two clusters that speak the Cassandra native protocol.
+//! twinring moves a live system from one cluster that speaks the Cassandra native protocol to
+//! another: every request goes to the *source*, every write also to the *target*, later, with the
+//! same timestamp.
+//!
+//! # Threads
+//! ```text
+//!  core 0              core 1              …            any core
+//! ┌─────────────────┐ ┌─────────────────┐            ┌──────────────────────────┐
+//! │ shard 0         │ │ shard 1         │            │ main: signals, the clock │
+//! │  own io_uring   │ │  own io_uring   │            │ admin: metrics, health   │
+//! │  own listener   │ │  own listener   │            └───────────▲──────────────┘
+//! │  clients+source │ │  clients+source │    counters: one writer, plain stores
+//! │  target links   │ │  target links   │────────────────────────┘
+//! │  spill files    │ │  spill files    │
+//! │  inbox ◀────────┼─┼─▶ inbox         │    messages; nothing else is shared
+//! └─────────────────┘ └─────────────────┘
+//! ```
+//! A shard is one glommio executor pinned to one core. Its main task drives an io_uring of its own
+//! for all sockets; the executor's other tasks read and write spill files. The kernel deals clients
+//! out to the shards (SO_REUSEPORT), and a client stays where it was dealt.
+//!
+//! # Life of a write
+//! ```text
+//! client ─bytes─▶ shard::clients ─envelope─▶ relay::session ── stamp if it has none ──▶ source
+//!                                               │ keeps a copy for the target
+//! client ◀─────── answer, unchanged ◀───────────┴──────────── answer: the verdict ◀──── source
+//!        applied ▶ relay::mirror ─▶ relay::link ─▶ target     (never waited for)
+//!        refused ▶ forgotten
+//!        unknown ▶ sent to the source again, same stamp, until it answers
+//! target down, slow, full ▶ spill ─▶ shard::drain ─▶ target, when it is back
+//! ```
+//!
+//! # Who may use whom
+//! `tests/tidy.rs` fails on any other arrow, on I/O or a clock in the pure modules, and on locks in
+//! the data plane.
+//!
+//! | module | may use |
+//! |---|---|
+//! | [`limits`] [`side`] [`sys`] | nothing of ours |
+//! | [`cql`] (a crate), [`metrics`], [`spill`], [`config`] | `limits`, `side` |
+//! | [`statement`] | `cql`, `limits` |
+//! | [`topology`] | `cql`, `statement`, `limits` |
+//! | [`relay`] (pure) | `cql`, `statement`, `topology`, `spill`'s records, `limits`, `side` |
+//! | [`shard`] | all of the above |
+//! | [`proxy`] | `shard`, [`admin`], [`preflight`] and below |
+//! | [`replay`], [`admin`], [`status`] | `spill`, `metrics`, `config`, `statement`, never `relay` or `shard` |
+//! | [`node`] | `cql`, `statement`, `limits` |
+//! | `loadgen` (a crate) | `cql` alone: the gauge must not share the bug |
+//!
+//! # Words
+//! *Client, source, target*: the three sides. *Envelope*: header and body of the native protocol.
+//! *Stamp*: a write timestamp (µs). *Verdict*: applied, refused or ambiguous. *Mirror*: the live
+//! second write. *Spill*: the log of writes that the target could not take; *segment*: one of its
+//! files. *Drain*: a running proxy working its spill off; *replay*: the same, offline. *Shard*: one
+//! core and all that it owns. *Session*: one client connection. *Link*: one connection of the
+//! shard's own to a node.
 
 pub use twinring_cql as cql;
 
-pub mod spill;
-pub mod statement;
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod metrics;
 pub mod node;
+pub mod preflight;
+pub mod proxy;
+pub mod relay;
+pub mod replay;
+pub mod shard;
 pub mod side;
+pub mod spill;
+pub mod statement;
+pub mod status;
 pub mod sys;
+pub mod topology;

@@ -7,8 +7,11 @@
 mod build;
 pub mod compat;
 mod error;
+mod network;
+mod resources;
 mod secret;
 mod settings;
+mod summary;
 #[cfg(test)]
 mod tests;
 pub mod value;
@@ -158,6 +161,8 @@ impl Spill {
 /// Bounds of client connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clients {
+    /// Most connections of the process, `--max-connections`.
+    pub max_connections: usize,
     /// Most connections of one shard; its share of `--max-connections` and a quarter more.
     pub max_connections_per_shard: usize,
     /// Largest envelope body, in bytes.

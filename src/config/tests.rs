@@ -80,110 +80,112 @@ fn no_line_about_tls_when_both_sides_are_said_to_be_plain() {
     );
 }
 
+/// Settings that are wrong, and the words that say so.
+const WRONG: &[(&str, &str)] = &[
+    (
+        "source = 'nowhere'",
+        "SOURCE: `nowhere` has no address: no such name",
+    ),
+    ("source = 'empty'", "SOURCE: `empty` has no address"),
+    ("target-port = 0", "TARGET: port 0"),
+    (
+        "target = 'old'",
+        "TARGET: 10.0.0.1:9042 is also a contact point",
+    ),
+    ("listen = 'eth0'", "--listen: `eth0`"),
+    (
+        "listen = '1.2.3.4:5'\nproxy-port = 6",
+        "--proxy-port: 6 and --listen 1.2.3.4:5 differ",
+    ),
+    (
+        "metrics-listen = '1.2.3.4:5'\nmetrics-port = 6",
+        "--metrics-port: 6 and",
+    ),
+    (
+        "metrics-port = 29042",
+        "--metrics-port: port 29042 is also the port for clients",
+    ),
+    ("cores = 5", "--cores: 5 is out of range"),
+    (
+        "cores = [2, 7]",
+        "--cores: this process may not run on core 7",
+    ),
+    ("mode = 'sync'", "--mode: `sync` is not known"),
+    ("topology = 'ring'", "--topology: `ring` is not known"),
+    (
+        "topology = 'single'\nghostIps = { '1.1.1.1' = '2.2.2.2' }",
+        "--ghostIps: has no effect",
+    ),
+    ("mirror-ddl = 'some'", "--mirror-ddl: `some` is not known"),
+    (
+        "target-replication = \"{'class': 'x'}\"",
+        "--target-replication: has no effect",
+    ),
+    (
+        "mirror-ddl = 'all'\ntarget-replication = 'x'",
+        "--target-replication: `x` is no",
+    ),
+    ("filter-tables = '('", "--filter-tables: "),
+    (
+        "mirror-linger-us = 100001",
+        "--mirror-linger-us: 100001 is out of range",
+    ),
+    (
+        "mirror-inflight = 0",
+        "--mirror-inflight: 0 is out of range",
+    ),
+    (
+        "spill-max-bytes = '1MiB'",
+        "--spill-max-bytes: 1048576 is out of range",
+    ),
+    (
+        "on-spill-full = 'drop-and-mark'",
+        "--on-spill-full: `drop-and-mark` is not in this",
+    ),
+    (
+        "on-spill-full = 'drop'",
+        "--on-spill-full: `drop` is not known",
+    ),
+    (
+        "drain-timeout = '2h'",
+        "--drain-timeout (ms): 7200000 is out of range",
+    ),
+    (
+        "max-connections = 0",
+        "--max-connections: 0 is out of range",
+    ),
+    (
+        "max-envelope-bytes = '1GiB'",
+        "--max-envelope-bytes: 1073741824 is out of range",
+    ),
+    (
+        "tcp-idle-time-out = 10000000",
+        "--tcp-idle-time-out: 10000000 is out of range",
+    ),
+    (
+        "protocol-version = 5",
+        "--protocol-version: version 5 is not in this version",
+    ),
+    ("protocol-version = [4, 9]", "--protocol-version: `9`"),
+    ("compression = 'zstd'", "--compression: `zstd`"),
+    (
+        "disable-source-tls = false",
+        "--disable-source-tls false: a TLS connection",
+    ),
+    (
+        "proxy-pem-certfile = '/x'",
+        "--proxy-pem-certfile: comes with TLS",
+    ),
+    (
+        "target-username = 'bob'",
+        "--target-username: has no password",
+    ),
+    ("target-password-file = '/does/not/exist'", "cannot be read"),
+];
+
 #[test]
 fn each_wrong_value_is_named_with_a_remedy() {
-    let cases = [
-        (
-            "source = 'nowhere'",
-            "SOURCE: `nowhere` has no address: no such name",
-        ),
-        ("source = 'empty'", "SOURCE: `empty` has no address"),
-        ("target-port = 0", "TARGET: port 0"),
-        (
-            "target = 'old'",
-            "TARGET: 10.0.0.1:9042 is also a contact point",
-        ),
-        ("listen = 'eth0'", "--listen: `eth0`"),
-        (
-            "listen = '1.2.3.4:5'\nproxy-port = 6",
-            "--proxy-port: 6 and --listen 1.2.3.4:5 differ",
-        ),
-        (
-            "metrics-listen = '1.2.3.4:5'\nmetrics-port = 6",
-            "--metrics-port: 6 and",
-        ),
-        (
-            "metrics-port = 29042",
-            "--metrics-port: port 29042 is also the port for clients",
-        ),
-        ("cores = 5", "--cores: 5 is out of range"),
-        (
-            "cores = [2, 7]",
-            "--cores: this process may not run on core 7",
-        ),
-        ("mode = 'sync'", "--mode: `sync` is not known"),
-        ("topology = 'ring'", "--topology: `ring` is not known"),
-        (
-            "topology = 'single'\nghostIps = { '1.1.1.1' = '2.2.2.2' }",
-            "--ghostIps: has no effect",
-        ),
-        ("mirror-ddl = 'some'", "--mirror-ddl: `some` is not known"),
-        (
-            "target-replication = \"{'class': 'x'}\"",
-            "--target-replication: has no effect",
-        ),
-        (
-            "mirror-ddl = 'all'\ntarget-replication = 'x'",
-            "--target-replication: `x` is no",
-        ),
-        ("filter-tables = '('", "--filter-tables: "),
-        (
-            "mirror-linger-us = 100001",
-            "--mirror-linger-us: 100001 is out of range",
-        ),
-        (
-            "mirror-inflight = 0",
-            "--mirror-inflight: 0 is out of range",
-        ),
-        (
-            "spill-max-bytes = '1MiB'",
-            "--spill-max-bytes: 1048576 is out of range",
-        ),
-        (
-            "on-spill-full = 'drop-and-mark'",
-            "--on-spill-full: `drop-and-mark` is not in this",
-        ),
-        (
-            "on-spill-full = 'drop'",
-            "--on-spill-full: `drop` is not known",
-        ),
-        (
-            "drain-timeout = '2h'",
-            "--drain-timeout (ms): 7200000 is out of range",
-        ),
-        (
-            "max-connections = 0",
-            "--max-connections: 0 is out of range",
-        ),
-        (
-            "max-envelope-bytes = '1GiB'",
-            "--max-envelope-bytes: 1073741824 is out of range",
-        ),
-        (
-            "tcp-idle-time-out = 10000000",
-            "--tcp-idle-time-out: 10000000 is out of range",
-        ),
-        (
-            "protocol-version = 5",
-            "--protocol-version: version 5 is not in this version",
-        ),
-        ("protocol-version = [4, 9]", "--protocol-version: `9`"),
-        ("compression = 'zstd'", "--compression: `zstd`"),
-        (
-            "disable-source-tls = false",
-            "--disable-source-tls false: a TLS connection",
-        ),
-        (
-            "proxy-pem-certfile = '/x'",
-            "--proxy-pem-certfile: comes with TLS",
-        ),
-        (
-            "target-username = 'bob'",
-            "--target-username: has no password",
-        ),
-        ("target-password-file = '/does/not/exist'", "cannot be read"),
-    ];
-    for (toml, words) in cases {
+    for (toml, words) in WRONG {
         let error = with(toml).unwrap_err();
         assert_eq!(error.problems.len(), 1, "{toml}: {error}");
         assert!(error.to_string().contains(words), "{toml}: {error}");
@@ -400,4 +402,83 @@ fn cores_and_hosts() {
     bad::<Hosts>(&["", ",", "a,:1"]);
     bad::<Words>(&["", " , "]);
     bad::<GhostIps>(&["", "[]", "{\"a\":\"b\"}", "{\"1.1.1.1\":1}"]);
+}
+
+/// The example with every key set, and the names of these keys.
+fn example() -> (String, Vec<String>) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/twinring.example.toml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let set: String = text
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key) if !key.starts_with(' ') => format!("{key}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let keys = toml::from_str::<toml::Table>(&set)
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    (set, keys)
+}
+
+/// Keys that show an example because "not set" is their default.
+const WITHOUT_DEFAULT: &[&str] = &[
+    "target-username",
+    "target-password-file",
+    "ghostIps",
+    "protocol-version",
+    "cql-version",
+    "compression",
+    "target-replication",
+    "filter-tables",
+    "threads",
+    "wait",
+    "uuid",
+    "only-message",
+    "dest-close",
+    "proxy-jks-file",
+    "proxy-pem-certfile",
+    "proxy-pem-keyfile",
+];
+
+#[test]
+fn the_example_has_every_key() {
+    let (_, mut keys) = example();
+    let command = <Settings as clap::Args>::augment_args(clap::Command::new("test"));
+    let mut flags: Vec<_> = command
+        .get_arguments()
+        .map(|flag| flag.get_long().unwrap_or(flag.get_id().as_str()).to_owned())
+        .filter(|name| !["target-password", "proxy-jks-password"].contains(&name.as_str()))
+        .collect();
+    keys.sort();
+    flags.sort();
+    assert_eq!(keys, flags);
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let (set, _) = example();
+    let _: Settings = settings(&set);
+    let mut table: toml::Table = set.parse().unwrap();
+    for key in WITHOUT_DEFAULT {
+        assert!(table.remove(*key).is_some(), "{key}");
+    }
+    table.insert("source".to_owned(), "old".into());
+    table.insert("target".to_owned(), "new".into());
+    let shown = with(&table.to_string()).unwrap();
+    let mut default = ProxyConfig::new(pair(), &around()).unwrap();
+    default.notices.clear(); // the example says that connections are plain
+    assert_eq!(format!("{shown:#?}"), format!("{default:#?}"));
+}
+
+#[test]
+fn every_flag_has_its_variable() {
+    let command = <Settings as clap::Args>::augment_args(clap::Command::new("test"));
+    for flag in command.get_arguments() {
+        let name = flag.get_id().as_str().to_ascii_uppercase();
+        let variable = flag.get_env().and_then(std::ffi::OsStr::to_str);
+        assert_eq!(variable, Some(format!("TWINRING_{name}").as_str()));
+    }
 }

@@ -40,6 +40,3 @@ pub use opcode::Opcode;
 pub use primitive::{Reader, Value, Writer};
 pub use values::Values;
 pub use version::Version;
-
-#[cfg(test)]
-mod tests;

@@ -146,6 +146,24 @@ label_values! {
     }
 }
 
+impl Event {
+    const fn help(self) -> &'static str {
+        match self {
+            Self::Mirrored => "Live writes that the target confirmed",
+            Self::Retried => "Live writes sent to the target again",
+            Self::Spilled => "Writes put into the spill",
+            Self::Replayed => "Writes from the spill that the target confirmed",
+            Self::Rejected => "Writes that the target refused for good",
+            Self::InDoubt => "Unrepeatable writes whose fate is unknown",
+            Self::Resent => "Ambiguous writes sent to the source again",
+            Self::Reprepared => "Statements prepared at the target again",
+            Self::StampInjected => "Writes that got their stamp from the proxy",
+            Self::StampClient => "Writes that brought their own stamp",
+            Self::StampFarFuture => "Client stamps far in the future",
+        }
+    }
+}
+
 label_values! {
     /// Values that go up and down; the label is the name of the family.
     Gauge {
@@ -172,8 +190,32 @@ label_values! {
     }
 }
 
-/// Reads one value of a family for one shard; `u64` so that counters are exact.
-pub(super) type Read = fn(&ShardMetrics, usize) -> u64;
+impl Gauge {
+    const fn help(self) -> &'static str {
+        match self {
+            Self::MirrorInFlight => "Writes sent to the target and not answered",
+            Self::PendingWrites => "Live writes that wait in memory",
+            Self::PendingBytes => "Bytes of live writes that wait in memory",
+            Self::BacklogRecords => "Spilled writes that the target lacks",
+            Self::BacklogBytes => "Bytes of spilled writes that the target lacks",
+            Self::RejectedHeld => "Rejected writes kept in the data directory",
+            Self::InDoubtHeld => "In-doubt writes kept in the data directory",
+            Self::Prepared => "Prepared statements known",
+            Self::TargetUp => "1 when a target connection is ready",
+            Self::Listening => "1 while the shard accepts clients",
+        }
+    }
+
+    const fn unit(self) -> Option<&'static str> {
+        match self {
+            Self::PendingBytes | Self::BacklogBytes => Some("bytes"),
+            _ => None,
+        }
+    }
+}
+
+/// Reads one value of a family for one shard: the shard, and the position among the labels.
+pub(super) type Read = Box<dyn Fn(&ShardMetrics, usize) -> u64>;
 
 /// The labels that a family has beside `shard`.
 pub(super) enum Labels {
@@ -181,7 +223,7 @@ pub(super) enum Labels {
     None,
     /// One more label with the listed values; the reader is called with the value's position.
     One(&'static str, Vec<&'static str>),
-    /// Side and flow; the reader is called with `side * 2 + flow`.
+    /// Side and flow; the reader is called with `side * Flow::COUNT + flow`.
     SideFlow,
 }
 
@@ -210,77 +252,73 @@ pub(super) struct Family {
     pub(super) read: Read,
 }
 
-const fn counter(name: &'static str, help: &'static str, labels: Labels, read: Read) -> Family {
-    Family {
-        name,
-        help,
-        unit: None,
-        shape: Shape::Counter,
-        labels,
-        read,
-    }
-}
-
-const fn gauge(name: &'static str, help: &'static str, labels: Labels, read: Read) -> Family {
-    Family {
-        name,
-        help,
-        unit: None,
-        shape: Shape::Gauge,
-        labels,
-        read,
-    }
-}
-
-fn sides() -> Labels {
-    Labels::One("side", Side::ALL.iter().map(|side| side.label()).collect())
-}
-
 /// Every family but the lag and the times, which the exporter computes.
 pub(super) fn families() -> Vec<Family> {
     let mut all = labelled();
-    all.extend(Event::ALL.iter().map(|&event| event_family(event)));
-    all.extend(Gauge::ALL.iter().map(|&value| gauge_family(value)));
+    all.extend(Event::ALL.iter().map(|&event| Family {
+        name: event.label(),
+        help: event.help(),
+        unit: None,
+        shape: Shape::Counter,
+        labels: Labels::None,
+        read: Box::new(move |m, _| m.event(event)),
+    }));
+    all.extend(Gauge::ALL.iter().map(|&gauge| Family {
+        name: gauge.label(),
+        help: gauge.help(),
+        unit: gauge.unit(),
+        shape: Shape::Gauge,
+        labels: Labels::None,
+        read: Box::new(move |m, _| m.gauge(gauge)),
+    }));
     all
 }
 
 fn labelled() -> Vec<Family> {
-    let kinds = RequestKind::ALL.iter().map(|kind| kind.label()).collect();
-    let verdicts = Verdict::ALL.iter().map(|verdict| verdict.label()).collect();
-    let skips = Skip::ALL.iter().map(|skip| skip.label()).collect();
-    let mut bytes = counter(
+    let kinds = Labels::One(
+        "kind",
+        RequestKind::ALL.iter().map(|kind| kind.label()).collect(),
+    );
+    let verdicts = Labels::One("verdict", Verdict::ALL.iter().map(|v| v.label()).collect());
+    let reasons = Labels::One(
+        "reason",
+        Skip::ALL.iter().map(|skip| skip.label()).collect(),
+    );
+    let mut transferred = counter(
         "transferred",
         "Bytes by side and direction",
         Labels::SideFlow,
         |m, at| m.bytes[at / Flow::COUNT][at % Flow::COUNT].get(),
     );
-    bytes.unit = Some("bytes");
+    transferred.unit = Some("bytes");
+    let mut connections = counter(
+        "connections",
+        "Open connections by side",
+        sides(),
+        |m, at| m.connections[at].get(),
+    );
+    connections.shape = Shape::Gauge;
     vec![
         counter(
             "client_requests",
             "Requests of clients by kind",
-            Labels::One("kind", kinds),
+            kinds,
             |m, at| m.requests[at].get(),
         ),
-        bytes,
+        transferred,
         counter(
             "verdicts",
             "What the source's answers meant for writes",
-            Labels::One("verdict", verdicts),
+            verdicts,
             |m, at| m.verdicts[at].get(),
         ),
         counter(
             "skipped_writes",
-            "Writes that are not sent to the target, by reason",
-            Labels::One("reason", skips),
+            "Writes not sent to the target by reason",
+            reasons,
             |m, at| m.skipped[at].get(),
         ),
-        gauge(
-            "connections",
-            "Open connections by side",
-            sides(),
-            |m, at| m.connections[at].get(),
-        ),
+        connections,
         counter(
             "connects_failed",
             "Connections that could not be opened",
@@ -302,77 +340,22 @@ fn labelled() -> Vec<Family> {
     ]
 }
 
-fn event_family(event: Event) -> Family {
-    let (help, read): (_, Read) = match event {
-        Event::Mirrored => ("Live writes that the target confirmed", |m, _| {
-            m.event(Event::Mirrored)
-        }),
-        Event::Retried => ("Live writes sent to the target again", |m, _| {
-            m.event(Event::Retried)
-        }),
-        Event::Spilled => ("Writes put into the spill", |m, _| m.event(Event::Spilled)),
-        Event::Replayed => ("Writes from the spill that the target confirmed", |m, _| {
-            m.event(Event::Replayed)
-        }),
-        Event::Rejected => ("Writes that the target refused for good", |m, _| {
-            m.event(Event::Rejected)
-        }),
-        Event::InDoubt => ("Unrepeatable writes whose fate is unknown", |m, _| {
-            m.event(Event::InDoubt)
-        }),
-        Event::Resent => ("Ambiguous writes sent to the source again", |m, _| {
-            m.event(Event::Resent)
-        }),
-        Event::Reprepared => ("Statements prepared at the target again", |m, _| {
-            m.event(Event::Reprepared)
-        }),
-        Event::StampInjected => ("Writes that got their stamp from the proxy", |m, _| {
-            m.event(Event::StampInjected)
-        }),
-        Event::StampClient => ("Writes that brought their own stamp", |m, _| {
-            m.event(Event::StampClient)
-        }),
-        Event::StampFarFuture => ("Client stamps far in the future", |m, _| {
-            m.event(Event::StampFarFuture)
-        }),
-    };
-    counter(event.label(), help, Labels::None, read)
+fn sides() -> Labels {
+    Labels::One("side", Side::ALL.iter().map(|side| side.label()).collect())
 }
 
-fn gauge_family(value: Gauge) -> Family {
-    let (help, read): (_, Read) = match value {
-        Gauge::MirrorInFlight => ("Writes sent to the target and not answered", |m, _| {
-            m.gauge(Gauge::MirrorInFlight)
-        }),
-        Gauge::PendingWrites => ("Live writes that wait in memory", |m, _| {
-            m.gauge(Gauge::PendingWrites)
-        }),
-        Gauge::PendingBytes => ("Bytes of live writes that wait in memory", |m, _| {
-            m.gauge(Gauge::PendingBytes)
-        }),
-        Gauge::BacklogRecords => ("Spilled writes that the target lacks", |m, _| {
-            m.gauge(Gauge::BacklogRecords)
-        }),
-        Gauge::BacklogBytes => ("Bytes of spilled writes that the target lacks", |m, _| {
-            m.gauge(Gauge::BacklogBytes)
-        }),
-        Gauge::RejectedHeld => ("Rejected writes kept in the data directory", |m, _| {
-            m.gauge(Gauge::RejectedHeld)
-        }),
-        Gauge::InDoubtHeld => ("In-doubt writes kept in the data directory", |m, _| {
-            m.gauge(Gauge::InDoubtHeld)
-        }),
-        Gauge::Prepared => ("Prepared statements known", |m, _| m.gauge(Gauge::Prepared)),
-        Gauge::TargetUp => ("1 when a target connection is ready", |m, _| {
-            m.gauge(Gauge::TargetUp)
-        }),
-        Gauge::Listening => ("1 while the shard accepts clients", |m, _| {
-            m.gauge(Gauge::Listening)
-        }),
-    };
-    let mut family = gauge(value.label(), help, Labels::None, read);
-    if matches!(value, Gauge::PendingBytes | Gauge::BacklogBytes) {
-        family.unit = Some("bytes");
+fn counter(
+    name: &'static str,
+    help: &'static str,
+    labels: Labels,
+    read: fn(&ShardMetrics, usize) -> u64,
+) -> Family {
+    Family {
+        name,
+        help,
+        unit: None,
+        shape: Shape::Counter,
+        labels,
+        read: Box::new(read),
     }
-    family
 }

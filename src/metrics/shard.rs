@@ -166,9 +166,9 @@ pub fn shards(count: usize) -> (Vec<Recorder>, Vec<ShardView>) {
 }
 
 impl Recorder {
-    /// A client's request.
-    pub fn request(&self, kind: RequestKind) {
-        self.shared.requests[kind.index()].add(1);
+    /// Requests of clients.
+    pub fn requests(&self, kind: RequestKind, n: u64) {
+        self.shared.requests[kind.index()].add(n);
     }
 
     /// Bytes received from or sent to `side`.
@@ -176,9 +176,9 @@ impl Recorder {
         self.shared.bytes[side.index()][flow.index()].add(count);
     }
 
-    /// What the source's answer to a write meant.
-    pub fn verdict(&self, verdict: Verdict) {
-        self.shared.verdicts[verdict.index()].add(1);
+    /// What the source's answers to writes meant.
+    pub fn verdicts(&self, verdict: Verdict, n: u64) {
+        self.shared.verdicts[verdict.index()].add(n);
     }
 
     /// A write that is not sent to the target.
@@ -245,7 +245,8 @@ impl Recorder {
             .set(arrival_us.unwrap_or(0));
     }
 
-    /// `requests` (1 or more that moved together) spent `ns` nanoseconds inside the proxy.
+    /// `requests` (1 or more that moved together) spent `ns` nanoseconds inside the proxy. Costs
+    /// about 12 ns, where a counter costs less than 1 ns: measure once for many when you can.
     pub fn time_inside(&mut self, direction: Direction, ns: u64, requests: u64) {
         self.times.record(direction, ns, requests);
         self.shared.time_count[direction.index()].add(requests);

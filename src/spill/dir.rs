@@ -64,7 +64,10 @@ pub enum DirError {
     },
 }
 
-fn io_error<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> DirError + 'p {
+pub(super) fn io_error<'p>(
+    what: &'static str,
+    path: &'p Path,
+) -> impl FnOnce(io::Error) -> DirError + 'p {
     move |source| DirError::Io {
         what,
         path: path.to_owned(),
@@ -76,7 +79,7 @@ fn io_error<'p>(what: &'static str, path: &'p Path) -> impl FnOnce(io::Error) ->
 #[derive(Debug)]
 pub struct SpillDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl SpillDir {
@@ -152,7 +155,7 @@ impl SpillDir {
         written.map_err(io_error("write", &lock_path))?;
         Ok(SpillDir {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -172,6 +175,14 @@ impl SpillDir {
         create_dir(&path)?;
         sync_dir(&self.path)?;
         Ok(ShardDir { shard, path })
+    }
+}
+
+impl Drop for SpillDir {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is just being started may hold the same open file
+        // until it becomes another program. If this fails, the end of the process does it.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -252,15 +263,21 @@ impl ShardDir {
         self.path.join(segment::file_name(holds, segment))
     }
 
-    /// Removes a segment that is wholly done; with `keep` it is renamed to `….spill.done` instead.
-    pub fn retire(&self, holds: Holds, segment: u64, keep: bool) -> Result<(), DirError> {
+    /// Takes a segment that is wholly done out of the log. No-op if it is not there.
+    pub fn retire(&self, holds: Holds, segment: u64, how: Retire) -> Result<(), DirError> {
         let path = self.segment_path(holds, segment);
-        let retired = if keep {
-            let mut name = path.clone().into_os_string();
-            name.push(".done");
-            fs::rename(&path, name)
-        } else {
-            fs::remove_file(&path)
+        let suffix = match how {
+            Retire::Remove => None,
+            Retire::Done => Some(".done"),
+            Retire::Damaged => Some(".damaged"),
+        };
+        let retired = match suffix {
+            Some(suffix) => {
+                let mut name = path.clone().into_os_string();
+                name.push(suffix);
+                fs::rename(&path, name)
+            }
+            None => fs::remove_file(&path),
         };
         match retired {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -268,6 +285,33 @@ impl ShardDir {
         }?;
         sync_dir(&self.path)
     }
+}
+
+/// What becomes of a segment that is wholly done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retire {
+    /// It is deleted.
+    Remove,
+    /// It is renamed to `….spill.done`.
+    Done,
+    /// It is renamed to `….spill.damaged`: bytes in it could not be read.
+    Damaged,
+}
+
+/// Replaces a small file: writes a new one beside it, syncs it, renames it, syncs the directory.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DirError> {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => other.map_err(io_error("remove", &new))?,
+    }
+    let mut file = create_file(&new)?;
+    file.write_all(bytes).map_err(io_error("write", &new))?;
+    file.sync_all().map_err(io_error("sync", &new))?;
+    fs::rename(&new, path).map_err(io_error("rename", &new))?;
+    path.parent().map_or(Ok(()), sync_dir)
 }
 
 /// Makes a directory (0700) if there is none; its parents must be there.

@@ -121,10 +121,13 @@ fn segments_are_listed_in_order_and_numbers_go_on() {
     assert_eq!(numbers(Holds::Backlog), [9, 10, 11]);
     assert_eq!(numbers(Holds::Rejected), [2]);
     assert_eq!(shard.next_segment(Holds::Backlog, 1).unwrap(), 12);
-    shard.retire(Holds::Backlog, 9, false).unwrap();
-    shard.retire(Holds::Backlog, 10, true).unwrap();
-    shard.retire(Holds::Backlog, 10, true).unwrap();
+    shard.retire(Holds::Backlog, 9, Retire::Remove).unwrap();
+    shard.retire(Holds::Backlog, 10, Retire::Done).unwrap();
+    shard.retire(Holds::Backlog, 10, Retire::Done).unwrap();
     assert_eq!(numbers(Holds::Backlog), [11]);
+    shard.retire(Holds::Backlog, 11, Retire::Damaged).unwrap();
+    assert!(shard.path.join("0000000000000011.spill.damaged").exists());
+    assert!(numbers(Holds::Backlog).is_empty());
     assert!(shard.path.join("0000000000000010.spill.done").exists());
     assert_eq!(dir.shards().unwrap(), [shard]);
 }

@@ -9,7 +9,8 @@
 //! append  records → bytes at an offset of a segment   pure: the shard writes through its own files
 //! scan    bytes → records, damage, ending             pure: never changes the log
 //! progress  what is done                              small file beside the segments, replaced whole
-//! dir     names, lock, std::fs side                   offline tools and tests
+//! dir     names, lock, writing through std::fs        start-up, offline tools and tests
+//! read    reading through std::fs                     the same
 //! stat    counts, bytes, oldest, per kind             for status and replay
 //! ```
 //!
@@ -64,11 +65,17 @@
 pub mod append;
 pub mod dir;
 pub mod format;
+pub mod progress;
+pub mod read;
 pub mod record;
 pub mod scan;
 pub mod segment;
+pub mod stat;
 
-pub use append::{Batch, SegmentWriter};
+pub use append::{Batch, Position, SegmentWriter, WriterConfig};
+pub use dir::{DirWriter, ShardDir, SpillDir};
+pub use progress::{Ledger, Progress, Standing};
+pub use read::SegmentReader;
 pub use record::{Body, Children, ChildrenBuf, Kind, Record, Refusal};
 pub use scan::{Scanner, Step};
 pub use segment::{Header, Holds};

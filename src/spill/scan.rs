@@ -148,6 +148,12 @@ impl Scanner {
 
     /// What comes next. Fails only on a segment of a later version.
     pub fn next_step(&mut self) -> Result<Step<'_>, ScanError> {
+        let event = self.next_event()?;
+        Ok(self.view(event))
+    }
+
+    /// As [`Scanner::next_step`], but without a borrow; [`Scanner::view`] must follow at once.
+    pub(super) fn next_event(&mut self) -> Result<Event, ScanError> {
         if self.seeds.is_none() {
             match self
                 .buffer
@@ -159,12 +165,12 @@ impl Scanner {
                     self.read_header(&header)?;
                     self.advance(HEADER_BYTES);
                 }
-                None if !self.finished => return Ok(Step::NeedBytes),
-                None => return Ok(Step::End(self.end_short())),
+                None if !self.finished => return Ok(Event::NeedBytes),
+                None => return Ok(Event::End(self.end_short())),
             }
         }
         let Some(seeds) = self.seeds else {
-            return Ok(Step::NeedBytes);
+            return Ok(Event::NeedBytes);
         };
         loop {
             let rest = self.buffer.get(self.head..).unwrap_or_default();
@@ -173,19 +179,46 @@ impl Scanner {
                     let total = body.end;
                     match self.judge(body) {
                         Judged::Bad => self.pass_over(total),
-                        Judged::After(damage) => return Ok(Step::Damage(damage)),
-                        Judged::Good => return Ok(self.emit(total)),
+                        Judged::After(damage) => return Ok(Event::Damage(damage)),
+                        Judged::Good => {
+                            let (start, offset) = (self.head, self.offset);
+                            self.advance(total);
+                            return Ok(Event::Record { start, offset });
+                        }
                     }
                 }
                 Framed::BadBody { total_bytes } => self.pass_over(total_bytes),
-                Framed::Short if !self.finished => return Ok(Step::NeedBytes),
-                Framed::Short if rest.is_empty() => return Ok(Step::End(self.ending())),
+                Framed::Short if !self.finished => return Ok(Event::NeedBytes),
+                Framed::Short if rest.is_empty() => return Ok(Event::End(self.ending())),
                 Framed::Short | Framed::NotARecord => {
-                    if let Some(step) = self.resynchronise() {
-                        return Ok(step);
+                    if let Some(event) = self.resynchronise() {
+                        return Ok(event);
                     }
                 }
             }
+        }
+    }
+
+    /// Shows what [`Scanner::next_event`] found.
+    pub(super) fn view(&self, event: Event) -> Step<'_> {
+        let (start, offset) = match event {
+            Event::Record { start, offset } => (start, offset),
+            Event::NeedBytes => return Step::NeedBytes,
+            Event::Damage(damage) => return Step::Damage(damage),
+            Event::End(ending) => return Step::End(ending),
+        };
+        let body = self
+            .buffer
+            .get(start + format::FRAME_BYTES..self.head)
+            .unwrap_or_default();
+        match record::decode(body) {
+            Ok(record) => Step::Record {
+                offset,
+                end: self.offset,
+                record,
+            },
+            // `judge` has just decoded the same bytes.
+            Err(_) => Step::NeedBytes,
         }
     }
 
@@ -208,10 +241,12 @@ impl Scanner {
         let Some(Ok(record)) = self.buffer.get(at).map(record::decode) else {
             return Judged::Bad;
         };
+        let sequence = record.sequence;
         let missing = self
             .expected
-            .map(|expected| record.sequence.saturating_sub(expected));
-        self.expected = Some(record.sequence);
+            .map(|expected| sequence.saturating_sub(expected));
+        // Damage is told first; then the same record is judged again and is the one expected.
+        self.expected = Some(sequence);
         match (self.bad_from.take(), missing) {
             (Some(from), records) => Judged::After(Damage {
                 from,
@@ -223,29 +258,10 @@ impl Scanner {
                 to: self.offset,
                 records: Some(lost),
             }),
-            _ => Judged::Good,
-        }
-    }
-
-    fn emit(&mut self, total: usize) -> Step<'_> {
-        let start = self.head;
-        let offset = self.offset;
-        self.advance(total);
-        let body = self
-            .buffer
-            .get(start + format::FRAME_BYTES..start + total)
-            .unwrap_or_default();
-        match record::decode(body) {
-            Ok(record) => {
-                self.expected = record.sequence.checked_add(1);
-                Step::Record {
-                    offset,
-                    end: offset + total as u64,
-                    record,
-                }
+            _ => {
+                self.expected = sequence.checked_add(1);
+                Judged::Good
             }
-            // `judge` has just decoded the same bytes.
-            Err(_) => Step::NeedBytes,
         }
     }
 
@@ -255,7 +271,7 @@ impl Scanner {
     }
 
     /// Goes to the next place where a record may begin.
-    fn resynchronise(&mut self) -> Option<Step<'static>> {
+    fn resynchronise(&mut self) -> Option<Event> {
         self.bad_from.get_or_insert(self.offset);
         match format::find_magic(self.buffer.get(self.head..).unwrap_or_default()) {
             Ok(skip) => {
@@ -264,11 +280,11 @@ impl Scanner {
             }
             Err(_) if self.finished => {
                 self.advance(self.buffer.len() - self.head);
-                Some(Step::End(self.ending()))
+                Some(Event::End(self.ending()))
             }
             Err(skip) => {
                 self.advance(skip);
-                Some(Step::NeedBytes)
+                Some(Event::NeedBytes)
             }
         }
     }
@@ -296,6 +312,15 @@ impl Scanner {
         self.head += bytes;
         self.offset += bytes as u64;
     }
+}
+
+/// A [`Step`] that borrows nothing.
+#[derive(Debug)]
+pub(super) enum Event {
+    NeedBytes,
+    Record { start: usize, offset: u64 },
+    Damage(Damage),
+    End(Ending),
 }
 
 enum Judged {

@@ -3,6 +3,7 @@
 use super::cursor::{Cursor, NotUnderstood, Result, is_word};
 use super::lexer::{Lexer, Token, TokenKind};
 use super::model::{BatchType, Kind, Mutation, Statement, Using};
+use super::name::TableName;
 use super::{classify_ddl as ddl, classify_mutation as mutation};
 
 /// Says what `text` is. Never fails: what is not understood is [`Kind::Unknown`] or, when the
@@ -14,6 +15,9 @@ pub fn classify(text: &str) -> Statement {
     if understood.is_err() && statement.kind != Kind::Unknown {
         statement.opaque = true;
         look_over(text, &mut cursor, &mut statement);
+    }
+    if !statement.is_mutation() {
+        cursor.functions.clear(); // no value is stored
     }
     statement.lwt |= statement
         .mutations
@@ -131,9 +135,7 @@ fn select(cursor: &mut Cursor<'_>, statement: &mut Statement) -> Result<()> {
     }
     cursor.expect_word("FROM")?;
     statement.object = Some(cursor.table_name()?);
-    let rest = cursor.rest();
-    cursor.functions.clear(); // nothing is stored
-    rest
+    cursor.rest()
 }
 
 fn batch(cursor: &mut Cursor<'_>, statement: &mut Statement) -> Result<()> {
@@ -184,11 +186,30 @@ fn use_keyspace(cursor: &mut Cursor<'_>, statement: &mut Statement) -> Result<()
     cursor.end()
 }
 
-/// After a text was not understood: nothing of it can be rewritten, and an `IF` anywhere may make
-/// it conditional.
+/// After a text was not understood: no value in it can be replaced, and an `IF` anywhere may make it
+/// conditional. The table of a single mutation is still told.
 fn look_over(text: &str, cursor: &mut Cursor<'_>, statement: &mut Statement) {
     let mutation = statement.is_mutation();
     statement.lwt |= mutation && Lexer::new(text).any(|token| is_word(token, text, "IF"));
     cursor.functions.clear();
-    cursor.unqualified.clear();
+    let before = match statement.kind {
+        Kind::Insert { .. } => "INTO",
+        Kind::Update => "UPDATE",
+        Kind::Delete => "FROM",
+        Kind::Batch(_) | Kind::Transaction => return cursor.unqualified.clear(),
+        _ => return,
+    };
+    if statement.mutations.is_empty() {
+        statement.object = table_behind(text, before);
+    }
+}
+
+fn table_behind(text: &str, word: &str) -> Option<TableName> {
+    let mut cursor = Cursor::new(text);
+    while !cursor.take_word(word) {
+        if cursor.advance().kind == TokenKind::End {
+            return None;
+        }
+    }
+    cursor.table_name().ok()
 }

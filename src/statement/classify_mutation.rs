@@ -115,7 +115,9 @@ pub(super) fn update(cursor: &mut Cursor<'_>) -> Result<Mutation> {
 }
 
 fn assignment(cursor: &mut Cursor<'_>) -> Result<Assignment> {
-    const STOP: &[&str] = &["WHERE"];
+    const STOP: &[&str] = &[
+        "WHERE", "USING", "IF", "INSERT", "UPDATE", "DELETE", "APPLY",
+    ];
     let column: Box<str> = cursor.name()?.into();
     let (operation, value) = match cursor.advance().kind {
         TokenKind::Equal => whole_column(cursor, &column, STOP)?,
@@ -283,16 +285,27 @@ fn where_clause(cursor: &mut Cursor<'_>) -> Result<Box<[Restriction]>> {
     cursor.expect_word("WHERE")?;
     let mut restrictions = Vec::new();
     loop {
-        restrictions.push(restriction(cursor)?);
+        restrictions.push(restriction(cursor, 0)?);
         if !cursor.take_word("AND") {
             return Ok(restrictions.into());
         }
     }
 }
 
-fn restriction(cursor: &mut Cursor<'_>) -> Result<Restriction> {
+/// Brackets that may stand around a relation.
+const DEPTH_LIMIT: usize = 16;
+
+fn restriction(cursor: &mut Cursor<'_>, depth: usize) -> Result<Restriction> {
     let start = cursor.token.span.start;
-    let columns = columns(cursor)?;
+    let Some(columns) = columns(cursor)? else {
+        if depth == DEPTH_LIMIT {
+            return Err(NotUnderstood);
+        }
+        cursor.expect(TokenKind::OpenParen)?;
+        let inner = restriction(cursor, depth + 1)?;
+        cursor.expect(TokenKind::CloseParen)?;
+        return Ok(inner);
+    };
     let relation = match cursor.token.kind {
         TokenKind::Equal => Relation::Equal,
         TokenKind::Less | TokenKind::LessEqual => Relation::Range,
@@ -312,20 +325,22 @@ fn restriction(cursor: &mut Cursor<'_>) -> Result<Restriction> {
     })
 }
 
-/// The left side of a relation: `a` or `(a, b)`. Empty for other forms, of which a bracket and
-/// what stands before it are then consumed.
-fn columns(cursor: &mut Cursor<'_>) -> Result<Box<[Box<str>]>> {
+/// The left side of a relation: `a` or `(a, b)`; empty for `token(…)`. None, and nothing consumed,
+/// when a bracket stands around a whole relation.
+fn columns(cursor: &mut Cursor<'_>) -> Result<Option<Box<[Box<str>]>>> {
     if cursor.at(TokenKind::OpenParen) {
         let names = tuple_of_names(cursor.ahead(), cursor.text);
-        cursor.brackets()?;
-        return Ok(names.unwrap_or_default().into());
+        if names.is_some() {
+            cursor.brackets()?;
+        }
+        return Ok(names.map(Into::into));
     }
     if cursor.at_word("TOKEN") {
         cursor.advance();
         cursor.brackets()?;
-        return Ok(Box::default());
+        return Ok(Some(Box::default()));
     }
-    Ok(Box::new([cursor.name()?.into()]))
+    Ok(Some(Box::new([cursor.name()?.into()])))
 }
 
 /// The names in `a, b)`, if `tokens` begins like that.

@@ -34,7 +34,15 @@ pub(super) struct Cursor<'a> {
     pub(super) unqualified: Vec<u32>,
     /// Index of the mutation that is being read.
     pub(super) mutation: u16,
-    open: Vec<TokenKind>,
+    open: Vec<Open>,
+}
+
+/// A bracket that is not closed yet.
+struct Open {
+    /// What closes it.
+    closing: TokenKind,
+    /// It begins a list, set or map, or stands inside one.
+    collection: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -280,12 +288,12 @@ impl<'a> Cursor<'a> {
                     if self.open.len() == DEPTH_LIMIT {
                         return Err(NotUnderstood);
                     }
-                    self.open.push(closing(open));
                     self.advance();
+                    self.push(open);
                     after_term = false;
                 }
                 close @ (CloseParen | CloseBracket | CloseBrace) => {
-                    if self.open.pop() != Some(close) {
+                    if self.open.pop().map(|open| open.closing) != Some(close) {
                         return Err(NotUnderstood);
                     }
                     self.advance();
@@ -294,7 +302,7 @@ impl<'a> Cursor<'a> {
                     }
                     after_term = true;
                 }
-                Colon if after_term && self.open.last() == Some(&CloseBrace) => {
+                Colon if after_term && self.in_braces() => {
                     self.advance();
                     after_term = false;
                 }
@@ -317,6 +325,31 @@ impl<'a> Cursor<'a> {
                 }
             }
         }
+    }
+
+    /// Notes a bracket that was just consumed.
+    fn push(&mut self, open: TokenKind) {
+        let outer = self.open.last().is_some_and(|open| open.collection);
+        let user_type = || {
+            // `{name: …`; no term is a bare name
+            matches!(self.token.kind, TokenKind::Word | TokenKind::QuotedName)
+                && self.peek().kind == TokenKind::Colon
+        };
+        let (closing, collection) = match open {
+            TokenKind::OpenParen => (TokenKind::CloseParen, false),
+            TokenKind::OpenBracket => (TokenKind::CloseBracket, true),
+            _ => (TokenKind::CloseBrace, !user_type()),
+        };
+        self.open.push(Open {
+            closing,
+            collection: collection || outer,
+        });
+    }
+
+    fn in_braces(&self) -> bool {
+        self.open
+            .last()
+            .is_some_and(|open| open.closing == TokenKind::CloseBrace)
     }
 
     /// Consumes a name with its qualifier, and the brackets too when it is a call of a function
@@ -347,12 +380,12 @@ impl<'a> Cursor<'a> {
             end: self.peek().span.end,
         };
         let markers_before = u16::try_from(self.markers.len()).map_err(|_| NotUnderstood)?;
-        let mutation = self.mutation;
         self.functions.push(FunctionCall {
             returns,
             span,
-            mutation,
+            mutation: self.mutation,
             markers_before,
+            in_collection: self.open.last().is_some_and(|open| open.collection),
         });
         Ok(())
     }
@@ -380,14 +413,6 @@ impl<'a> Cursor<'a> {
         } else {
             Err(NotUnderstood)
         }
-    }
-}
-
-fn closing(open: TokenKind) -> TokenKind {
-    match open {
-        TokenKind::OpenParen => TokenKind::CloseParen,
-        TokenKind::OpenBracket => TokenKind::CloseBracket,
-        _ => TokenKind::CloseBrace,
     }
 }
 

@@ -14,6 +14,10 @@ pub struct FunctionCall {
     pub mutation: u16,
     /// How many bind markers stand before it.
     pub markers_before: u16,
+    /// It stands in a list, set or map, where no server takes a bind marker (`bind variables are
+    /// not supported inside collection literals`, Cassandra 3.11 to 5.0): only a literal can
+    /// replace it.
+    pub in_collection: bool,
 }
 
 /// The type of a generated value.

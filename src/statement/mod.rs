@@ -19,6 +19,7 @@
 //! (`USING TIMEOUT`). `tests/golden/statements.tsv` holds what Cassandra's own parser says of the
 //! statements in the tests.
 
+mod cache;
 mod classify;
 mod classify_ddl;
 mod classify_mutation;
@@ -29,6 +30,7 @@ mod model;
 mod name;
 pub mod rewrite;
 
+pub use cache::{CacheLimits, Classifier};
 pub use classify::classify;
 pub use functions::{FunctionCall, Generated, GeneratedBytes, GeneratedValue};
 pub use lexer::{Lexer, Span, Token, TokenKind};

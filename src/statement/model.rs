@@ -11,7 +11,8 @@ pub struct Statement {
     pub kind: Kind,
     /// The text was not understood to its end. The kind follows from the first word alone, the
     /// lists may be short, `lwt` is true when an `IF` stands anywhere. The source may still accept
-    /// it: such a text can be forwarded and mirrored, but not rewritten.
+    /// it: such a text can be forwarded and mirrored, and qualified when it is no batch, but no
+    /// value in it can be replaced.
     pub opaque: bool,
     /// Some mutation is conditional: only the source can decide whether it applies.
     pub lwt: bool,
@@ -56,6 +57,12 @@ impl Statement {
         let own = |mutation: &Mutation| mutation.using.timestamp.is_given();
         self.batch_using.timestamp.is_given()
             || (!self.mutations.is_empty() && self.mutations.iter().all(own))
+    }
+
+    /// Whether all of [`functions`](Self::functions) can become bind markers of a prepared
+    /// statement.
+    pub fn functions_are_bindable(&self) -> bool {
+        !self.functions.iter().any(|call| call.in_collection)
     }
 
     /// Which of the tables that tell drivers about the cluster a SELECT reads, if any.

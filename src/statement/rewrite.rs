@@ -58,6 +58,9 @@ pub struct AddedMarker {
 
 /// Puts a bind marker, with its type as a cast, in the place of each call of
 /// [`Statement::functions`]. The markers are named when the statement has named ones only.
+///
+/// A server refuses to prepare the text unless [`Statement::functions_are_bindable`]; then the
+/// statement can be sent as a plain query with literals instead, with the same bound values.
 pub fn parametrize_functions(text: &str, statement: &Statement) -> Parametrized {
     let named = !statement.markers.is_empty()
         && statement.markers.iter().all(|marker| marker.name.is_some());

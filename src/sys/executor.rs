@@ -3,11 +3,11 @@
 //! The executor's only busy task is the shard's loop, which sleeps in [`Ring::wait`], so glommio itself
 //! never does. Two things keep its timers, files and channels going:
 //!
-//! - Its rings are watched by our ring. When one of them has news, [`Glue::turn`] steps aside and lets
-//!   glommio look at all of them.
+//! - Its rings are watched by our ring. When one of them has news, [`Glue::turn`] steps aside.
 //! - glommio arms its preemption timer whenever it hands the processor to a task. The timer expires on
-//!   one of those rings, so that this happens at least once a *tick*: what leaves no trace on a ring
-//!   (wake-ups from other threads) waits a tick at most.
+//!   one of those rings, which makes us step aside once a *tick*; then glommio submits, and takes the
+//!   completions of, whatever its tasks do. So a timer is up to a tick late, and each operation on a
+//!   file takes a tick: good for few large ones.
 //!
 //! glommio does not tell which rings are its own. [`spawn`] finds them: those that appear in the
 //! process while an executor is being built. Builds, and the making of our own rings, exclude each
@@ -17,9 +17,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
-use std::sync::{MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use glommio::{
@@ -81,9 +81,17 @@ pub enum ExecutorError {
 pub struct ExecutorThread<T: Send + 'static> {
     handle: ExecutorJoinHandle<io::Result<T>>,
     core: Option<usize>,
+    /// Gone when the task has ended, however it did.
+    alive: Weak<()>,
 }
 
 impl<T: Send + 'static> ExecutorThread<T> {
+    /// Whether its task has ended, well or not.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.alive.strong_count() == 0
+    }
+
     /// Waits for the end of its task.
     ///
     /// # Errors
@@ -113,6 +121,8 @@ where
         .tick
         .clamp(Duration::from_millis(1), Duration::from_millis(100));
     let (started, wait_for_start) = mpsc::channel();
+    let lives = Arc::new(());
+    let alive = Arc::downgrade(&lives);
 
     let _building = building();
     let before = rings().map_err(ExecutorError::Rings)?;
@@ -121,19 +131,22 @@ where
         .io_memory(REGISTERED_BYTES)
         .preempt_timer(tick)
         .spawn(move || async move {
-            let glue = Glue::find(&before);
+            let glue = Glue::find(&before, tick);
             // The other end waits for this, holding the lock.
             let _ = started.send(());
             drop(started);
-            match glue {
+            let ended = match glue {
                 Ok(glue) => Ok(task(glue).await),
                 Err(error) => Err(error),
-            }
+            };
+            drop(lives);
+            ended
         })
         .map_err(|error| name_error(error, config.core))?;
     let thread = ExecutorThread {
         handle: executor,
         core: config.core,
+        alive,
     };
     match wait_for_start.recv() {
         Ok(()) => Ok(thread),
@@ -149,6 +162,7 @@ where
 #[derive(Debug)]
 pub struct Glue {
     rings: Vec<OwnedFd>,
+    tick: Duration,
 }
 
 impl Glue {
@@ -157,6 +171,7 @@ impl Glue {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn attach(&self, ring: &mut Ring) -> io::Result<()> {
+        self.guard_against_sleep();
         self.rings
             .iter()
             .try_for_each(|own| ring.watch_executor(own.as_fd()))
@@ -168,15 +183,42 @@ impl Glue {
     /// # Errors
     /// Those of [`Ring::submit`].
     pub async fn turn(&self, ring: &mut Ring, needs_yield: bool) -> io::Result<()> {
-        if ring.take_executor_stirred() || needs_yield {
+        // Every completion on its rings stirs, also those that it has long seen by itself.
+        if needs_yield || (ring.take_executor_stirred() && any_readable(&self.rings)) {
             // What waits in the queue shall not wait for the other tasks.
             ring.submit()?;
-            step_aside().await;
+            // First the executor looks at its rings, then those run whom it woke.
+            for _ in 0..2 {
+                glommio::executor().yield_task_queue_now().await;
+            }
         }
         Ok(())
     }
 
-    fn find(before: &HashMap<u64, RawFd>) -> io::Result<Glue> {
+    /// Keeps timers running, so that glommio cannot fall asleep for good.
+    ///
+    /// When the preemption timer expires before the executor has run its first task (the thread lost
+    /// the processor for a tick), glommio 0.9 takes the tasks that are ready for none and goes to
+    /// sleep, until a timer or an operation of its own wakes it; with neither, for ever. A timer that
+    /// is due by then keeps it awake, and the longer ones end the sleep in case that the short one had
+    /// just expired itself.
+    fn guard_against_sleep(&self) {
+        for period in [
+            self.tick,
+            self.tick * 3 / 2,
+            self.tick * 10,
+            self.tick * 150,
+        ] {
+            glommio::spawn_local(async move {
+                loop {
+                    glommio::timer::sleep(period).await;
+                }
+            })
+            .detach();
+        }
+    }
+
+    fn find(before: &HashMap<u64, RawFd>, tick: Duration) -> io::Result<Glue> {
         let rings = rings()?
             .into_iter()
             .filter(|(inode, _)| !before.contains_key(inode))
@@ -188,19 +230,23 @@ impl Glue {
         if rings.is_empty() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(Glue { rings })
+        Ok(Glue { rings, tick })
     }
 }
 
-/// Lets all other ready tasks run, and the executor look at its rings: before them, to wake those
-/// whose operations are through, and after, to submit what they began.
-///
-/// A plain yield would not do: with a ready task at hand the executor looks at its rings only when the
-/// tick is over. So this one is for a moment not ready, but asleep until a time that is past by then.
-async fn step_aside() {
-    for _ in 0..2 {
-        glommio::timer::sleep(Duration::from_micros(1)).await;
-    }
+/// Whether one of the rings has completions that were not looked at.
+fn any_readable(rings: &[OwnedFd]) -> bool {
+    let mut polled: Vec<libc::pollfd> = rings
+        .iter()
+        .map(|own| libc::pollfd {
+            fd: own.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    let count = libc::nfds_t::try_from(polled.len()).unwrap_or(0);
+    // SAFETY: the array is valid for `count` elements; a timeout of zero does not wait.
+    unsafe { libc::poll(polled.as_mut_ptr(), count, 0) != 0 }
 }
 
 /// The io_uring descriptors of this process, by inode: a number may be used again, an inode is not.

@@ -7,7 +7,7 @@
     reason = "a test stops at what it did not expect, and its threads may sleep"
 )]
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -169,8 +169,8 @@ fn glommio_goes_on_beside_the_ring_of_two_shards() {
         assert_eq!(tally.rings_watched, 3, "glommio has three: {tallies:?}");
         // 150 at best; a timer may be a tick late.
         assert!(tally.timer_ticks > 60, "{tallies:?}");
-        // A write sleeps for a tick at worst; without the glue, 5 ms for each step.
-        assert!(tally.file_writes > 100, "{tallies:?}");
+        // Each step of a file's operation waits for a tick, and so does the pause between two.
+        assert!(tally.file_writes > 40, "{tallies:?}");
         assert!(tally.woken > 50, "{tallies:?}");
     }
     assert!(tallies[0].echoed > 500, "{tallies:?}");
@@ -178,50 +178,25 @@ fn glommio_goes_on_beside_the_ring_of_two_shards() {
 }
 
 #[test]
-fn a_file_write_takes_less_than_a_tick() {
-    // A tick long enough to tell: each write would wait for it if the rings were not watched.
+fn stepping_aside_at_every_turn_never_ends_in_sleep() {
+    const TURNS: usize = 30_000;
     let config = ExecutorConfig {
-        tick: Duration::from_millis(100),
-        ..config("writer", None)
+        tick: Duration::from_millis(1),
+        ..config("restless", None)
     };
-    let writes = spawn(&config, |glue| async move {
+    let turns = spawn(&config, |glue| async move {
         let mut ring = Ring::new(&sizes()).unwrap();
         glue.attach(&mut ring).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let file = BufferedFile::create(directory.path().join("spill"))
-            .await
-            .unwrap();
-        let took = Rc::new(RefCell::new(Vec::new()));
-        let file = glommio::spawn_local({
-            let took = Rc::clone(&took);
-            async move {
-                for at in 0..50 {
-                    let start = Instant::now();
-                    file.write_at(vec![1; 4096], at * 4096).await.unwrap();
-                    took.borrow_mut().push(start.elapsed());
-                }
-                file.close().await.unwrap();
-            }
-        });
-        glue.turn(&mut ring, true).await.unwrap();
-        while took.borrow().len() < 50 {
-            ring.wait(Some(Duration::from_millis(200))).unwrap();
+        let start = Instant::now();
+        for _ in 0..TURNS {
+            ring.wait(Some(Duration::ZERO)).unwrap();
             while ring.next_event().is_some() {}
-            glue.turn(&mut ring, false).await.unwrap();
+            glue.turn(&mut ring, true).await.unwrap();
         }
-        file.await;
-        let mut took = took.take();
-        took.sort();
-        took
-    })
-    .unwrap()
-    .join()
-    .unwrap();
-    assert!(
-        writes[25] < Duration::from_millis(20),
-        "median {:?}",
-        writes[25]
-    );
+        start.elapsed()
+    });
+    // It hangs when it fails; a turn takes a few microseconds, and a lost tick one millisecond.
+    assert!(turns.unwrap().join().unwrap() < Duration::from_secs(30));
 }
 
 #[test]

@@ -4,12 +4,14 @@
 //! - [`executor`]: how that ring lives inside a glommio executor without starving it.
 //! - [`socket`]: listeners and socket options.
 //! - [`waker`]: how one shard wakes another.
+//! - [`machine`]: limits and file systems.
 //! - [`probe`]: what the machine must offer, checked before anything starts.
 //!
 //! All that is public here is safe to call, whatever the arguments.
 #![allow(unsafe_code)]
 
 pub mod executor;
+pub mod machine;
 pub mod probe;
 pub mod ring;
 pub mod socket;

@@ -266,16 +266,40 @@ fn read_detail<'a>(
     version: Version,
 ) -> Result<ErrorDetail<'a>, DecodeError> {
     Ok(match code {
-        ErrorCode::Unavailable => {
-            let (consistency, required, alive) = (r.consistency()?, r.int()?, r.int()?);
-            ErrorDetail::Unavailable {
-                consistency,
-                required,
-                alive,
+        ErrorCode::Unavailable
+        | ErrorCode::WriteTimeout
+        | ErrorCode::ReadTimeout
+        | ErrorCode::ReadFailure
+        | ErrorCode::WriteFailure
+        | ErrorCode::CasWriteUnknown => return read_replicas(r, code, version),
+        ErrorCode::FunctionFailure => {
+            let (keyspace, function, arg_types) = (r.string()?, r.string()?, r.string_list()?);
+            ErrorDetail::FunctionFailure {
+                keyspace,
+                function,
+                arg_types,
             }
         }
+        ErrorCode::AlreadyExists => {
+            let (keyspace, table) = (r.string()?, r.string()?);
+            ErrorDetail::AlreadyExists { keyspace, table }
+        }
+        ErrorCode::Unprepared => ErrorDetail::Unprepared {
+            id: r.short_bytes()?,
+        },
+        _ => ErrorDetail::None,
+    })
+}
+
+/// The details that begin with a consistency level and two numbers of replicas.
+fn read_replicas<'a>(
+    r: &mut Reader<'a>,
+    code: ErrorCode,
+    version: Version,
+) -> Result<ErrorDetail<'a>, DecodeError> {
+    let (consistency, received, block_for) = (r.consistency()?, r.int()?, r.int()?);
+    Ok(match code {
         ErrorCode::WriteTimeout => {
-            let (consistency, received, block_for) = (r.consistency()?, r.int()?, r.int()?);
             let write_type = WriteType::from_name(r.string()?);
             let contended = version >= Version::V5 && write_type == WriteType::Cas;
             let contentions = if contended { Some(r.short()?) } else { None };
@@ -288,7 +312,6 @@ fn read_detail<'a>(
             }
         }
         ErrorCode::ReadTimeout => {
-            let (consistency, received, block_for) = (r.consistency()?, r.int()?, r.int()?);
             let data_present = r.byte()? != 0;
             ErrorDetail::ReadTimeout {
                 consistency,
@@ -298,7 +321,6 @@ fn read_detail<'a>(
             }
         }
         ErrorCode::ReadFailure => {
-            let (consistency, received, block_for) = (r.consistency()?, r.int()?, r.int()?);
             let failures = read_failures(r, version)?;
             let data_present = r.byte()? != 0;
             ErrorDetail::ReadFailure {
@@ -310,7 +332,6 @@ fn read_detail<'a>(
             }
         }
         ErrorCode::WriteFailure => {
-            let (consistency, received, block_for) = (r.consistency()?, r.int()?, r.int()?);
             let failures = read_failures(r, version)?;
             let write_type = WriteType::from_name(r.string()?);
             ErrorDetail::WriteFailure {
@@ -321,30 +342,16 @@ fn read_detail<'a>(
                 write_type,
             }
         }
-        ErrorCode::CasWriteUnknown => {
-            let (consistency, received, block_for) = (r.consistency()?, r.int()?, r.int()?);
-            ErrorDetail::CasWriteUnknown {
-                consistency,
-                received,
-                block_for,
-            }
-        }
-        ErrorCode::FunctionFailure => {
-            let (keyspace, function, arg_types) = (r.string()?, r.string()?, r.string_list()?);
-            ErrorDetail::FunctionFailure {
-                keyspace,
-                function,
-                arg_types,
-            }
-        }
-        ErrorCode::AlreadyExists => ErrorDetail::AlreadyExists {
-            keyspace: r.string()?,
-            table: r.string()?,
+        ErrorCode::CasWriteUnknown => ErrorDetail::CasWriteUnknown {
+            consistency,
+            received,
+            block_for,
         },
-        ErrorCode::Unprepared => ErrorDetail::Unprepared {
-            id: r.short_bytes()?,
+        _ => ErrorDetail::Unavailable {
+            consistency,
+            required: received,
+            alive: block_for,
         },
-        _ => ErrorDetail::None,
     })
 }
 
@@ -370,67 +377,28 @@ fn read_failures<'a>(r: &mut Reader<'a>, version: Version) -> Result<Failures<'a
 }
 
 fn encode_detail(w: &mut Writer<'_>, detail: &ErrorDetail<'_>) {
-    let head = |w: &mut Writer<'_>, consistency: Consistency, received: i32, block_for: i32| {
-        w.consistency(consistency);
-        w.int(received);
-        w.int(block_for);
-    };
+    encode_replicas(w, detail);
     match *detail {
-        ErrorDetail::None => {}
-        ErrorDetail::Unavailable {
-            consistency,
-            required,
-            alive,
-        } => {
-            head(w, consistency, required, alive);
-        }
-        ErrorDetail::WriteTimeout {
-            consistency,
-            received,
-            block_for,
-            write_type,
-            ..
-        } => {
-            head(w, consistency, received, block_for);
-            w.string(write_type.name());
-        }
-        ErrorDetail::ReadTimeout {
-            consistency,
-            received,
-            block_for,
-            data_present,
-        } => {
-            head(w, consistency, received, block_for);
-            w.byte(data_present.into());
-        }
+        ErrorDetail::None
+        | ErrorDetail::Unavailable { .. }
+        | ErrorDetail::CasWriteUnknown { .. } => {}
+        ErrorDetail::WriteTimeout { write_type, .. } => w.string(write_type.name()),
+        ErrorDetail::ReadTimeout { data_present, .. } => w.byte(data_present.into()),
         ErrorDetail::ReadFailure {
-            consistency,
-            received,
-            block_for,
             failures,
             data_present,
+            ..
         } => {
-            head(w, consistency, received, block_for);
             w.int(failures.count);
             w.byte(data_present.into());
         }
         ErrorDetail::WriteFailure {
-            consistency,
-            received,
-            block_for,
             failures,
             write_type,
+            ..
         } => {
-            head(w, consistency, received, block_for);
             w.int(failures.count);
             w.string(write_type.name());
-        }
-        ErrorDetail::CasWriteUnknown {
-            consistency,
-            received,
-            block_for,
-        } => {
-            head(w, consistency, received, block_for);
         }
         ErrorDetail::FunctionFailure {
             keyspace,
@@ -447,4 +415,51 @@ fn encode_detail(w: &mut Writer<'_>, detail: &ErrorDetail<'_>) {
         }
         ErrorDetail::Unprepared { id } => w.short_bytes(id),
     }
+}
+
+/// The consistency level and two numbers of replicas that many details begin with.
+fn encode_replicas(w: &mut Writer<'_>, detail: &ErrorDetail<'_>) {
+    let (consistency, received, block_for) = match *detail {
+        ErrorDetail::Unavailable {
+            consistency,
+            required,
+            alive,
+        } => (consistency, required, alive),
+        ErrorDetail::WriteTimeout {
+            consistency,
+            received,
+            block_for,
+            ..
+        }
+        | ErrorDetail::ReadTimeout {
+            consistency,
+            received,
+            block_for,
+            ..
+        }
+        | ErrorDetail::ReadFailure {
+            consistency,
+            received,
+            block_for,
+            ..
+        }
+        | ErrorDetail::WriteFailure {
+            consistency,
+            received,
+            block_for,
+            ..
+        }
+        | ErrorDetail::CasWriteUnknown {
+            consistency,
+            received,
+            block_for,
+        } => (consistency, received, block_for),
+        ErrorDetail::None
+        | ErrorDetail::FunctionFailure { .. }
+        | ErrorDetail::AlreadyExists { .. }
+        | ErrorDetail::Unprepared { .. } => return,
+    };
+    w.consistency(consistency);
+    w.int(received);
+    w.int(block_for);
 }

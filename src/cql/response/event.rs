@@ -38,7 +38,7 @@ impl<'a> Event<'a> {
     /// Reads the message.
     ///
     /// # Errors
-    /// Malformed, an unknown event, or bytes left over.
+    /// Malformed, an unknown event, or bytes left over (but behind schema changes).
     pub fn parse(message: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(message);
         let event = match reader.string()? {
@@ -59,7 +59,7 @@ impl<'a> Event<'a> {
                 };
                 Self::Status(change, reader.inet()?)
             }
-            "SCHEMA_CHANGE" => Self::Schema(SchemaChange::read(&mut reader)?),
+            "SCHEMA_CHANGE" => return SchemaChange::read(&mut reader).map(Self::Schema),
             _ => return Err(unknown(&reader)),
         };
         reader.finish()?;

@@ -77,7 +77,8 @@ impl<'a> ResultBody<'a> {
     /// Reads the message. Offsets inside count from its beginning, so with the kind.
     ///
     /// # Errors
-    /// Malformed, or bytes left over (behind rows they are found only by walking these).
+    /// Malformed, or bytes left over (behind rows they are found only by walking these; behind
+    /// schema changes they are left alone).
     pub fn parse(message: &'a [u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(message);
         let body = match ResultKind::read(&mut reader)? {
@@ -85,7 +86,9 @@ impl<'a> ResultBody<'a> {
             ResultKind::Rows => return Rows::parse(message).map(Self::Rows),
             ResultKind::SetKeyspace => Self::SetKeyspace(reader.string()?),
             ResultKind::Prepared => return Prepared::parse(message, version).map(Self::Prepared),
-            ResultKind::SchemaChange => Self::SchemaChange(SchemaChange::read(&mut reader)?),
+            ResultKind::SchemaChange => {
+                return SchemaChange::read(&mut reader).map(Self::SchemaChange);
+            }
         };
         reader.finish()?;
         Ok(body)

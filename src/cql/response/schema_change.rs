@@ -49,7 +49,9 @@ impl Change {
 }
 
 impl<'a> SchemaChange<'a> {
-    /// Reads at the position of `reader`.
+    /// Reads at the position of `reader`, as the last thing of its message: bytes behind it are
+    /// left alone. A change of a function, which v3 cannot say, reaches a v3 client as the change
+    /// of the keyspace with an empty `[string]` too many (Cassandra 4.1 and 5.0, recorded).
     ///
     /// # Errors
     /// Malformed, or an unknown change or target.

@@ -1,12 +1,31 @@
 //! A statement as one line of text, so that a table can hold what is expected.
 
 use crate::statement::{
-    Condition, Mutation, Operation, Relation, Using, UsingValue, Value, ValueKind, classify,
+    Condition, Lexer, Mutation, Operation, Relation, Span, Using, UsingValue, Value, ValueKind,
+    classify,
 };
 use std::fmt::Write;
 
-/// Everything but spans, in one line; spans that are names of texts are shown as these texts.
+/// Everything in one line; values are shown as they stand in the text.
 pub(super) fn describe(text: &str) -> String {
+    describe_with(text, &|span| span.of(text).to_owned())
+}
+
+/// The same for texts that differ in comments, white space and case alone.
+pub(super) fn shape(text: &str) -> String {
+    let tokens = |span: Span| {
+        let part = span.of(text);
+        Lexer::new(part)
+            .map(|token| token.span.of(part))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    describe_with(text, &tokens).to_lowercase()
+}
+
+type Show<'a> = &'a dyn Fn(Span) -> String;
+
+fn describe_with(text: &str, show: Show<'_>) -> String {
     let statement = classify(text);
     let mut out = format!("{:?}", statement.kind);
     if statement.opaque {
@@ -39,13 +58,13 @@ pub(super) fn describe(text: &str) -> String {
             );
         }
         if let Some(replication) = ddl.replication {
-            _ = write!(out, " replication={}", replication.of(text));
+            _ = write!(out, " replication={}", show(replication));
         }
     }
     out.push_str(&using(statement.batch_using));
     for mutation in &statement.mutations {
         out.push_str(" | ");
-        out.push_str(&describe_mutation(text, mutation));
+        out.push_str(&describe_mutation(show, mutation));
     }
     let markers = statement
         .markers
@@ -61,7 +80,10 @@ pub(super) fn describe(text: &str) -> String {
             " {:?}@{}:{}",
             call.returns, call.mutation, call.markers_before
         );
-        _ = write!(out, "<{}>", call.span.of(text));
+        _ = write!(out, "<{}>", show(call.span));
+        if call.in_collection {
+            out.push_str(" in collection");
+        }
     }
     out
 }
@@ -82,27 +104,27 @@ fn using(using: Using) -> String {
     out
 }
 
-fn describe_mutation(text: &str, mutation: &Mutation) -> String {
+fn describe_mutation(show: Show<'_>, mutation: &Mutation) -> String {
     let table = &mutation.table;
     let keyspace = table.keyspace.as_deref().unwrap_or("-");
     let verb = format!("{:?}", mutation.verb).to_lowercase();
     let mut out = format!("{verb} {keyspace}.{}", table.name);
     out.push_str(&using(mutation.using));
     if let Some(json) = &mutation.json {
-        _ = write!(out, " json={}", value(text, json));
+        _ = write!(out, " json={}", value(show, json));
     }
     for assignment in &mutation.assignments {
         let column = &assignment.column;
-        let with = value(text, &assignment.value);
+        let with = value(show, &assignment.value);
         _ = match assignment.operation {
             Operation::Set => write!(out, " {column}={with}"),
             Operation::Add => write!(out, " {column}+={with}"),
             Operation::Prepend => write!(out, " {column}=+{with}"),
             Operation::Subtract => write!(out, " {column}-={with}"),
-            Operation::SetElement { key } => write!(out, " {column}[{}]={with}", value(text, &key)),
+            Operation::SetElement { key } => write!(out, " {column}[{}]={with}", value(show, &key)),
             Operation::SetField => write!(out, " {column}.={with}"),
             Operation::Delete => write!(out, " {column}"),
-            Operation::DeleteElement { key } => write!(out, " {column}[{}]", value(text, &key)),
+            Operation::DeleteElement { key } => write!(out, " {column}[{}]", value(show, &key)),
             Operation::DeleteField => write!(out, " {column}."),
         };
     }
@@ -116,7 +138,7 @@ fn describe_mutation(text: &str, mutation: &Mutation) -> String {
             Relation::Range => "<>",
             Relation::Other => "~",
         };
-        let value = value(text, &restriction.value);
+        let value = value(show, &restriction.value);
         _ = write!(out, " {}{operator}{value}", restriction.columns.join(","));
     }
     _ = match mutation.condition {
@@ -128,10 +150,10 @@ fn describe_mutation(text: &str, mutation: &Mutation) -> String {
     out
 }
 
-fn value(text: &str, value: &Value) -> String {
+fn value(show: Show<'_>, value: &Value) -> String {
     match value.kind {
         ValueKind::Marker(ordinal) => format!("?{ordinal}"),
-        kind => format!("{kind:?}<{}>", value.span.of(text)),
+        kind => format!("{kind:?}<{}>", show(value.span)),
     }
 }
 

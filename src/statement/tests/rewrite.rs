@@ -61,7 +61,11 @@ fn qualify_adds_the_keyspace_where_it_is_missing() {
         ("GRANT r TO s", "GRANT r TO s"),
         (
             "INSERT INTO t (a) VALUES (1) JUNK",
-            "INSERT INTO t (a) VALUES (1) JUNK",
+            "INSERT INTO ks.t (a) VALUES (1) JUNK",
+        ),
+        (
+            "BEGIN BATCH DELETE FROM t JUNK",
+            "BEGIN BATCH DELETE FROM t JUNK",
         ),
     ] {
         assert_eq!(qualified(text), expected);

@@ -1,12 +1,11 @@
-//! Round trips by hand-written bytes; see also `tests/` beside for properties and golden bytes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Bytes written by hand.
 
-use crate::decoder::{self, DecodeLimits};
-use crate::encode;
-use crate::request::{self, Batch, BatchEntry, BatchType, Execute, Query, QueryParams};
-use crate::response::{self, ErrorBody, ErrorCode, ErrorDetail, ResultBody, WriteType};
-use crate::values::{self, Edit};
-use crate::{
+use twinring_cql::decoder::{self, DecodeLimits};
+use twinring_cql::encode;
+use twinring_cql::request::{self, Batch, BatchEntry, BatchType, Execute, Query, QueryParams};
+use twinring_cql::response::{self, ErrorBody, ErrorCode, ErrorDetail, ResultBody, WriteType};
+use twinring_cql::values::{self, Edit};
+use twinring_cql::{
     ColumnType, Compression, Consistency, EncodeError, EnvelopeError, Flags, HEADER_LEN, Opcode,
     Value, Values, Version, Writer, stamp,
 };

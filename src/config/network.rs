@@ -1,0 +1,209 @@
+//! Checks of addresses and of what is said to clients about cluster and protocol.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::build::{Check, Surroundings};
+use super::value::{Hosts, Words};
+use super::{Cluster, Offer, Settings, Topology};
+
+/// Default port of both clusters.
+const CLUSTER_PORT: u16 = 9042;
+/// Default port for clients, the seed's.
+const PROXY_PORT: u16 = 29042;
+/// Default port for metrics, the seed's.
+const METRICS_PORT: u16 = 28000;
+
+impl Check {
+    pub(super) fn cluster(
+        &mut self,
+        side: &str,
+        s: &Settings,
+        around: &Surroundings<'_>,
+    ) -> Cluster {
+        let (hosts, port, name) = if side == "source" {
+            (&s.source, s.source_port, &s.source_identifier)
+        } else {
+            (&s.target, s.target_port, &s.target_identifier)
+        };
+        let identifier = name.clone().unwrap_or_else(|| side.to_owned());
+        let place = side.to_uppercase();
+        let mut contact_points = Vec::new();
+        match hosts {
+            None => self.wrong(
+                &place,
+                "is not named",
+                "run: twinring proxy SOURCE TARGET, each host[:port][,host[:port]…]",
+            ),
+            Some(hosts) => {
+                let port = port.unwrap_or(CLUSTER_PORT);
+                self.resolve(&place, hosts, port, around, &mut contact_points);
+            }
+        }
+        Cluster {
+            identifier,
+            contact_points,
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        place: &str,
+        hosts: &Hosts,
+        default_port: u16,
+        around: &Surroundings<'_>,
+        found: &mut Vec<SocketAddr>,
+    ) {
+        for host in &hosts.0 {
+            let port = host.port.unwrap_or(default_port);
+            if port == 0 {
+                self.wrong(
+                    place,
+                    "port 0 is no port to connect to",
+                    "name the cluster's CQL port",
+                );
+                continue;
+            }
+            let what = match (around.resolve)(&host.host, port) {
+                Ok(addresses) if !addresses.is_empty() => {
+                    let v4 = addresses.iter().any(SocketAddr::is_ipv4);
+                    for address in addresses.into_iter().filter(|a| a.is_ipv4() == v4) {
+                        if !found.contains(&address) {
+                            found.push(address);
+                        }
+                    }
+                    continue;
+                }
+                Ok(_) => format!("`{}` has no address", host.host),
+                Err(e) => format!("`{}` has no address: {e}", host.host),
+            };
+            let remedy = format!("check the name with: getent hosts {}", host.host);
+            self.wrong(place, what, remedy);
+        }
+    }
+
+    pub(super) fn same_cluster(&mut self, source: &Cluster, target: &Cluster) {
+        let both = |address: &&SocketAddr| target.contact_points.contains(address);
+        if let Some(twice) = source.contact_points.iter().find(both) {
+            self.wrong(
+                "TARGET",
+                format!("{twice} is also a contact point of the source"),
+                "name the cluster that shall receive the writes, not the source itself",
+            );
+        }
+    }
+
+    pub(super) fn listen(&mut self, s: &Settings) -> SocketAddr {
+        let port = s.proxy_port.unwrap_or(PROXY_PORT);
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let listen = self.address("--listen", s.listen.as_deref(), any, port);
+        if s.proxy_port.is_some_and(|port| port != listen.port()) {
+            self.wrong(
+                "--proxy-port",
+                format!("{port} and --listen {listen} differ"),
+                "write the port once",
+            );
+        }
+        listen
+    }
+
+    pub(super) fn admin(&mut self, s: &Settings) -> Option<SocketAddr> {
+        if s.metrics == Some(false) {
+            return None;
+        }
+        let port = s.metrics_port.unwrap_or(METRICS_PORT);
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let admin = self.address(
+            "--metrics-listen",
+            s.metrics_listen.as_deref(),
+            loopback,
+            port,
+        );
+        if s.metrics_port.is_some_and(|port| port != admin.port()) {
+            self.wrong(
+                "--metrics-port",
+                format!("{port} and --metrics-listen {admin} differ"),
+                "write the port once",
+            );
+        }
+        Some(admin)
+    }
+
+    fn address(&mut self, place: &str, said: Option<&str>, ip: IpAddr, port: u16) -> SocketAddr {
+        let default = SocketAddr::new(ip, port);
+        let Some(said) = said else { return default };
+        if let Ok(ip) = said.parse::<IpAddr>() {
+            return SocketAddr::new(ip, port);
+        }
+        said.parse().unwrap_or_else(|_| {
+            self.wrong(
+                place,
+                format!("`{said}` is no address of this machine"),
+                "write IP or IP:PORT, for example 127.0.0.1:9042 or [::]:9042",
+            );
+            default
+        })
+    }
+
+    pub(super) fn topology(&mut self, s: &Settings) -> Topology {
+        let ghost_ips = s.ghost_ips.clone().unwrap_or_default().0;
+        let default = if ghost_ips.is_empty() {
+            "single"
+        } else {
+            "per-node"
+        };
+        let said = s.topology.as_deref().unwrap_or(default);
+        let per_node = self.one_of(
+            "--topology",
+            Some(said),
+            &[("single", false), ("per-node", true)],
+        );
+        if !per_node && !ghost_ips.is_empty() {
+            self.wrong(
+                "--ghostIps",
+                "has no effect with --topology single, where peers are hidden",
+                "remove one of the two",
+            );
+        }
+        if per_node {
+            Topology::PerNode { ghost_ips }
+        } else {
+            Topology::Single
+        }
+    }
+
+    pub(super) fn offer(&mut self, s: &Settings) -> Offer {
+        let all = |lists: &[Words]| lists.iter().flat_map(|words| words.0.clone()).collect();
+        let mut protocol_versions = Vec::new();
+        let versions: Vec<String> = all(&s.protocol_version);
+        for word in &versions {
+            match word.parse() {
+                Ok(version @ 3..=4_u8) => protocol_versions.push(version),
+                Ok(5) => self.wrong(
+                    "--protocol-version",
+                    "version 5 is not in this version of twinring",
+                    "choose 3 or 4; drivers step down to it by themselves",
+                ),
+                _ => self.wrong(
+                    "--protocol-version",
+                    format!("`{word}` is no version that can be offered"),
+                    "choose 3 or 4",
+                ),
+            }
+        }
+        protocol_versions.sort_unstable();
+        protocol_versions.dedup();
+        let compressions: Vec<String> = all(&s.compression);
+        for word in &compressions {
+            if !["lz4", "snappy"].contains(&word.as_str()) {
+                let what = format!("`{word}` is no compression of the protocol");
+                self.wrong("--compression", what, "choose lz4 or snappy");
+            }
+        }
+        Offer {
+            protocol_versions,
+            cql_versions: all(&s.cql_version),
+            compressions,
+            no_compression: s.compression_enabled == Some(false),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Checks of cores, credentials, mirror, spill and bounds.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::build::{Check, Surroundings};
+use super::value::Cores;
+use super::{Clients, Credentials, Mirror, MirrorDdl, OnSpillFull, Secret, Settings, Spill};
+use crate::limits;
+
+impl Check {
+    pub(super) fn cores(&mut self, s: &Settings, around: &Surroundings<'_>) -> Vec<usize> {
+        let mut usable = around.cores.clone();
+        usable.truncate(limits::SHARDS_MAX);
+        if usable.is_empty() {
+            self.wrong(
+                "--cores",
+                "the cores of this machine are not known",
+                "name them: 0-3",
+            );
+            return vec![0];
+        }
+        let count = match &s.cores {
+            Some(Cores::List(list)) => {
+                if let Some(missing) = list.iter().find(|core| !around.cores.contains(core)) {
+                    let what = format!("this process may not run on core {missing}");
+                    self.wrong("--cores", what, format!("choose from {:?}", around.cores));
+                }
+                return list.clone();
+            }
+            Some(Cores::Count(count)) => {
+                self.bounded_usize("--cores", Some(*count), 1, (1, usable.len()))
+            }
+            None => match s.threads {
+                None => usable.len(),
+                Some(threads) => {
+                    if threads > usable.len() {
+                        let most = usable.len();
+                        self.notices.push(format!(
+                            "--threads {threads}: one shard on each of {most} cores is the most"
+                        ));
+                    }
+                    threads.clamp(1, usable.len())
+                }
+            },
+        };
+        usable.truncate(count);
+        usable
+    }
+
+    pub(super) fn credentials(&mut self, s: &Settings) -> Option<Credentials> {
+        let password = match (&s.target_password, &s.target_password_file) {
+            (Some(_), Some(_)) => {
+                self.wrong(
+                    "--target-password-file",
+                    "the password is given twice, by value and by file",
+                    "keep the file and remove --target-password or TWINRING_TARGET_PASSWORD",
+                );
+                return None;
+            }
+            (Some(password), None) => Some(password.clone()),
+            (None, Some(file)) => Some(self.password_from(file)?),
+            (None, None) => None,
+        };
+        // The seed takes empty values for "none", and so does a template that was left empty.
+        let username = s.target_username.clone().filter(|name| !name.is_empty());
+        let password = password.filter(|password| !password.reveal().is_empty());
+        match (username, password) {
+            (None, None) => None,
+            (Some(username), Some(password)) => Some(Credentials { username, password }),
+            (Some(_), None) => {
+                self.wrong(
+                    "--target-username",
+                    "has no password",
+                    "name a file with --target-password-file, or set TWINRING_TARGET_PASSWORD",
+                );
+                None
+            }
+            (None, Some(_)) => {
+                let what = "there is a password for the target but no user";
+                self.wrong(
+                    "--target-username",
+                    what,
+                    "name the user with --target-username",
+                );
+                None
+            }
+        }
+    }
+
+    fn password_from(&mut self, file: &Path) -> Option<Secret> {
+        let place = format!("--target-password-file {}", file.display());
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(e) => {
+                let remedy = "name a file whose first line is the password, readable by this user";
+                self.wrong(&place, format!("cannot be read: {e}"), remedy);
+                return None;
+            }
+        };
+        let first = text.lines().next().unwrap_or_default();
+        if first.is_empty() {
+            let what = "the first line is empty";
+            self.wrong(&place, what, "put the password there, alone");
+            return None;
+        }
+        Some(Secret::new(first))
+    }
+
+    pub(super) fn mirror(&mut self, s: &Settings) -> Mirror {
+        let words = [
+            ("tables", MirrorDdl::Tables),
+            ("none", MirrorDdl::None),
+            ("all", MirrorDdl::All),
+        ];
+        let ddl = self.one_of("--mirror-ddl", s.mirror_ddl.as_deref(), &words);
+        let replication = s.target_replication.clone();
+        if let Some(map) = &replication {
+            let place = "--target-replication";
+            if ddl != MirrorDdl::All {
+                let what = "has no effect while keyspaces are not mirrored";
+                self.wrong(place, what, "add --mirror-ddl all, or remove it");
+            }
+            if !(map.starts_with('{') && map.ends_with('}') && !map.contains(';')) {
+                let what = format!("`{map}` is no replication map");
+                let remedy = "write \"{'class': 'NetworkTopologyStrategy', 'dc1': 3}\"";
+                self.wrong(place, what, remedy);
+            }
+        }
+        // The seed's Pattern.matches() wants the whole text; so does ours.
+        let filter = s.filter_tables.as_deref().and_then(|text| {
+            regex::Regex::new(&format!("^(?:{text})$"))
+                .map_err(|e| {
+                    let remedy = "write a regular expression like: insert into test .*";
+                    self.wrong("--filter-tables", e.to_string(), remedy);
+                })
+                .ok()
+        });
+        let linger_us = self.bounded(
+            "--mirror-linger-us",
+            s.mirror_linger_us,
+            limits::MIRROR_LINGER_DEFAULT_US,
+            (0, limits::MIRROR_LINGER_MAX_US),
+        );
+        let in_flight = self.bounded_usize(
+            "--mirror-inflight",
+            s.mirror_inflight,
+            limits::MIRROR_IN_FLIGHT_DEFAULT,
+            (1, limits::MIRROR_IN_FLIGHT_MAX),
+        );
+        Mirror {
+            ddl,
+            replication,
+            filter,
+            linger: Duration::from_micros(linger_us),
+            in_flight,
+        }
+    }
+
+    pub(super) fn spill(&mut self, s: &Settings, shards: usize) -> Spill {
+        let shards = u64::try_from(shards).unwrap_or(u64::MAX);
+        let least = limits::SPILL_MIN_PER_SHARD_BYTES.saturating_mul(shards);
+        let said = s.spill_max_bytes.map(|size| size.0);
+        let default = limits::SPILL_DEFAULT_BYTES.max(least);
+        let max_bytes = self.bounded("--spill-max-bytes", said, default, (least, u64::MAX));
+        let place = "--on-spill-full";
+        let on_full = match s.on_spill_full.as_deref() {
+            Some("drop-and-mark") => {
+                let what = "`drop-and-mark` is not in this version";
+                self.wrong(place, what, "choose backpressure");
+                OnSpillFull::Backpressure
+            }
+            said => self.one_of(place, said, &[("backpressure", OnSpillFull::Backpressure)]),
+        };
+        Spill { max_bytes, on_full }
+    }
+
+    pub(super) fn clients(&mut self, s: &Settings, shards: usize) -> Clients {
+        let total = self.bounded_usize(
+            "--max-connections",
+            s.max_connections,
+            limits::CONNECTIONS_DEFAULT,
+            (1, limits::CONNECTIONS_MAX),
+        );
+        let share = total.div_ceil(shards.max(1));
+        let uneven = if shards > 1 { share + share / 4 } else { share };
+        let floor = limits::CONNECTIONS_PER_SHARD_MIN.min(total);
+        let narrow = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let envelope = s.max_envelope_bytes.map(|size| narrow(size.0));
+        let max_envelope_bytes = self.bounded_usize(
+            "--max-envelope-bytes",
+            envelope,
+            limits::ENVELOPE_BODY_DEFAULT_BYTES,
+            (
+                limits::PRE_AUTH_BODY_MAX_BYTES,
+                limits::ENVELOPE_BODY_MAX_BYTES,
+            ),
+        );
+        let out_high_water_bytes =
+            self.write_buffer(s.write_buffer_size.map(|size| narrow(size.0)));
+        let idle_range = (0, limits::IDLE_TIMEOUT_MAX_S);
+        let idle_s = self.bounded("--tcp-idle-time-out", s.tcp_idle_time_out, 0, idle_range);
+        Clients {
+            max_connections: total,
+            max_connections_per_shard: uneven.max(floor).min(total),
+            max_envelope_bytes,
+            out_high_water_bytes,
+            out_low_water_bytes: out_high_water_bytes / limits::OUT_LOW_WATER_DIVISOR,
+            idle_timeout: (idle_s > 0).then(|| Duration::from_secs(idle_s)),
+        }
+    }
+
+    fn write_buffer(&mut self, said: Option<usize>) -> usize {
+        let (least, most) = limits::OUT_HIGH_WATER_RANGE_BYTES;
+        let Some(said) = said else {
+            return limits::OUT_HIGH_WATER_DEFAULT_BYTES;
+        };
+        let used = said.clamp(least, most);
+        if used != said {
+            self.notices.push(format!(
+                "--write-buffer-size {said}: {used} is used, the nearest of {least} to {most}"
+            ));
+        }
+        used
+    }
+}

@@ -1,0 +1,49 @@
+//! A valid configuration in a few lines: for `--check` and for the log. Holds no secret.
+
+use std::fmt;
+
+use super::{Cluster, ProxyConfig, Topology};
+
+impl fmt::Display for ProxyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  clients    {}", self.listen)?;
+        match self.admin {
+            Some(admin) => writeln!(f, "  metrics    http://{admin}/metrics")?,
+            None => writeln!(f, "  metrics    off")?,
+        }
+        writeln!(f, "  source     {}", self.source)?;
+        writeln!(f, "  target     {}", self.target)?;
+        match &self.target_credentials {
+            Some(own) => writeln!(f, "  target as  {}, with its own password", own.username)?,
+            None => writeln!(f, "  target as  the client")?,
+        }
+        match &self.topology {
+            Topology::Single => writeln!(f, "  drivers    see this proxy as the only node")?,
+            Topology::PerNode { ghost_ips } => writeln!(
+                f,
+                "  drivers    see a proxy on each node, {} addresses exchanged",
+                ghost_ips.len()
+            )?,
+        }
+        writeln!(f, "  cores      {:?}", self.cores)?;
+        write!(
+            f,
+            "  spill      {}, at most {} MiB",
+            self.data_dir.display(),
+            self.spill.max_bytes >> 20
+        )
+    }
+}
+
+impl fmt::Display for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at ", self.identifier)?;
+        for (at, point) in self.contact_points.iter().enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{point}")?;
+        }
+        Ok(())
+    }
+}

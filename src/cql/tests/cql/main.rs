@@ -1,0 +1,14 @@
+//! Tests of the protocol core, by theme. All go through the public interface.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub
+)]
+
+mod bytes;
+#[path = "../../../../tests/fuzz/src/lib.rs"]
+mod fuzz;
+mod golden;
+mod hostile;
+mod properties;

@@ -1,0 +1,264 @@
+//! What must hold before the first client is let in. Each finding says what is wrong, why it
+//! matters and the command that mends it.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::{Cluster, ProxyConfig};
+use crate::limits;
+use crate::sys::{machine, probe};
+
+#[cfg(test)]
+mod tests;
+
+/// Files that a shard has open beside client connections: rings, timers, target, spill, inbox.
+const FILES_PER_SHARD: u64 = 64;
+
+/// One thing that is wrong, or may become so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong, and why it matters.
+    pub what: String,
+    /// The command or the change that mends it.
+    pub mend: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n    {}", self.what, self.mend)
+    }
+}
+
+fn finding(what: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Finding {
+        what: what.into(),
+        mend: mend.into(),
+    }
+}
+
+/// The proxy cannot start here. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct CannotStart {
+    /// Every reason.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for CannotStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the proxy cannot start:")?;
+        for finding in &self.findings {
+            write!(f, "\n  {finding}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs every check and returns what deserves a warning.
+///
+/// Makes the data directory when it is missing and raises the limit of open files.
+///
+/// # Errors
+/// Everything that makes a start impossible. An unreachable target is a warning: writes spill.
+pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    if let Err(e) = probe::check(config.cores.len()) {
+        let what = "the shards cannot run here: they are built on io_uring and locked memory";
+        errors.push(finding(what, e.to_string()));
+    }
+    warnings.extend(open_files(config));
+    match data_dir(&config.data_dir) {
+        Ok(found) => warnings.extend(found),
+        Err(found) => errors.push(found),
+    }
+    warnings.extend(disk(&config.data_dir, config.spill.max_bytes));
+    let listeners = [("clients", Some(config.listen)), ("metrics", config.admin)];
+    for (purpose, address) in listeners {
+        errors.extend(address.and_then(|address| port_free(purpose, address).err()));
+    }
+    let patience = Duration::from_millis(limits::CONNECT_TIMEOUT_MS);
+    errors.extend(
+        reachable("source", &config.source, patience)
+            .err()
+            .map(|reason| {
+                finding(
+                    format!("{reason}: without the source no client can be answered"),
+                    try_port(&config.source),
+                )
+            }),
+    );
+    warnings.extend(
+        reachable("target", &config.target, patience)
+            .err()
+            .map(|reason| {
+                finding(
+                    format!("{reason}: writes go to the spill until it is back"),
+                    try_port(&config.target),
+                )
+            }),
+    );
+    if errors.is_empty() {
+        Ok(warnings)
+    } else {
+        Err(CannotStart { findings: errors })
+    }
+}
+
+fn open_files(config: &ProxyConfig) -> Option<Finding> {
+    let wide = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let shards = wide(config.cores.len());
+    // A client's connection and its source's connection.
+    let connections = wide(config.clients.max_connections).saturating_mul(2);
+    let needed = connections.saturating_add(FILES_PER_SHARD.saturating_mul(shards));
+    let hard = machine::raise_open_files().map_or(0, |files| files.soft);
+    (hard < needed).then(|| {
+        finding(
+            format!(
+                "this process may open {hard} files; --max-connections may need {needed}, and \
+                 clients beyond are refused"
+            ),
+            format!(
+                "run `ulimit -n {needed}` before, or set LimitNOFILE={needed} in the unit file"
+            ),
+        )
+    })
+}
+
+/// Makes the directory when it is missing, and proves that it can be written.
+fn data_dir(path: &Path) -> Result<Option<Finding>, Finding> {
+    let shown = path.display();
+    let cannot = |what: &str, e: &io::Error| {
+        finding(
+            format!("the data directory {shown} cannot be {what}: {e}; it holds the spill"),
+            format!("run `install -d -m 700 -o $(id -un) {shown}`, or name another --data-dir"),
+        )
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| cannot("made", &e))?;
+    let probe = path.join(format!(".twinring-probe-{}", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&probe)
+        .and_then(|mut file| file.write_all(b"x").and_then(|()| file.sync_all()));
+    let removed = fs::remove_file(&probe);
+    written.and(removed).map_err(|e| cannot("written", &e))?;
+    let meta = fs::metadata(path).map_err(|e| cannot("read", &e))?;
+    let foreign = meta.uid() != machine::effective_uid();
+    let open = meta.mode() & 0o077 != 0;
+    Ok((foreign || open).then(|| {
+        finding(
+            format!(
+                "others may look into the data directory {shown} (mode {:o}, owner {}); the spill \
+                 holds your data",
+                meta.mode() & 0o777,
+                meta.uid()
+            ),
+            format!("run `chown $(id -un) {shown} && chmod 700 {shown}`"),
+        )
+    }))
+}
+
+/// Warns when the spill would not survive a reboot or would not find room.
+fn disk(path: &Path, wanted_bytes: u64) -> Vec<Finding> {
+    let shown = path.display();
+    let mut found = Vec::new();
+    let kind = file_system(path);
+    if matches!(kind.as_deref(), Some("tmpfs" | "ramfs")) {
+        found.push(finding(
+            format!("the data directory {shown} is in memory: a reboot loses what is spilled"),
+            "name a --data-dir on a disk",
+        ));
+    }
+    if let Ok(free) = machine::free_bytes(path)
+        && free < wanted_bytes
+    {
+        found.push(finding(
+            format!(
+                "{} MiB are free at {shown} ({}), the spill may take {} MiB",
+                free >> 20,
+                kind.as_deref().unwrap_or("unknown file system"),
+                wanted_bytes >> 20
+            ),
+            "make room, name another --data-dir, or lower --spill-max-bytes",
+        ));
+    }
+    found
+}
+
+/// The type of the file system that holds `path`, from the longest mount point above it.
+fn file_system(path: &Path) -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    longest_mount(&mounts, &fs::canonicalize(path).ok()?)
+}
+
+fn longest_mount(mounts: &str, path: &Path) -> Option<String> {
+    let parse = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        // proc(5): the fifth field is the mount point, with blanks as \040.
+        let point = PathBuf::from(before.split(' ').nth(4)?.replace("\\040", " "));
+        let kind = after.split(' ').next()?.to_owned();
+        path.starts_with(&point)
+            .then(|| (point.components().count(), kind))
+    };
+    // Of two mounts at one place the later one is what is seen: max_by_key keeps the last.
+    mounts
+        .lines()
+        .filter_map(parse)
+        .max_by_key(|(depth, _)| *depth)
+        .map(|(_, kind)| kind)
+}
+
+/// Binds without SO_REUSEPORT, as the shards will with it: another process that listens there,
+/// even another twinring, is found now and not by half of the clients.
+fn port_free(purpose: &str, address: SocketAddr) -> Result<(), Finding> {
+    let Err(e) = TcpListener::bind(address) else {
+        return Ok(());
+    };
+    let port = address.port();
+    let mend = match e.kind() {
+        ErrorKind::AddrInUse => format!("see who listens: ss -ltnp 'sport = :{port}'"),
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 need a right: run `setcap cap_net_bind_service=+ep` on the program, \
+             or choose a port above"
+                .to_owned()
+        }
+        ErrorKind::AddrNotAvailable => "see this machine's addresses: ip address".to_owned(),
+        _ => "choose another address or port".to_owned(),
+    };
+    Err(finding(
+        format!("cannot listen for {purpose} at {address}: {e}"),
+        mend,
+    ))
+}
+
+/// Opens and closes a connection to the first contact point that answers.
+fn reachable(side: &str, cluster: &Cluster, patience: Duration) -> Result<(), String> {
+    let mut last = None;
+    for address in &cluster.contact_points {
+        match TcpStream::connect_timeout(address, patience) {
+            Ok(_) => return Ok(()),
+            Err(e) => last = Some(format!("{address}: {e}")),
+        }
+    }
+    let of = cluster.contact_points.len();
+    let reason = last.unwrap_or_default();
+    Err(format!(
+        "no contact point of the {side} answers ({of} tried, the last {reason})"
+    ))
+}
+
+fn try_port(cluster: &Cluster) -> String {
+    let first = cluster.contact_points.first();
+    let (host, port) = first.map_or_else(Default::default, |a| (a.ip().to_string(), a.port()));
+    format!("is the cluster up, and is a firewall between? try: nc -vz {host} {port}")
+}

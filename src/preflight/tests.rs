@@ -1,0 +1,137 @@
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::config::{Settings, Surroundings};
+
+/// Nobody listens here: port 1 (tcpmux) of the loopback.
+const NOBODY: &str = "127.0.0.1:1";
+
+fn config(source: &str, target: &str, more: &str, dir: &Path) -> ProxyConfig {
+    let toml = format!(
+        "source = '{source}'\ntarget = '{target}'\ndata-dir = {dir:?}\nmetrics = false\n\
+         cores = 1\nlisten = '127.0.0.1:0'\n{more}"
+    );
+    let settings: Settings = toml::from_str(&toml).unwrap();
+    ProxyConfig::new(settings, &Surroundings::of_this_machine()).unwrap()
+}
+
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+#[test]
+fn an_unreachable_target_only_warns() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_source, source) = listener();
+    let warnings = run(&config(&source, NOBODY, "", dir.path())).unwrap();
+    let about: Vec<_> = warnings
+        .iter()
+        .filter(|w| w.what.contains("target"))
+        .collect();
+    assert_eq!(about.len(), 1, "{warnings:?}");
+    assert!(about[0].what.contains("writes go to the spill"));
+    assert!(about[0].mend.contains("nc -vz 127.0.0.1 1"));
+}
+
+#[test]
+fn an_unreachable_source_and_a_taken_port_are_both_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_holder, taken) = listener();
+    let mut config = config(NOBODY, &taken, "", dir.path());
+    config.listen = taken.parse().unwrap();
+    let error = run(&config).unwrap_err();
+    let text = error.to_string();
+    assert_eq!(error.findings.len(), 2, "{text}");
+    assert!(
+        text.contains(&format!("cannot listen for clients at {taken}")),
+        "{text}"
+    );
+    assert!(text.contains("ss -ltnp 'sport = :"), "{text}");
+    assert!(
+        text.contains("without the source no client can be answered"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_second_contact_point_will_do() {
+    let (_listener, address) = listener();
+    let contact_points = vec![NOBODY.parse().unwrap(), address.parse().unwrap()];
+    let cluster = Cluster {
+        identifier: String::new(),
+        contact_points,
+    };
+    assert_eq!(
+        reachable("source", &cluster, Duration::from_secs(1)),
+        Ok(())
+    );
+}
+
+#[test]
+fn an_address_of_another_machine_cannot_be_listened_at() {
+    let found = port_free("clients", "192.0.2.1:29042".parse().unwrap()).unwrap_err();
+    assert!(found.mend.contains("ip address"), "{found}");
+}
+
+#[test]
+fn the_data_directory_is_made_for_its_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b");
+    assert_eq!(data_dir(&deep), Ok(None));
+    assert_eq!(fs::metadata(&deep).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 0, "the probe is gone");
+    fs::set_permissions(&deep, fs::Permissions::from_mode(0o755)).unwrap();
+    let warning = data_dir(&deep).unwrap().unwrap();
+    assert!(warning.what.contains("mode 755"), "{warning}");
+    assert!(warning.mend.contains("chmod 700"), "{warning}");
+}
+
+#[test]
+fn a_file_in_the_way_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [&file, &file.join("below")] {
+        let found = data_dir(path).unwrap_err();
+        assert!(found.what.contains("cannot be made"), "{found}");
+        assert!(found.mend.contains("install -d -m 700"), "{found}");
+    }
+}
+
+#[test]
+fn a_spill_larger_than_the_disk_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = disk(dir.path(), u64::MAX);
+    assert!(
+        found.iter().any(|f| f.mend.contains("--spill-max-bytes")),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_longest_and_last_mount_counts() {
+    let mounts = "1 0 8:1 / / rw - ext4 /dev/sda rw\n\
+                  2 1 0:5 / /run rw shared:1 - tmpfs tmpfs rw\n\
+                  3 2 0:6 / /run/my\\040disk rw - xfs /dev/sdb rw\n\
+                  4 2 0:7 / /run/my\\040disk rw - btrfs /dev/sdc rw\n";
+    let kind = |path: &str| longest_mount(mounts, Path::new(path));
+    assert_eq!(kind("/home/x").as_deref(), Some("ext4"));
+    assert_eq!(kind("/runner").as_deref(), Some("ext4"));
+    assert_eq!(kind("/run/x").as_deref(), Some("tmpfs"));
+    assert_eq!(kind("/run/my disk/x").as_deref(), Some("btrfs"));
+    assert!(file_system(Path::new("/")).is_some());
+}
+
+#[test]
+fn more_connections_than_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config("127.0.0.1:2", NOBODY, "", dir.path());
+    config.clients.max_connections = usize::MAX / 4;
+    assert!(open_files(&config).unwrap().mend.contains("LimitNOFILE="));
+    config.clients.max_connections = 1;
+    assert_eq!(open_files(&config), None);
+}

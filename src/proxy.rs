@@ -1,0 +1,284 @@
+//! `twinring proxy`: starts the shards and the admin thread, waits for a signal, drains, ends.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+
+use crate::admin;
+use crate::config::ProxyConfig;
+use crate::metrics::{self, Facts, ShardView};
+use crate::shard::inbox::{self, Address, Message};
+use crate::shard::time::TimeBase;
+use crate::shard::{self, Inherited, Setup, ShardError};
+use crate::spill::Holds;
+use crate::spill::dir::{ShardDir, SpillDir, replace_file};
+use crate::spill::progress::Progress;
+use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
+use crate::sys::socket;
+
+/// The file that keeps stamps from going back over a restart.
+const STAMPS_FILE: &str = "stamps";
+/// How far the file is ahead of the last stamp: it is renewed each second.
+const STAMPS_RESERVE_US: i64 = 3_000_000;
+/// Connections that may wait for being accepted, per shard.
+const BACKLOG: u32 = 4_096;
+/// Longest wait of glommio's own business.
+const EXECUTOR_TICK: Duration = Duration::from_millis(10);
+
+type Thread = ExecutorThread<Result<(), ShardError>>;
+
+/// Runs until SIGTERM or SIGINT, and until everything in flight is on the target or in the spill.
+///
+/// # Errors
+/// What keeps it from starting, or a shard that failed.
+pub fn run(config: ProxyConfig) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let spill = SpillDir::open_or_create(&config.data_dir)?;
+    let stamps = config.data_dir.join(STAMPS_FILE);
+    let time = TimeBase::start();
+    let floor_us = read_stamps(&stamps)?;
+    let mut running = Running::start(&config, &spill, &time, floor_us)?;
+    let result = running.supervise(&config, &time, &stamps);
+    running.end(&config, &time, &stamps).and(result)
+}
+
+/// The threads of a running proxy.
+struct Running {
+    shards: Vec<Option<Thread>>,
+    addresses: Vec<Address>,
+    admin: Option<admin::Admin>,
+}
+
+impl Running {
+    fn start(
+        config: &Arc<ProxyConfig>,
+        spill: &SpillDir,
+        time: &TimeBase,
+        floor_us: i64,
+    ) -> anyhow::Result<Self> {
+        let count = config.cores.len();
+        let (recorders, views) = metrics::shards(count);
+        let (inboxes, addresses) = inbox::make(count).context("failed to make the inboxes")?;
+        let mut inherited = inherit(spill, count)?;
+        let instance = u64::from_le_bytes(random()?);
+        let mut running = Self {
+            shards: Vec::new(),
+            addresses,
+            admin: None,
+        };
+        let ends = inboxes
+            .into_iter()
+            .zip(recorders)
+            .zip(&config.cores)
+            .enumerate();
+        for (index, ((inbox, recorder), core)) in ends {
+            let listener = socket::listen_shared(config.listen, BACKLOG)
+                .with_context(|| format!("failed to listen on {}", config.listen))?;
+            let dir = spill.shard(u32::try_from(index)?)?;
+            let own = std::mem::take(&mut inherited[index]);
+            let setup = Setup {
+                index,
+                count,
+                config: Arc::clone(config),
+                listener,
+                inbox,
+                recorder,
+                first_segments: first_segments(&dir, &own)?,
+                dir,
+                inherited: own,
+                instance,
+                time: time.clone(),
+                stamp_floor_us: floor_us,
+                seed: random()?,
+            };
+            let executor = ExecutorConfig {
+                name: format!("shard-{index}"),
+                core: Some(*core),
+                tick: EXECUTOR_TICK,
+            };
+            let thread = executor::spawn(&executor, move |glue| shard::run(setup, glue))
+                .with_context(|| format!("failed to start shard {index} on core {core}"))?;
+            running.shards.push(Some(thread));
+        }
+        running.start_admin(config, time, views)?;
+        Ok(running)
+    }
+
+    fn start_admin(
+        &mut self,
+        config: &ProxyConfig,
+        time: &TimeBase,
+        views: Vec<ShardView>,
+    ) -> anyhow::Result<()> {
+        let facts = Facts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            source: config.source.identifier.clone(),
+            target: config.target.identifier.clone(),
+            started_us: u64::try_from(time.now_us()).unwrap_or_default(),
+        };
+        if let Some(listen) = config.admin {
+            let points = config.source.contact_points.clone();
+            let started = admin::start(listen, points, facts, views);
+            self.admin = Some(started.with_context(|| format!("failed to serve on {listen}"))?);
+        }
+        let shards = self.shards.len();
+        tracing::info!(listen = %config.listen, shards, "ready for clients");
+        Ok(())
+    }
+
+    /// Returns when a signal came or a shard has ended.
+    fn supervise(
+        &mut self,
+        config: &ProxyConfig,
+        time: &TimeBase,
+        stamps: &Path,
+    ) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut tick = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = tick.tick() => {
+                        let behind_us = time.follow();
+                        if behind_us > 1_000_000 {
+                            tracing::warn!(behind_us, "the clock was set back; stamps do not follow");
+                        }
+                        write_stamps(stamps, time);
+                        self.check()?;
+                    }
+                }
+            }
+            let timeout_s = config.drain_timeout.as_secs();
+            tracing::info!(timeout_s, "stopping: no new clients, finishing what is in flight");
+            Ok(())
+        })
+    }
+
+    /// A shard that has ended by itself has failed: the whole process ends then, since clients on
+    /// it would hang. What the others have in memory is drained first.
+    fn check(&mut self) -> anyhow::Result<()> {
+        for (index, slot) in self.shards.iter_mut().enumerate() {
+            if slot.as_ref().is_some_and(ExecutorThread::is_finished)
+                && let Some(thread) = slot.take()
+            {
+                let ended = thread
+                    .join()
+                    .map_err(|error| anyhow!(error))
+                    .and_then(|ended| ended.map_err(|error| anyhow!(error)));
+                return match ended {
+                    Ok(()) => Err(anyhow!("shard {index} has ended")),
+                    Err(error) => Err(error.context(format!("shard {index} has failed"))),
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn end(mut self, config: &ProxyConfig, time: &TimeBase, stamps: &Path) -> anyhow::Result<()> {
+        if let Some(admin) = &self.admin {
+            admin.draining();
+        }
+        for address in &self.addresses {
+            address.tell(Message::Stop);
+        }
+        let mut result = Ok(());
+        for (index, thread) in self.shards.iter_mut().enumerate() {
+            let Some(thread) = thread.take() else {
+                continue;
+            };
+            let ended = match thread.join() {
+                Ok(ended) => ended.map_err(|error| anyhow!(error)),
+                Err(error) => Err(anyhow!(error)),
+            };
+            if let Err(error) = ended {
+                result = Err(error.context(format!("shard {index} has failed")));
+            }
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.stop();
+        }
+        write_stamps(stamps, time);
+        if result.is_ok() {
+            let data = config.data_dir.display();
+            tracing::info!(%data, "stopped: nothing is left in memory");
+        }
+        result
+    }
+}
+
+/// What earlier processes left, spread over the shards: each drains its own directory, and those of
+/// shards that are no more go round.
+fn inherit(spill: &SpillDir, count: usize) -> anyhow::Result<Vec<Vec<Inherited>>> {
+    let mut all: Vec<Vec<Inherited>> = Vec::new();
+    for index in 0..count {
+        all.push(vec![look(spill.shard(u32::try_from(index)?)?)?]);
+    }
+    for dir in spill.shards()? {
+        let index = usize::try_from(dir.shard)?;
+        if index >= count {
+            all[index % count].push(look(dir)?);
+        }
+    }
+    Ok(all)
+}
+
+fn look(dir: ShardDir) -> anyhow::Result<Inherited> {
+    let progress = Progress::load(&dir, Holds::Backlog)?;
+    let segments = dir.segments(Holds::Backlog)?;
+    let segments = segments
+        .iter()
+        .map(|file| (file.segment, file.bytes))
+        .collect();
+    Ok(Inherited {
+        dir,
+        segments,
+        progress,
+    })
+}
+
+fn first_segments(dir: &ShardDir, own: &[Inherited]) -> anyhow::Result<(u64, u64)> {
+    let reached = own.first().map_or(0, |own| own.progress.next.segment);
+    Ok((
+        dir.next_segment(Holds::Backlog, reached)?,
+        dir.next_segment(Holds::Rejected, 0)?,
+    ))
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The highest stamp that an earlier process may have given (µs).
+fn read_stamps(path: &Path) -> anyhow::Result<i64> {
+    match fs::read_to_string(path) {
+        Ok(text) => text.trim().parse().with_context(|| {
+            format!(
+                "{} does not hold a number; delete it if the clock is right",
+                path.display()
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error).with_context(|| format!("failed to read {}", path.display())),
+    }
+}
+
+/// Reserves the next seconds of stamps.
+fn write_stamps(path: &Path, time: &TimeBase) {
+    let reserved_us = time.now_us() + STAMPS_RESERVE_US;
+    if let Err(error) = replace_file(path, format!("{reserved_us}\n").as_bytes()) {
+        tracing::warn!("the stamps' high-water mark cannot be written: {error}");
+    }
+}

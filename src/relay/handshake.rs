@@ -1,0 +1,143 @@
+//! What comes before the first statement, and the answers that tell drivers about the cluster.
+
+use super::link::Credentials;
+use super::session::{Context, Session};
+use crate::cql::envelope::{Envelope, request_message, response_message};
+use crate::cql::request::{auth_response::AuthResponse, startup::Startup};
+use crate::cql::response::{ErrorCode, Event, Supported};
+use crate::cql::{Compression, Flags, Header, Opcode, Version, encode};
+use crate::statement::SystemTable;
+use crate::topology::{self, Facts};
+
+impl Session {
+    /// STARTUP names the compression of everything that follows.
+    pub(super) fn startup(&mut self, envelope: &Envelope<'_>) {
+        let Ok(opened) = envelope.request_body() else {
+            return;
+        };
+        let Ok(startup) = Startup::parse(opened.message) else {
+            return;
+        };
+        if let Some(name) = startup.compression() {
+            self.compression = Compression::from_name(name).unwrap_or(Compression::None);
+        }
+    }
+
+    /// Keeps what the client logs in with: the target's connections use it too, unless the target
+    /// has credentials of its own.
+    pub(super) fn remember_login(&mut self, envelope: &Envelope<'_>) {
+        let mut scratch = Vec::new();
+        let Some(body) = self.open(
+            envelope,
+            &mut scratch,
+            crate::limits::PRE_AUTH_BODY_MAX_BYTES,
+        ) else {
+            return;
+        };
+        let Ok(opened) = request_message(envelope.header.flags, body) else {
+            return;
+        };
+        let Ok(token) = AuthResponse::parse(opened.message) else {
+            return;
+        };
+        if let Some(plain) = token.plain() {
+            self.login = Some(Credentials {
+                user: plain.user.into(),
+                password: plain.password.into(),
+            });
+        }
+    }
+
+    /// The answer to OPTIONS, less what we do not speak.
+    pub(super) fn supported(&mut self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
+        let mut scratch = std::mem::take(&mut cx.common.scratch);
+        let rewritten = self
+            .open(envelope, &mut scratch, cx.common.max_body_bytes)
+            .and_then(|body| response_message(envelope.header.flags, body).ok())
+            .and_then(|body| Supported::parse(body.message).ok())
+            .is_some_and(|supported| {
+                let header = envelope.header;
+                topology::put_supported(cx.to_client, header, &supported, self.facts()).is_ok()
+            });
+        if !rewritten {
+            cx.to_client.extend_from_slice(envelope.raw);
+        }
+        cx.common.scratch = scratch;
+    }
+
+    /// News of the schema reach the client. News of nodes do so only where each node has its own
+    /// proxy: else a driver would try to reach nodes behind our back.
+    pub(super) fn event_concerns_client(
+        &self,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let mut scratch = Vec::new();
+        let Some(body) = self.open(envelope, &mut scratch, cx.common.max_body_bytes) else {
+            return false;
+        };
+        let Ok(body) = response_message(envelope.header.flags, body) else {
+            return false;
+        };
+        match Event::parse(body.message) {
+            Ok(Event::Topology(..) | Event::Status(..)) => self.facts().shows_peers(),
+            _ => true,
+        }
+    }
+}
+
+/// Puts rows of a system table as drivers shall see them. False: the answer cannot be read, and
+/// nothing was put.
+pub(super) fn rewrite_rows(
+    table: SystemTable,
+    message: &[u8],
+    envelope: &Envelope<'_>,
+    facts: &Facts,
+    to_client: &mut Vec<u8>,
+) -> bool {
+    let header = envelope.header;
+    let Some(version) = header.protocol() else {
+        return false;
+    };
+    // tracing id and warnings were part of the original body and are not repeated
+    encode::envelope(
+        to_client,
+        version,
+        Flags::NONE,
+        header.stream,
+        Opcode::Result,
+        |body| {
+            if topology::put_rows(body.out(), table, message, facts).is_err() {
+                body.fail(crate::cql::EncodeError::UnevenRows {
+                    cells: 0,
+                    columns: 0,
+                });
+            }
+        },
+    )
+    .is_ok()
+}
+
+/// Tells the client to prepare again, in the source's words.
+pub(super) fn put_unprepared(to_client: &mut Vec<u8>, header: Header, id: &[u8]) {
+    let version = header.protocol().unwrap_or(Version::V4);
+    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let message = format!(
+        "Prepared query with ID {hex} not found (either the query was not prepared on this host \
+         (maybe the host has been restarted?) or you have prepared too many queries and it has \
+         been evicted from the internal cache)"
+    );
+    // an id is a [short bytes] that was just read from one, so it fits
+    let _ = encode::envelope(
+        to_client,
+        version,
+        Flags::NONE,
+        header.stream,
+        Opcode::Error,
+        |b| {
+            b.int(ErrorCode::Unprepared.number());
+            b.string(&message);
+            b.short_bytes(id);
+        },
+    );
+}

@@ -1,0 +1,133 @@
+//! What a session waits for from the source, by stream id.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use super::write::Write;
+use crate::statement::SystemTable;
+
+/// A request whose answer matters to us. All other answers pass through unseen.
+#[derive(Debug)]
+pub enum Pending {
+    /// A write: mirrored when the source says that it is applied.
+    Write(Box<Write>),
+    /// A PREPARE: its answer teaches us an id.
+    Prepare {
+        /// The client's text.
+        text: Rc<str>,
+        /// The session's keyspace at that time.
+        keyspace: Option<Rc<str>>,
+    },
+    /// A USE: its answer names the new keyspace.
+    Use,
+    /// A schema change or TRUNCATE: goes to the target behind a barrier.
+    Schema(Box<Write>),
+    /// A conditional write: only the source decides.
+    Lwt(Box<Write>),
+    /// A read of a table that tells drivers where to connect.
+    System(SystemTable),
+}
+
+/// Stream ids are small integers that clients choose; one multiplication spreads them.
+#[derive(Default)]
+struct StreamHasher(u64);
+
+impl Hasher for StreamHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u16(u16::from(*byte));
+        }
+    }
+    fn write_u16(&mut self, value: u16) {
+        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    fn write_i16(&mut self, value: i16) {
+        self.write_u16(value.cast_unsigned());
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The tracked requests of one session.
+#[derive(Debug, Default)]
+pub struct Inflight {
+    by_stream: HashMap<i16, Pending, BuildHasherDefault<StreamHasher>>,
+}
+
+impl Inflight {
+    /// Tracks a request. Gives back what the client had in flight on the same stream, which a
+    /// correct client never has.
+    pub fn insert(&mut self, stream: i16, pending: Pending) -> Option<Pending> {
+        self.by_stream.insert(stream, pending)
+    }
+
+    /// The request that an answer on `stream` belongs to.
+    #[inline]
+    pub fn take(&mut self, stream: i16) -> Option<Pending> {
+        if self.by_stream.is_empty() {
+            return None;
+        }
+        let pending = self.by_stream.remove(&stream);
+        if self.by_stream.is_empty() && self.by_stream.capacity() > 1_024 {
+            self.by_stream.shrink_to(64); // a burst must not cost an idle connection its memory
+        }
+        pending
+    }
+
+    /// Whether an answer on `stream` has to be looked into.
+    #[must_use]
+    pub fn has(&self, stream: i16) -> bool {
+        !self.by_stream.is_empty() && self.by_stream.contains_key(&stream)
+    }
+
+    /// How many requests are tracked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_stream.len()
+    }
+
+    /// Whether nothing is tracked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_stream.is_empty()
+    }
+
+    /// Takes everything, when the connection to the source is lost.
+    pub fn drain(&mut self) -> impl Iterator<Item = Pending> + '_ {
+        self.by_stream.drain().map(|(_, pending)| pending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_finds_its_request_once() {
+        let mut inflight = Inflight::default();
+        assert!(inflight.insert(7, Pending::Use).is_none());
+        assert!(inflight.insert(-3, Pending::Use).is_none());
+        assert!(inflight.has(7) && !inflight.has(8));
+        assert!(inflight.take(7).is_some());
+        assert!(inflight.take(7).is_none());
+        assert_eq!(inflight.len(), 1);
+        assert!(
+            inflight.insert(-3, Pending::Use).is_some(),
+            "a stream in use is reported"
+        );
+    }
+
+    #[test]
+    fn an_idle_session_keeps_little_memory() {
+        let mut inflight = Inflight::default();
+        for stream in 0..20_000 {
+            inflight.insert(stream, Pending::Use);
+        }
+        for stream in 0..20_000 {
+            inflight.take(stream);
+        }
+        assert!(inflight.by_stream.capacity() < 256);
+    }
+}

@@ -1,0 +1,388 @@
+//! One connection to a target node: handshake, stream ids, prepared statements, answers.
+//!
+//! Pure: bytes in through [`Link::handle`], bytes out through [`Link::out`]; what happened comes
+//! back as [`LinkEvent`]s. Always protocol v4 without compression, whatever the clients speak.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::write::{Slot, Write};
+use crate::cql::envelope::Envelope;
+use crate::cql::response::{ErrorBody, Prepared};
+use crate::cql::{Flags, Opcode, Version, Writer, encode, request};
+
+/// Names a write within its shard's mirror.
+pub type Ticket = u32;
+
+/// What the link is told to log in with, if the target asks.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    /// User name.
+    pub user: Box<[u8]>,
+    /// Password; never logged.
+    pub password: Box<[u8]>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({}, …)", String::from_utf8_lossy(&self.user))
+    }
+}
+
+/// What an answer of the target means for a write or for the link.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// The handshake is over: writes may be sent.
+    Ready,
+    /// The target does not let us in, or does not speak as it should: give the connection up.
+    Broken(String),
+    /// The write is on the target.
+    Applied(Ticket),
+    /// The target answered with an error.
+    Failed {
+        /// Which write.
+        ticket: Ticket,
+        /// The native protocol's error code.
+        code: i32,
+        /// The target's words.
+        message: String,
+    },
+    /// Writes that waited for a statement to be prepared can be sent now.
+    Unparked(Ticket),
+    /// Any answer to a heartbeat.
+    Alive,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Starting,
+    Ready,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Startup,
+    Auth,
+    Heartbeat,
+    Prepare(Slot),
+    Write(Ticket),
+}
+
+#[derive(Debug)]
+enum TargetId {
+    Preparing(Vec<Ticket>),
+    Known(Box<[u8]>),
+}
+
+/// Whether [`Link::send`] could send.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The request is in [`Link::out`].
+    Now,
+    /// A statement is being prepared first; [`LinkEvent::Unparked`] will name the ticket.
+    Parked,
+    /// All stream ids are in use: try again after an answer.
+    Full,
+    /// It cannot be said in the protocol.
+    Impossible,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Link {
+    state: State,
+    credentials: Option<Credentials>,
+    waiting: Vec<Option<Waiting>>,
+    free: Vec<i16>,
+    prepared: HashMap<Slot, TargetId>,
+    order: VecDeque<Slot>,
+    max_prepared: usize,
+    max_streams: usize,
+    /// Bytes to send.
+    pub out: Vec<u8>,
+}
+
+impl Link {
+    /// A new connection; its STARTUP is in `out`. At most `max_streams` requests are in flight.
+    #[must_use]
+    pub fn new(credentials: Option<Credentials>, max_streams: usize, max_prepared: usize) -> Self {
+        let mut link = Self {
+            state: State::Starting,
+            credentials,
+            waiting: Vec::new(),
+            free: Vec::new(),
+            prepared: HashMap::new(),
+            order: VecDeque::new(),
+            max_prepared,
+            max_streams: max_streams.clamp(1, 32_768),
+            out: Vec::new(),
+        };
+        if let Some(stream) = link.claim(Waiting::Startup) {
+            link.put(stream, Opcode::Startup, |body| {
+                request::startup::encode(body, [("CQL_VERSION", "3.0.0")]);
+            });
+        }
+        link
+    }
+
+    /// Whether writes may be sent.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    /// Requests in flight.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.waiting.len() - self.free.len()
+    }
+
+    fn claim(&mut self, waiting: Waiting) -> Option<i16> {
+        if let Some(stream) = self.free.pop() {
+            self.waiting[usize::from(stream.cast_unsigned())] = Some(waiting);
+            return Some(stream);
+        }
+        if self.waiting.len() >= self.max_streams {
+            return None;
+        }
+        let stream = i16::try_from(self.waiting.len()).ok()?;
+        self.waiting.push(Some(waiting));
+        Some(stream)
+    }
+
+    fn put(&mut self, stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) {
+        // our own requests are short, but for a statement text that the source took as well
+        let put = encode::envelope(
+            &mut self.out,
+            Version::V4,
+            Flags::NONE,
+            stream,
+            opcode,
+            body,
+        );
+        debug_assert!(put.is_ok());
+    }
+
+    /// Puts a write into `out`, after preparing what it needs.
+    pub fn send(&mut self, ticket: Ticket, write: &Write) -> Sent {
+        let mut missing = 0;
+        let mut full = false;
+        write.each_prepared(|prepared| match self.prepared.get_mut(&prepared.slot) {
+            Some(TargetId::Known(_)) => {}
+            Some(TargetId::Preparing(parked)) => {
+                if missing == 0 {
+                    parked.push(ticket);
+                }
+                missing += 1;
+            }
+            None => {
+                let Some(stream) = self.claim(Waiting::Prepare(prepared.slot)) else {
+                    full = true;
+                    return;
+                };
+                self.put(stream, Opcode::Prepare, |body| {
+                    request::prepare::encode(body, &prepared.plan.target_text);
+                });
+                let parked = if missing == 0 {
+                    vec![ticket]
+                } else {
+                    Vec::new()
+                };
+                self.remember(prepared.slot, TargetId::Preparing(parked));
+                missing += 1;
+            }
+        });
+        if missing > 0 {
+            return Sent::Parked;
+        }
+        if full {
+            return Sent::Full;
+        }
+        let Some(stream) = self.claim(Waiting::Write(ticket)) else {
+            return Sent::Full;
+        };
+        let prepared = &self.prepared;
+        let encoded = write.encode(&mut self.out, stream, |slot| match prepared.get(&slot) {
+            Some(TargetId::Known(id)) => id,
+            _ => &[],
+        });
+        if encoded.is_err() {
+            self.waiting[usize::from(stream.cast_unsigned())] = None;
+            self.free.push(stream);
+            return Sent::Impossible;
+        }
+        Sent::Now
+    }
+
+    fn remember(&mut self, slot: Slot, id: TargetId) {
+        if self.prepared.insert(slot, id).is_none() {
+            self.order.push_back(slot);
+        }
+        while self.order.len() > self.max_prepared {
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
+            if let Some(TargetId::Preparing(_)) = self.prepared.get(&oldest) {
+                self.order.push_back(oldest); // somebody waits for it
+                break;
+            }
+            self.prepared.remove(&oldest);
+        }
+    }
+
+    /// Asks whether the node still answers.
+    pub fn heartbeat(&mut self) {
+        if let Some(stream) = self.claim(Waiting::Heartbeat) {
+            self.put(stream, Opcode::Options, |_| {});
+        }
+    }
+
+    /// Takes one answer.
+    pub fn handle(&mut self, envelope: &Envelope<'_>, events: &mut Vec<LinkEvent>) {
+        let stream = envelope.header.stream;
+        let Ok(index) = usize::try_from(stream) else {
+            return;
+        }; // an event that we did not ask for
+        let Some(waiting) = self.waiting.get_mut(index).and_then(Option::take) else {
+            events.push(LinkEvent::Broken(format!(
+                "an answer on the unused stream {stream}"
+            )));
+            return;
+        };
+        self.free.push(stream);
+        let body = match envelope.response_body() {
+            Ok(body) => body.message,
+            Err(error) => {
+                self.waiting[index] = Some(waiting); // its write is still unanswered
+                self.free.pop();
+                events.push(LinkEvent::Broken(format!(
+                    "an answer that cannot be read: {error}"
+                )));
+                return;
+            }
+        };
+        match waiting {
+            Waiting::Startup | Waiting::Auth => {
+                self.handle_handshake(envelope.header.opcode, body, events);
+            }
+            Waiting::Heartbeat => events.push(LinkEvent::Alive),
+            Waiting::Prepare(slot) => {
+                self.handle_prepared(slot, envelope.header.opcode, body, events);
+            }
+            Waiting::Write(ticket) => match envelope.header.opcode {
+                Opcode::Result => events.push(LinkEvent::Applied(ticket)),
+                _ => {
+                    let (code, message) = error_of(envelope.header.opcode, body);
+                    events.push(LinkEvent::Failed {
+                        ticket,
+                        code,
+                        message,
+                    });
+                }
+            },
+        }
+    }
+
+    fn handle_handshake(&mut self, opcode: Opcode, body: &[u8], events: &mut Vec<LinkEvent>) {
+        match (opcode, &self.credentials) {
+            (Opcode::Ready | Opcode::AuthSuccess, _) => {
+                self.state = State::Ready;
+                events.push(LinkEvent::Ready);
+            }
+            (Opcode::Authenticate | Opcode::AuthChallenge, Some(credentials)) => {
+                let mut token = vec![0];
+                token.extend_from_slice(&credentials.user);
+                token.push(0);
+                token.extend_from_slice(&credentials.password);
+                if let Some(stream) = self.claim(Waiting::Auth) {
+                    self.put(stream, Opcode::AuthResponse, |body| {
+                        request::auth_response::encode(body, Some(&token));
+                    });
+                }
+            }
+            (Opcode::Authenticate, None) => events.push(LinkEvent::Broken(
+                "it asks for credentials: give --target-username and --target-password-file, or \
+                 let a client log in with a user that both clusters know"
+                    .to_owned(),
+            )),
+            _ => {
+                let (code, message) = error_of(opcode, body);
+                events.push(LinkEvent::Broken(format!("{message} (0x{code:04X})")));
+            }
+        }
+    }
+
+    fn handle_prepared(
+        &mut self,
+        slot: Slot,
+        opcode: Opcode,
+        body: &[u8],
+        events: &mut Vec<LinkEvent>,
+    ) {
+        let parked = match self.prepared.remove(&slot) {
+            Some(TargetId::Preparing(parked)) => parked,
+            _ => Vec::new(),
+        };
+        let id = match opcode {
+            Opcode::Result => Prepared::parse(body, Version::V4)
+                .ok()
+                .map(|prepared| prepared.id),
+            _ => None,
+        };
+        let Some(id) = id else {
+            self.order.retain(|known| *known != slot);
+            let (code, message) = error_of(opcode, body);
+            events.extend(parked.into_iter().map(|ticket| LinkEvent::Failed {
+                ticket,
+                code,
+                message: message.clone(),
+            }));
+            return;
+        };
+        self.prepared.insert(slot, TargetId::Known(id.into()));
+        events.extend(parked.into_iter().map(LinkEvent::Unparked));
+    }
+
+    /// Forgets the target's ids of a write's statements, after UNPREPARED.
+    pub fn forget_prepared(&mut self, write: &Write) {
+        write.each_prepared(|prepared| {
+            if let Some(TargetId::Known(_)) = self.prepared.get(&prepared.slot) {
+                self.prepared.remove(&prepared.slot);
+                self.order.retain(|known| *known != prepared.slot);
+            }
+        });
+    }
+
+    /// What was sent without an answer, and what never left: when the connection is lost.
+    #[must_use]
+    pub fn into_unanswered(self) -> (Vec<Ticket>, Vec<Ticket>) {
+        let sent = self
+            .waiting
+            .into_iter()
+            .flatten()
+            .filter_map(|waiting| match waiting {
+                Waiting::Write(ticket) => Some(ticket),
+                _ => None,
+            })
+            .collect();
+        let parked = self
+            .prepared
+            .into_values()
+            .flat_map(|id| match id {
+                TargetId::Preparing(parked) => parked,
+                TargetId::Known(_) => Vec::new(),
+            })
+            .collect();
+        (sent, parked)
+    }
+}
+
+/// Code and words of an ERROR; code −1 for anything that is none.
+fn error_of(opcode: Opcode, body: &[u8]) -> (i32, String) {
+    if opcode != Opcode::Error {
+        return (-1, format!("an unexpected {opcode} answer"));
+    }
+    match ErrorBody::parse(body, Version::V4) {
+        Ok(error) => (error.code.number(), error.message.to_owned()),
+        Err(error) => (-1, format!("an ERROR that cannot be read: {error}")),
+    }
+}

@@ -1,0 +1,339 @@
+//! The writes that one shard owes the target, and what becomes of each.
+//!
+//! Pure bookkeeping: which write is next, which one is tried again and when, which one goes to the
+//! spill. The data plane moves the bytes.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::link::Ticket;
+use super::plan::Repeat;
+use super::verdict::{self, Verdict};
+use super::write::Write;
+use crate::cql::response::ErrorCode;
+
+/// Where a write came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client, just now.
+    Live,
+    /// The shard's own spill; the number is the drain's name for the record.
+    Spill(u64),
+}
+
+/// A write that leaves the mirror.
+#[derive(Debug)]
+pub struct Entry {
+    /// The write.
+    pub write: Write,
+    /// Where it came from.
+    pub origin: Origin,
+    attempts: u8,
+    sent_at_us: Option<i64>,
+    sequence: u64,
+}
+
+/// What becomes of a write after a failed try.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It will be tried again from here.
+    Again,
+    /// Not now: to the spill (or back to it).
+    Spill(Entry),
+    /// The target turned it down for good.
+    Rejected(Entry),
+    /// It may be there or not, and must not be sent twice.
+    InDoubt(Entry),
+}
+
+/// How often and how patiently a write is tried before it is spilled.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// Tries after the first one.
+    pub retries: u8,
+    /// Pause before the first retry (µs); doubled for each further one.
+    pub first_pause_us: i64,
+    /// Longest pause (µs).
+    pub longest_pause_us: i64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Mirror {
+    entries: Vec<Option<Entry>>,
+    free: Vec<Ticket>,
+    queue: VecDeque<Ticket>,
+    retries: BinaryHeap<Reverse<(i64, Ticket)>>,
+    /// Sequence, ticket and arrival of the live writes, in the order in which they were admitted.
+    arrivals: VecDeque<(u64, Ticket, i64)>,
+    next_sequence: u64,
+    policy: RetryPolicy,
+    bytes: usize,
+    spilled_records: usize,
+}
+
+impl Mirror {
+    /// An empty mirror.
+    #[must_use]
+    pub fn new(policy: RetryPolicy) -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            queue: VecDeque::new(),
+            retries: BinaryHeap::new(),
+            arrivals: VecDeque::new(),
+            next_sequence: 0,
+            policy,
+            bytes: 0,
+            spilled_records: 0,
+        }
+    }
+
+    /// Takes a write in; it is sent in its turn.
+    pub fn admit(&mut self, write: Write, origin: Origin) -> Ticket {
+        self.bytes += write.cost_bytes();
+        let arrived_us = write.arrived_us;
+        if matches!(origin, Origin::Spill(_)) {
+            self.spilled_records += 1;
+        }
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let entry = Some(Entry {
+            write,
+            origin,
+            attempts: 0,
+            sent_at_us: None,
+            sequence,
+        });
+        let ticket = match self.free.pop() {
+            Some(ticket) => {
+                self.entries[ticket as usize] = entry;
+                ticket
+            }
+            None => {
+                self.entries.push(entry);
+                Ticket::try_from(self.entries.len() - 1).unwrap_or(Ticket::MAX)
+            }
+        };
+        if origin == Origin::Live {
+            self.arrivals.push_back((sequence, ticket, arrived_us));
+        }
+        self.queue.push_back(ticket);
+        ticket
+    }
+
+    /// The next write to send, without taking it.
+    #[must_use]
+    pub fn peek(&self) -> Option<(Ticket, &Write)> {
+        let ticket = *self.queue.front()?;
+        self.get(ticket).map(|entry| (ticket, &entry.write))
+    }
+
+    /// Takes the next write off the queue: it was sent, or waits for a statement to be prepared.
+    pub fn mark_sent(&mut self, now_us: i64) {
+        if let Some(ticket) = self.queue.pop_front() {
+            if let Some(entry) = self.entries[ticket as usize].as_mut() {
+                entry.sent_at_us = Some(now_us);
+            }
+        }
+    }
+
+    /// Puts a write in front of the queue: what it waited for is there.
+    pub fn unpark(&mut self, ticket: Ticket) {
+        if self.get(ticket).is_some() {
+            self.queue.push_front(ticket);
+        }
+    }
+
+    /// The write behind a ticket.
+    #[must_use]
+    pub fn get(&self, ticket: Ticket) -> Option<&Entry> {
+        self.entries.get(ticket as usize).and_then(Option::as_ref)
+    }
+
+    /// The target has it.
+    pub fn applied(&mut self, ticket: Ticket) -> Option<Entry> {
+        self.remove(ticket)
+    }
+
+    /// The target answered a try with an error.
+    pub fn failed(
+        &mut self,
+        ticket: Ticket,
+        code: i32,
+        message: &str,
+        now_us: i64,
+    ) -> Option<Outcome> {
+        let repeat = self.get(ticket)?.write.repeat;
+        if code == ErrorCode::Unprepared.number() {
+            // the caller has forgotten the ids: sent again at once, though not without end
+            return self.again(ticket, now_us, 0);
+        }
+        let outcome = verdict::of_error(code);
+        let passing = matches!(
+            ErrorCode::from_number(code),
+            ErrorCode::Unavailable | ErrorCode::IsBootstrapping | ErrorCode::BadCredentials
+        );
+        match (outcome, repeat) {
+            (Verdict::Refused, _) if !passing => self.remove(ticket).map(Outcome::Rejected),
+            (Verdict::Refused, _) | (Verdict::Ambiguous, Repeat::Free) => {
+                self.again(ticket, now_us, self.pause_us(ticket, message))
+            }
+            (Verdict::Ambiguous, Repeat::Bump) => {
+                self.entries[ticket as usize].as_mut()?.write.bump_stamp();
+                self.again(ticket, now_us, self.pause_us(ticket, message))
+            }
+            (Verdict::Ambiguous, Repeat::Once) => self.remove(ticket).map(Outcome::InDoubt),
+            (Verdict::Applied, _) => None,
+        }
+    }
+
+    /// The connection was lost, or the answer did not come in time. `left`: bytes of the request
+    /// may have left for the target.
+    pub fn lost(&mut self, ticket: Ticket, left: bool) -> Option<Outcome> {
+        let entry = self.entries.get_mut(ticket as usize)?.as_mut()?;
+        match entry.write.repeat {
+            Repeat::Once if left => return self.remove(ticket).map(Outcome::InDoubt),
+            Repeat::Bump if left => entry.write.bump_stamp(),
+            _ => {}
+        }
+        entry.sent_at_us = None;
+        self.queue.push_back(ticket);
+        Some(Outcome::Again)
+    }
+
+    fn pause_us(&self, ticket: Ticket, message: &str) -> i64 {
+        let attempts = self.get(ticket).map_or(0, |entry| entry.attempts);
+        let own = self.policy.first_pause_us << attempts.min(20);
+        retry_after_us(message)
+            .unwrap_or(own)
+            .min(self.policy.longest_pause_us)
+    }
+
+    fn again(&mut self, ticket: Ticket, now_us: i64, pause_us: i64) -> Option<Outcome> {
+        let retries = self.policy.retries;
+        let entry = self.entries.get_mut(ticket as usize)?.as_mut()?;
+        entry.attempts = entry.attempts.saturating_add(1);
+        entry.sent_at_us = None;
+        if entry.attempts > retries {
+            return self.remove(ticket).map(Outcome::Spill);
+        }
+        if pause_us == 0 {
+            self.queue.push_front(ticket);
+        } else {
+            self.retries.push(Reverse((now_us + pause_us, ticket)));
+        }
+        Some(Outcome::Again)
+    }
+
+    /// Moves the writes whose pause is over back into the queue.
+    pub fn wake(&mut self, now_us: i64) {
+        while let Some(Reverse((due_us, ticket))) = self.retries.peek().copied() {
+            if due_us > now_us {
+                return;
+            }
+            self.retries.pop();
+            if self.get(ticket).is_some() {
+                self.queue.push_back(ticket);
+            }
+        }
+    }
+
+    /// When [`Self::wake`] has something to do (µs).
+    #[must_use]
+    pub fn next_wake_us(&self) -> Option<i64> {
+        self.retries.peek().map(|Reverse((due_us, _))| *due_us)
+    }
+
+    /// Takes everything that is not on its way, to be spilled: the target is gone.
+    pub fn take_unsent(&mut self) -> Vec<Entry> {
+        let mut tickets: Vec<Ticket> = self.queue.drain(..).collect();
+        tickets.extend(self.retries.drain().map(|Reverse((_, ticket))| ticket));
+        let mut taken: Vec<Entry> = tickets.into_iter().filter_map(|t| self.remove(t)).collect();
+        taken.sort_by_key(|entry| entry.write.arrived_us);
+        taken
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Entry> {
+        let entry = self.entries.get_mut(ticket as usize)?.take()?;
+        self.free.push(ticket);
+        self.bytes -= entry.write.cost_bytes();
+        if matches!(entry.origin, Origin::Spill(_)) {
+            self.spilled_records -= 1;
+        }
+        Some(entry)
+    }
+
+    /// When the oldest write arrived that came from a client and is not yet on the target (µs).
+    pub fn oldest_arrival_us(&mut self) -> Option<i64> {
+        self.oldest_live().map(|(_, arrived_us)| arrived_us)
+    }
+
+    /// A mark between the writes admitted so far and all later ones; see [`Self::has_passed`].
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Whether no live write from before the fence is left.
+    pub fn has_passed(&mut self, fence: u64) -> bool {
+        self.oldest_live()
+            .is_none_or(|(sequence, _)| sequence >= fence)
+    }
+
+    fn oldest_live(&mut self) -> Option<(u64, i64)> {
+        while let Some((sequence, ticket, arrived_us)) = self.arrivals.front().copied() {
+            if self
+                .get(ticket)
+                .is_some_and(|entry| entry.sequence == sequence)
+            {
+                return Some((sequence, arrived_us));
+            }
+            self.arrivals.pop_front();
+        }
+        None
+    }
+
+    /// Writes of clients that are not yet on the target, those of the spill not counted.
+    #[must_use]
+    pub fn live_len(&self) -> usize {
+        self.len() - self.spilled_records
+    }
+
+    /// Writes that came out of the spill and are not yet on the target.
+    #[must_use]
+    pub fn spilled_len(&self) -> usize {
+        self.spilled_records
+    }
+
+    /// All writes in the mirror.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Whether nothing is owed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes that wait for their first try or the next.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Memory of all writes (bytes).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// `RetryAfterMs=120` in the words of an overloaded target, as Cosmos DB writes it (µs).
+fn retry_after_us(message: &str) -> Option<i64> {
+    let (_, rest) = message.split_once("RetryAfterMs=")?;
+    let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse::<i64>().ok()?.checked_mul(1_000)
+}

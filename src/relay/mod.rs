@@ -1,0 +1,34 @@
+//! What the proxy decides, without doing it: no I/O, no clock, no runtime.
+//!
+//! ```text
+//! session    one client connection: requests in, answers in → bytes, outputs
+//!   requests   QUERY, PREPARE, EXECUTE, BATCH: stamps, writes, prepared statements
+//!   handshake  STARTUP, OPTIONS, AUTH_RESPONSE, events, system tables
+//!   inflight   what waits for the source's answer, by stream id
+//!   verdict    what an answer says about a write
+//! plan       how a statement text is treated, remembered per text and keyspace
+//! registry   prepared statements by the source's id
+//! write      one write on its way to the target
+//! mirror     the writes that a shard owes a cluster, and what becomes of each
+//! link       one connection to a cluster: handshake, stream ids, prepared statements
+//! spilled    between a write and its record in the spill
+//! clock      write timestamps          functions  values for now(), uuid() and kin
+//! ```
+
+pub mod clock;
+pub mod functions;
+mod handshake;
+pub mod inflight;
+pub mod link;
+pub mod mirror;
+pub mod output;
+pub mod plan;
+pub mod registry;
+mod requests;
+pub mod session;
+pub mod spilled;
+pub mod verdict;
+pub mod write;
+
+pub use output::{Ending, News, Output};
+pub use session::{Common, Context, Session, Taken};

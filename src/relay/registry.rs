@@ -1,0 +1,93 @@
+//! Prepared statements that this shard knows, by the source's id.
+//!
+//! A statement prepared on one shard is published to all others before its client sees the answer;
+//! a shard that meets an unknown id takes its news first. So an id that is unknown even then was
+//! prepared before this process started, and the client is told to prepare again (UNPREPARED).
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use super::plan::Plan;
+use super::write::Slot;
+
+/// A statement that a client prepared at the source.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The id that the source gave it.
+    pub id: Box<[u8]>,
+    /// Names it within this shard, for as long as the process lives; never used twice.
+    pub slot: Slot,
+    /// What it is and how it is treated.
+    pub plan: Rc<Plan>,
+}
+
+/// The statements by id, bounded: the oldest is forgotten first, and its clients prepare it again.
+#[derive(Debug)]
+pub struct Registry {
+    by_id: HashMap<Box<[u8]>, Rc<Prepared>>,
+    order: VecDeque<Box<[u8]>>,
+    limit: usize,
+    next_slot: Slot,
+}
+
+impl Registry {
+    /// Remembers at most `limit` statements.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            by_id: HashMap::new(),
+            order: VecDeque::new(),
+            limit,
+            next_slot: 0,
+        }
+    }
+
+    /// The statement with the source's id.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, id: &[u8]) -> Option<&Rc<Prepared>> {
+        self.by_id.get(id)
+    }
+
+    /// Remembers a statement; one with the same id and text stays as it is.
+    ///
+    /// The same id with another plan happens when a statement with all names qualified is prepared
+    /// under another keyspace: both plans then mean the same, and the newer one is kept.
+    pub fn insert(&mut self, id: &[u8], plan: Rc<Plan>) {
+        if let Some(known) = self.by_id.get(id) {
+            if Rc::ptr_eq(&known.plan, &plan) || *known.plan == *plan {
+                return;
+            }
+        } else {
+            while self.by_id.len() >= self.limit {
+                let Some(oldest) = self.order.pop_front() else {
+                    break;
+                };
+                self.by_id.remove(&oldest);
+            }
+            self.order.push_back(id.into());
+        }
+        let slot = self.next_slot;
+        self.next_slot = self.next_slot.wrapping_add(1);
+        self.by_id.insert(
+            id.into(),
+            Rc::new(Prepared {
+                id: id.into(),
+                slot,
+                plan,
+            }),
+        );
+    }
+
+    /// How many statements are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}

@@ -1,0 +1,447 @@
+//! The requests that carry statements: QUERY, PREPARE, EXECUTE, BATCH.
+//!
+//! A write without a stamp gets one on its way to the source; its copy for the target is kept
+//! until the source's verdict. `<query_parameters>` and the end of a BATCH have the same layout in
+//! protocol v3 and v4, with the timestamp as the last field (native protocol v4, sections 4.1.4 and
+//! 4.1.7), so giving a stamp is setting a flag and appending eight bytes.
+
+use std::rc::Rc;
+
+use super::inflight::Pending;
+use super::output::RequestKind;
+use super::plan::{Plan, Repeat, Treatment};
+use super::session::{Context, Session, Taken};
+use super::write::{Body, Child, ChildStatement, Write};
+use crate::cql::envelope::{Envelope, request_message};
+use crate::cql::error::DecodeError;
+use crate::cql::{Flags, HEADER_LEN, Header, Opcode, Reader};
+use crate::spill::Kind as RecordKind;
+
+/// The flag of `<query_parameters>` and BATCH that announces a default timestamp.
+const WITH_TIMESTAMP: u8 = 0x20;
+/// The flag of `<query_parameters>` that asks for rows without the columns' names.
+const SKIP_METADATA: u8 = 0x02;
+/// Where the flags byte stands in `<query_parameters>` and in the end of a BATCH: behind the
+/// consistency.
+const FLAGS_AT: usize = 2;
+/// A client's stamp that is this far ahead of the clock is counted (µs).
+const FUTURE_US: i64 = 60_000_000;
+
+/// A request's message and what stands before it in the body.
+struct Opened<'b> {
+    header: Header,
+    prelude: &'b [u8],
+    message: &'b [u8],
+}
+
+impl Session {
+    pub(super) fn statement(
+        &mut self,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        after_news: bool,
+        scratch: &mut Vec<u8>,
+    ) -> Taken {
+        let opened = self
+            .open(envelope, scratch, cx.common.max_body_bytes)
+            .and_then(|body| {
+                let message = request_message(envelope.header.flags, body).ok()?;
+                let (prelude, message) = body.split_at_checked(message.message_at)?;
+                Some(Opened {
+                    header: envelope.header,
+                    prelude,
+                    message,
+                })
+            });
+        let taken = match (&opened, envelope.header.opcode) {
+            (None, _) => Ok(None),
+            (Some(opened), Opcode::Query) => self.query(opened, envelope, cx).map(Some),
+            (Some(opened), Opcode::Prepare) => self.prepare(opened, envelope, cx).map(Some),
+            (Some(opened), Opcode::Batch) => self.batch(opened, envelope, cx, after_news).map(Some),
+            (Some(opened), _) => self.execute(opened, envelope, cx, after_news).map(Some),
+        };
+        match taken {
+            Ok(Some(taken)) => taken,
+            // not to be read: the source will say what is wrong with it
+            Ok(None) | Err(_) => {
+                cx.common.tally.opaque += 1;
+                self.forward(envelope, cx);
+                Taken::Yes
+            }
+        }
+    }
+
+    fn query(
+        &mut self,
+        opened: &Opened<'_>,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Taken, DecodeError> {
+        let mut reader = Reader::new(opened.message);
+        let text = String::from_utf8_lossy(reader.bytes()?.unwrap_or_default());
+        let params = reader.rest();
+        let plan = cx.common.plans.plan(&text, self.keyspace.as_ref());
+        if let Some(generated) =
+            super::functions::literal(&plan, cx.now_us, &mut cx.common.generator)
+        {
+            return Ok(self.generated(&generated, opened, params, cx));
+        }
+        let target_text = plan.target_text.clone();
+        let before = opened.message.len() - params.len();
+        self.run(&plan, opened, before, envelope, cx, |params| Body::Query {
+            text: target_text,
+            params,
+        });
+        Ok(Taken::Yes)
+    }
+
+    /// A text with `now()` and the like: both clusters get the same text with one value.
+    fn generated(
+        &mut self,
+        text: &str,
+        opened: &Opened<'_>,
+        params: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Taken {
+        let plan = Plan::new(text, self.keyspace.clone(), &[], cx.common.plans.rules());
+        let mut message = Vec::with_capacity(4 + text.len() + params.len());
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        message.extend_from_slice(&length.to_be_bytes());
+        message.extend_from_slice(text.as_bytes());
+        let before = message.len();
+        message.extend_from_slice(params);
+        let mut raw = Vec::with_capacity(HEADER_LEN + opened.prelude.len() + message.len());
+        let parts = [opened.prelude, &message[..]];
+        put_request(&mut raw, opened.header, &parts);
+        let rewritten = Opened {
+            message: &message,
+            ..*opened
+        };
+        let header = Header {
+            flags: opened.header.flags.without(Flags::COMPRESSION),
+            ..opened.header
+        };
+        let envelope = Envelope {
+            header,
+            body: &raw[HEADER_LEN..],
+            raw: &raw,
+        };
+        let target_text = plan.target_text.clone();
+        self.run(
+            &Rc::new(plan),
+            &rewritten,
+            before,
+            &envelope,
+            cx,
+            |params| Body::Query {
+                text: target_text,
+                params,
+            },
+        );
+        Taken::Yes
+    }
+
+    fn prepare(
+        &mut self,
+        opened: &Opened<'_>,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<Taken, DecodeError> {
+        let text =
+            String::from_utf8_lossy(Reader::new(opened.message).bytes()?.unwrap_or_default());
+        let pending = Pending::Prepare {
+            text: text.into(),
+            keyspace: self.keyspace.clone(),
+        };
+        cx.common.tally.request(RequestKind::Prepare);
+        self.await_answer(envelope.header.stream, pending, cx);
+        self.forward(envelope, cx);
+        Ok(Taken::Yes)
+    }
+
+    fn execute(
+        &mut self,
+        opened: &Opened<'_>,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        after_news: bool,
+    ) -> Result<Taken, DecodeError> {
+        let mut reader = Reader::new(opened.message);
+        let id = reader.short_bytes()?;
+        let Some(prepared) = cx.common.registry.get(id).cloned() else {
+            return Ok(unknown_id(id, envelope, cx, after_news));
+        };
+        let before = opened.message.len() - reader.rest().len();
+        let plan = prepared.plan.clone();
+        self.run(&plan, opened, before, envelope, cx, |params| {
+            Body::Execute { prepared, params }
+        });
+        Ok(Taken::Yes)
+    }
+
+    /// One statement, text or prepared. `before`: what comes before `<query_parameters>` (bytes).
+    fn run(
+        &mut self,
+        plan: &Rc<Plan>,
+        opened: &Opened<'_>,
+        before: usize,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        body: impl FnOnce(Vec<u8>) -> Body,
+    ) {
+        cx.common.tally.request(kind_of(plan));
+        let stream = envelope.header.stream;
+        let params = opened.message.get(before..).unwrap_or_default();
+        let pending = match plan.treatment {
+            Treatment::Pass | Treatment::SourceOnly => return self.forward(envelope, cx),
+            Treatment::System(table) => {
+                self.await_answer(stream, Pending::System(table), cx);
+                return self.forward_with_metadata(opened, before, cx);
+            }
+            Treatment::Use => Pending::Use,
+            Treatment::Mirror => return self.write(plan, opened, before, envelope, cx, body),
+            Treatment::Lwt => Pending::Lwt(new_write(plan, cx.now_us, None, body(params.to_vec()))),
+            Treatment::Schema => {
+                Pending::Schema(new_write(plan, cx.now_us, None, body(params.to_vec())))
+            }
+        };
+        self.await_answer(stream, pending, cx);
+        self.forward(envelope, cx);
+    }
+
+    /// Sends a read on that asks for the columns' names, whatever the client asked for: its answer
+    /// is rewritten by name.
+    fn forward_with_metadata(&mut self, opened: &Opened<'_>, before: usize, cx: &mut Context<'_>) {
+        let mut message = opened.message.to_vec();
+        if let Some(flags) = message.get_mut(before + FLAGS_AT) {
+            *flags &= !SKIP_METADATA;
+        }
+        put_request(cx.to_source, opened.header, &[opened.prelude, &message]);
+        self.count_sent();
+    }
+
+    fn write(
+        &mut self,
+        plan: &Rc<Plan>,
+        opened: &Opened<'_>,
+        before: usize,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        body: impl FnOnce(Vec<u8>) -> Body,
+    ) {
+        let (head, params) = opened.message.split_at(before);
+        if params.len() <= FLAGS_AT {
+            cx.common.tally.opaque += 1;
+            return self.forward(envelope, cx);
+        }
+        let own_stamp = plan.kind == RecordKind::Counter || plan.statement.has_timestamp();
+        let (stamp_us, stamped) = stamp(params, own_stamp, cx);
+        let write = new_write(plan, cx.now_us, stamp_us, body(stamped));
+        self.await_answer(envelope.header.stream, Pending::Write(write), cx);
+        match stamp_us {
+            Some(stamp_us) if params[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
+                let flags = params[FLAGS_AT] | WITH_TIMESTAMP;
+                let parts = [
+                    opened.prelude,
+                    head,
+                    &params[..FLAGS_AT],
+                    &[flags],
+                    &params[FLAGS_AT + 1..],
+                    &stamp_us.to_be_bytes(),
+                ];
+                put_request(cx.to_source, envelope.header, &parts);
+                self.count_sent();
+            }
+            _ => self.forward(envelope, cx),
+        }
+    }
+
+    fn batch(
+        &mut self,
+        opened: &Opened<'_>,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        after_news: bool,
+    ) -> Result<Taken, DecodeError> {
+        let mut reader = Reader::new(opened.message);
+        let kind = reader.byte()?;
+        let count = reader.short()?;
+        let mut children = Vec::with_capacity(usize::from(count).min(1_024));
+        let mut values = Vec::new();
+        for _ in 0..count {
+            let statement = match reader.byte()? {
+                0 => {
+                    let text = String::from_utf8_lossy(reader.bytes()?.unwrap_or_default());
+                    ChildStatement::Text(cx.common.plans.plan(&text, self.keyspace.as_ref()))
+                }
+                _ => {
+                    let id = reader.short_bytes()?;
+                    match cx.common.registry.get(id) {
+                        Some(prepared) => ChildStatement::Prepared(prepared.clone()),
+                        None => return Ok(unknown_id(id, envelope, cx, after_news)),
+                    }
+                }
+            };
+            let start = reader.position();
+            for _ in 0..reader.short()? {
+                reader.value()?;
+            }
+            let from = values.len();
+            values.extend_from_slice(reader.since(start));
+            children.push(Child {
+                statement,
+                values: from..values.len(),
+            });
+        }
+        let before = reader.position();
+        self.run_batch(kind, children, values, opened, before, envelope, cx);
+        Ok(Taken::Yes)
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one request
+    fn run_batch(
+        &mut self,
+        kind: u8,
+        mut children: Vec<Child>,
+        values: Vec<u8>,
+        opened: &Opened<'_>,
+        before: usize,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        let lwt = children
+            .iter()
+            .any(|child| child.statement.plan().treatment == Treatment::Lwt);
+        children.retain(|child| {
+            matches!(
+                child.statement.plan().treatment,
+                Treatment::Mirror | Treatment::Lwt
+            )
+        });
+        let (head, tail) = opened.message.split_at(before);
+        let Some(worst) = children
+            .iter()
+            .map(|child| child.statement.plan())
+            .max_by_key(|plan| plan.repeat)
+            .filter(|_| tail.len() > FLAGS_AT)
+            .cloned()
+        else {
+            cx.common.tally.request(RequestKind::Other); // empty, or nothing that is mirrored
+            return self.forward(envelope, cx);
+        };
+        let first = children[0].statement.plan().clone();
+        let counters = worst.kind == RecordKind::Counter || kind == 2;
+        let body = |tail: Vec<u8>| Body::Batch {
+            kind,
+            children,
+            values,
+            tail,
+        };
+        if lwt {
+            cx.common.tally.request(RequestKind::Lwt);
+            let write = new_write(&first, cx.now_us, None, body(tail.to_vec()));
+            self.await_answer(envelope.header.stream, Pending::Lwt(write), cx);
+            return self.forward(envelope, cx);
+        }
+        cx.common.tally.request(RequestKind::Batch);
+        let (stamp_us, stamped) = stamp(tail, counters, cx);
+        let mut write = new_write(&first, cx.now_us, stamp_us, body(stamped));
+        write.repeat = if counters { Repeat::Once } else { worst.repeat };
+        write.kind = if counters {
+            RecordKind::Counter
+        } else {
+            worst.kind
+        };
+        self.await_answer(envelope.header.stream, Pending::Write(write), cx);
+        match stamp_us {
+            Some(stamp_us) if tail[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
+                let flags = tail[FLAGS_AT] | WITH_TIMESTAMP;
+                let parts = [
+                    opened.prelude,
+                    head,
+                    &tail[..FLAGS_AT],
+                    &[flags],
+                    &tail[FLAGS_AT + 1..],
+                    &stamp_us.to_be_bytes(),
+                ];
+                put_request(cx.to_source, envelope.header, &parts);
+                self.count_sent();
+            }
+            _ => self.forward(envelope, cx),
+        }
+    }
+}
+
+/// The parameters as the target gets them, and their stamp: the client's, or a new one unless the
+/// statement has its own (`own_stamp`).
+fn stamp(params: &[u8], own_stamp: bool, cx: &mut Context<'_>) -> (Option<i64>, Vec<u8>) {
+    let flags = params.get(FLAGS_AT).copied().unwrap_or_default();
+    if flags & WITH_TIMESTAMP != 0 {
+        let stamp_us = params.last_chunk().copied().map(i64::from_be_bytes);
+        cx.common.tally.client_stamped += 1;
+        if stamp_us.is_some_and(|stamp_us| stamp_us > cx.now_us + FUTURE_US) {
+            cx.common.tally.stamped_in_future += 1;
+        }
+        return (stamp_us, params.to_vec());
+    }
+    if own_stamp {
+        return (None, params.to_vec());
+    }
+    let stamp_us = cx.common.clock.stamp(cx.now_us);
+    cx.common.tally.stamped += 1;
+    let mut stamped = Vec::with_capacity(params.len() + 8);
+    stamped.extend_from_slice(params);
+    stamped[FLAGS_AT] = flags | WITH_TIMESTAMP;
+    stamped.extend_from_slice(&stamp_us.to_be_bytes());
+    (Some(stamp_us), stamped)
+}
+
+fn new_write(plan: &Rc<Plan>, arrived_us: i64, stamp_us: Option<i64>, body: Body) -> Box<Write> {
+    Box::new(Write {
+        arrived_us,
+        stamp_us,
+        repeat: plan.repeat,
+        kind: plan.kind,
+        keyspace: plan.keyspace.clone(),
+        table: plan.table.clone(),
+        body,
+    })
+}
+
+/// Appends a request whose body was rewritten; it is not compressed, which any server accepts.
+fn put_request(out: &mut Vec<u8>, header: Header, parts: &[&[u8]]) {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let header = Header {
+        flags: header.flags.without(Flags::COMPRESSION),
+        body_len: u32::try_from(length).unwrap_or(u32::MAX),
+        ..header
+    };
+    out.extend_from_slice(&header.encode());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// First time: ask for the news. Second time: the client is told to prepare again.
+fn unknown_id(id: &[u8], envelope: &Envelope<'_>, cx: &mut Context<'_>, after_news: bool) -> Taken {
+    if !after_news {
+        return Taken::UnknownId;
+    }
+    cx.common.tally.unprepared += 1;
+    super::handshake::put_unprepared(cx.to_client, envelope.header, id);
+    Taken::Yes
+}
+
+fn kind_of(plan: &Plan) -> RequestKind {
+    match (plan.treatment, plan.kind) {
+        (Treatment::Pass | Treatment::System(_), _) => RequestKind::Read,
+        (Treatment::SourceOnly, _) => RequestKind::Other,
+        (Treatment::Use, _) => RequestKind::Use,
+        (Treatment::Lwt, _) => RequestKind::Lwt,
+        (Treatment::Schema, RecordKind::Truncate) => RequestKind::Truncate,
+        (Treatment::Schema, _) => RequestKind::Ddl,
+        (Treatment::Mirror, RecordKind::Counter) => RequestKind::Counter,
+        (Treatment::Mirror, RecordKind::List) if plan.repeat == Repeat::Once => RequestKind::List,
+        (Treatment::Mirror, _) => RequestKind::Write,
+    }
+}

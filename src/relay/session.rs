@@ -1,0 +1,430 @@
+//! One client connection: what happens to its requests and to the source's answers.
+//!
+//! Pure. The caller cuts the received bytes into envelopes and calls [`Session::request`] and
+//! [`Session::answer`]; what is to be sent is appended to the two buffers of the [`Context`], all
+//! else comes out as [`Output`]s. Order does not matter between the two calls.
+//!
+//! Stream ids are the client's own on both sides, so an answer that nobody here waits for is
+//! passed on without being looked at.
+
+use std::rc::Rc;
+
+use super::clock::StampClock;
+use super::functions::Generator;
+use super::inflight::{Inflight, Pending};
+use super::link::Credentials;
+use super::output::{Ending, News, Output, RequestKind, Tally};
+use super::plan::{BindKind, Plan, PlanCache};
+use super::registry::Registry;
+use super::verdict::{self, Verdict};
+use crate::cql::envelope::Envelope;
+use crate::cql::response::rows::Rows;
+use crate::cql::response::{ErrorCode, Prepared, ResultBody};
+use crate::cql::{Compression, Flags, Header, Opcode, Reader, Version, encode};
+use crate::topology::Facts;
+
+/// What a shard lends to a session for one call.
+#[derive(Debug)]
+pub struct Context<'s> {
+    /// Now, µs since the Unix epoch.
+    pub now_us: i64,
+    /// Bytes for the client.
+    pub to_client: &'s mut Vec<u8>,
+    /// Bytes for the source.
+    pub to_source: &'s mut Vec<u8>,
+    /// Everything else.
+    pub outputs: &'s mut Vec<Output>,
+    /// What all sessions of the shard share.
+    pub common: &'s mut Common,
+}
+
+/// What all sessions of a shard share.
+#[derive(Debug)]
+pub struct Common {
+    /// Gives stamps.
+    pub clock: StampClock,
+    /// Statement texts seen before.
+    pub plans: PlanCache,
+    /// Prepared statements.
+    pub registry: Registry,
+    /// Values for `now()`, `uuid()` and kin.
+    pub generator: Generator,
+    /// What happened.
+    pub tally: Tally,
+    /// Longest body after decompression (bytes).
+    pub max_body_bytes: usize,
+    /// For bodies that have to be decompressed.
+    pub scratch: Vec<u8>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// It was dealt with.
+    Yes,
+    /// It was answered with an error, after which the connection ends.
+    End(Ending),
+    /// It names a prepared statement that is not known here. Nothing was done: take the news of
+    /// the other shards and call again with `after_news`.
+    UnknownId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) keyspace: Option<Rc<str>>,
+    pub(super) compression: Compression,
+    pub(super) inflight: Inflight,
+    /// What the client logs in with, until the source has said yes.
+    pub(super) login: Option<Credentials>,
+    /// What the client logged in with.
+    identity: Option<Rc<Credentials>>,
+    unanswered: u64,
+    open: bool,
+    facts: Facts,
+}
+
+impl Session {
+    /// A fresh connection; `facts` is what its driver is told about the cluster.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        Self {
+            keyspace: None,
+            compression: Compression::None,
+            inflight: Inflight::default(),
+            login: None,
+            identity: None,
+            unanswered: 0,
+            open: false,
+            facts,
+        }
+    }
+
+    /// Requests that the source has not answered yet.
+    #[must_use]
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered
+    }
+
+    /// Whether the source has let the client in.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether a write waits for its verdict.
+    #[must_use]
+    pub fn owes_verdict(&self) -> bool {
+        !self.inflight.is_empty()
+    }
+
+    /// What the client logged in with, once the source has accepted it.
+    pub fn take_identity(&mut self) -> Option<Rc<Credentials>> {
+        self.identity.take()
+    }
+
+    /// Takes a request of the client.
+    ///
+    /// A request that cannot be read is passed on as it is: the source words the error.
+    pub fn request(
+        &mut self,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        after_news: bool,
+    ) -> Taken {
+        let mut scratch = std::mem::take(&mut cx.common.scratch);
+        let taken = self.dispatch(envelope, cx, after_news, &mut scratch);
+        cx.common.scratch = scratch;
+        taken
+    }
+
+    fn dispatch(
+        &mut self,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        after_news: bool,
+        scratch: &mut Vec<u8>,
+    ) -> Taken {
+        let version = envelope.header.version;
+        if !self.facts.speaks(version) {
+            let error = crate::cql::EnvelopeError::UnsupportedVersion {
+                version_byte: version,
+                stream: envelope.header.stream,
+            };
+            return Taken::End(Self::bad_request(&error, cx.to_client));
+        }
+        let kind = match envelope.header.opcode {
+            Opcode::Query | Opcode::Prepare | Opcode::Execute | Opcode::Batch => {
+                return self.statement(envelope, cx, after_news, scratch);
+            }
+            Opcode::Startup => {
+                self.startup(envelope);
+                RequestKind::Startup
+            }
+            Opcode::AuthResponse => {
+                self.remember_login(envelope);
+                RequestKind::Auth
+            }
+            Opcode::Options => RequestKind::Options,
+            Opcode::Register => RequestKind::Register,
+            _ => RequestKind::Other,
+        };
+        cx.common.tally.request(kind);
+        self.forward(envelope, cx);
+        Taken::Yes
+    }
+
+    /// Sends a request on as it is.
+    #[inline]
+    pub(super) fn forward(&mut self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
+        cx.to_source.extend_from_slice(envelope.raw);
+        self.unanswered += 1;
+    }
+
+    /// Notes that a request goes to the source whose answer matters.
+    pub(super) fn await_answer(&mut self, stream: i16, pending: Pending, cx: &mut Context<'_>) {
+        // Two requests at once on one stream: no driver does that, and the answer of the first
+        // can no longer be told from that of the second.
+        if let Some(Pending::Write(write)) = self.inflight.insert(stream, pending) {
+            cx.common.tally.ambiguous += 1;
+            cx.outputs.push(Output::Resolve(write));
+        }
+    }
+
+    pub(super) fn count_sent(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// Whether the answer with this header may be passed on piece by piece as it arrives.
+    #[inline]
+    #[must_use]
+    pub fn may_stream(&self, header: &Header) -> bool {
+        header.opcode == Opcode::Result && header.stream >= 0 && !self.inflight.has(header.stream)
+    }
+
+    /// Notes that an answer was passed on in pieces.
+    pub fn streamed(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+    }
+
+    /// Takes an answer or event of the source.
+    pub fn answer(&mut self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
+        let header = &envelope.header;
+        if header.stream < 0 {
+            if header.opcode != Opcode::Event || self.event_concerns_client(envelope, cx) {
+                cx.to_client.extend_from_slice(envelope.raw);
+            }
+            return;
+        }
+        self.unanswered = self.unanswered.saturating_sub(1);
+        match header.opcode {
+            Opcode::Supported => return self.supported(envelope, cx),
+            Opcode::AuthSuccess => {
+                self.identity = self.login.take().map(Rc::new);
+                self.open = true;
+            }
+            Opcode::Ready => self.open = true,
+            _ => {}
+        }
+        let Some(pending) = self.inflight.take(header.stream) else {
+            cx.to_client.extend_from_slice(envelope.raw);
+            return;
+        };
+        if let (Pending::Write(_), Opcode::Result) = (&pending, header.opcode) {
+            // the usual case: nothing inside the answer matters
+            cx.common.tally.applied += 1;
+            cx.to_client.extend_from_slice(envelope.raw);
+            if let Pending::Write(write) = pending {
+                cx.outputs.push(Output::Mirror(write));
+            }
+            return;
+        }
+        self.answer_to(pending, envelope, cx);
+    }
+
+    /// An answer that has to be looked into.
+    fn answer_to(&mut self, pending: Pending, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
+        let mut scratch = std::mem::take(&mut cx.common.scratch);
+        let body = self.open(envelope, &mut scratch, cx.common.max_body_bytes);
+        let message = body
+            .and_then(|body| {
+                crate::cql::envelope::response_message(envelope.header.flags, body).ok()
+            })
+            .map(|body| body.message);
+        let rewritten = match (pending, message) {
+            (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
+                self.system_rows(table, message, envelope, cx)
+            }
+            (pending, message) => {
+                self.learn(pending, envelope.header, message.unwrap_or_default(), cx);
+                false
+            }
+        };
+        if !rewritten {
+            cx.to_client.extend_from_slice(envelope.raw);
+        }
+        cx.common.scratch = scratch;
+    }
+
+    fn learn(&mut self, pending: Pending, header: Header, message: &[u8], cx: &mut Context<'_>) {
+        let version = header.protocol().unwrap_or(Version::V4);
+        let opcode = header.opcode;
+        let code = match opcode {
+            Opcode::Error => Reader::new(message).int().ok(),
+            _ => None,
+        };
+        let verdict = verdict::of_answer(opcode, code);
+        match pending {
+            Pending::Write(write) => {
+                match verdict {
+                    Verdict::Applied => cx.common.tally.applied += 1,
+                    Verdict::Refused => cx.common.tally.refused += 1,
+                    Verdict::Ambiguous => cx.common.tally.ambiguous += 1,
+                }
+                match verdict {
+                    Verdict::Applied => cx.outputs.push(Output::Mirror(write)),
+                    Verdict::Refused => {}
+                    Verdict::Ambiguous => cx.outputs.push(Output::Resolve(write)),
+                }
+            }
+            Pending::Prepare { text, keyspace } if verdict == Verdict::Applied => {
+                learn_prepared(&text, keyspace, message, version, cx);
+            }
+            Pending::Use if verdict == Verdict::Applied => {
+                if let Ok(ResultBody::SetKeyspace(name)) = ResultBody::parse(message, version) {
+                    self.keyspace = Some(name.into());
+                }
+            }
+            // a schema change whose outcome is unknown: repeated at the target it does no harm
+            // that the source has not seen as well, and its error there is reported
+            Pending::Schema(write) if verdict != Verdict::Refused => {
+                cx.outputs.push(Output::Schema(write));
+            }
+            Pending::Lwt(write) => match verdict {
+                Verdict::Applied if lwt_applied(message) => {
+                    cx.common.tally.applied += 1;
+                    cx.outputs.push(Output::Conditional(write));
+                }
+                Verdict::Ambiguous => {
+                    cx.common.tally.ambiguous += 1;
+                    cx.outputs.push(Output::Conditional(write));
+                }
+                _ => cx.common.tally.refused += 1,
+            },
+            Pending::Prepare { .. } | Pending::Use | Pending::Schema(_) | Pending::System(_) => {}
+        }
+    }
+
+    /// The source is gone. Every write that waits for its verdict is ambiguous.
+    pub fn source_lost(&mut self, tally: &mut Tally, outputs: &mut Vec<Output>) {
+        self.unanswered = 0;
+        for pending in self.inflight.drain() {
+            match pending {
+                Pending::Write(write) => {
+                    tally.ambiguous += 1;
+                    outputs.push(Output::Resolve(write));
+                }
+                Pending::Lwt(write) => {
+                    tally.ambiguous += 1;
+                    outputs.push(Output::Conditional(write));
+                }
+                Pending::Schema(write) => outputs.push(Output::Schema(write)),
+                Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
+            }
+        }
+    }
+
+    /// The client's bytes cannot be cut any further: its answer, after which it is closed.
+    pub fn bad_request(error: &crate::cql::EnvelopeError, to_client: &mut Vec<u8>) -> Ending {
+        let stream = error.stream().max(0);
+        let words = error.to_string();
+        // the highest version that is spoken here, as Cassandra answers
+        let version = Version::V4;
+        let put = encode::envelope(
+            to_client,
+            version,
+            Flags::NONE,
+            stream,
+            Opcode::Error,
+            |body| {
+                body.int(ErrorCode::Protocol.number());
+                body.string(&words);
+            },
+        );
+        debug_assert!(put.is_ok());
+        Ending::Client(*error)
+    }
+
+    /// The body, decompressed if it has to be.
+    pub(super) fn open<'b>(
+        &self,
+        envelope: &Envelope<'b>,
+        scratch: &'b mut Vec<u8>,
+        max_bytes: usize,
+    ) -> Option<&'b [u8]> {
+        if !envelope.header.flags.contains(Flags::COMPRESSION) {
+            return Some(envelope.body);
+        }
+        scratch.clear();
+        self.compression
+            .decompress(envelope.body, scratch, max_bytes)
+            .ok()?;
+        Some(scratch)
+    }
+
+    fn system_rows(
+        &mut self,
+        table: crate::statement::SystemTable,
+        message: &[u8],
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        super::handshake::rewrite_rows(table, message, envelope, &self.facts, cx.to_client)
+    }
+
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+/// Remembers what was prepared and tells the other shards.
+fn learn_prepared(
+    text: &str,
+    keyspace: Option<Rc<str>>,
+    message: &[u8],
+    version: Version,
+    cx: &mut Context<'_>,
+) {
+    let Ok(prepared) = Prepared::parse(message, version) else {
+        return;
+    };
+    let id = prepared.id;
+    if cx.common.registry.get(id).is_some_and(|known| {
+        let plan = &known.plan;
+        let same_names = plan.statement.unqualified.is_empty() || plan.session_keyspace == keyspace;
+        *plan.text == *text && same_names
+    }) {
+        return; // every driver prepares on every connection: known since the first one
+    }
+    let binds: Vec<_> = prepared
+        .bind
+        .columns()
+        .map(|column| BindKind::of(column.name, column.column_type.number()))
+        .collect();
+    let plan = Plan::new(text, keyspace.clone(), &binds, cx.common.plans.rules());
+    cx.common.registry.insert(id, Rc::new(plan));
+    cx.outputs.push(Output::Publish(News::Prepared {
+        id: id.into(),
+        text: text.into(),
+        keyspace: keyspace.as_deref().map(Into::into),
+        binds: binds.into(),
+    }));
+}
+
+/// The first column of a conditional write's answer: `[applied]`.
+fn lwt_applied(message: &[u8]) -> bool {
+    let Ok(rows) = Rows::parse(message) else {
+        return false;
+    };
+    matches!(rows.cells().next(), Some(Ok(cell)) if cell.bytes == Some(&[1]))
+}

@@ -1,0 +1,217 @@
+//! Between a write in memory and its record in the spill.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use super::plan::{Plan, PlanCache, Repeat};
+use super::write::{Body, Child, ChildStatement, Write};
+use crate::cql::request::params::QueryParams;
+use crate::cql::values::{self, Edit, Values};
+use crate::cql::{Value, Version};
+use crate::spill::record::TooLarge;
+use crate::spill::{self, ChildrenBuf, Kind, Record, Refusal};
+use crate::statement::{UsingValue, rewrite};
+
+/// Calls `with` with the record of a write: texts instead of prepared ids.
+///
+/// # Errors
+/// What `with` says, or the write does not fit into a record, which no request's length can cause.
+pub fn record<T>(
+    write: &Write,
+    refusal: Option<Refusal<'_>>,
+    with: impl FnOnce(&Record<'_>) -> Result<T, TooLarge>,
+) -> Result<T, TooLarge> {
+    let mut children = ChildrenBuf::default();
+    let body = match &write.body {
+        Body::Query { text, params } => spill::Body::Query { text, params },
+        Body::Execute { prepared, params } => spill::Body::Query {
+            text: &prepared.plan.target_text,
+            params,
+        },
+        Body::Batch {
+            kind,
+            children: own,
+            values,
+            tail,
+        } => {
+            for child in own {
+                let text = &child.statement.plan().target_text;
+                children.push(text, values.get(child.values.clone()).unwrap_or_default())?;
+            }
+            spill::Body::Batch {
+                batch_type: *kind,
+                children: children.children(),
+                tail,
+            }
+        }
+    };
+    with(&Record {
+        sequence: 0,
+        arrival_us: u64::try_from(write.arrived_us).unwrap_or_default(),
+        stamp_us: write.stamp_us,
+        kind: write.kind,
+        version: Version::V4.number(),
+        session_keyspace: "", // the texts are qualified
+        keyspace: &write.keyspace,
+        table: &write.table,
+        refusal,
+        body,
+    })
+}
+
+/// The write of a record, to be sent `elapsed_s` seconds after it arrived: what is left of its TTL,
+/// and never less than one second, since an expired cell must still hide older ones.
+#[must_use]
+pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Write {
+    let (mut repeat, body) = match record.body {
+        spill::Body::Query { text, params } => {
+            let plan = plans.plan(text, None);
+            let (text, params) = aged_query(&plan, params, elapsed_s);
+            (plan.repeat, Body::Query { text, params })
+        }
+        spill::Body::Batch {
+            batch_type,
+            children,
+            tail,
+        } => {
+            let mut values = Vec::new();
+            let mut worst = Repeat::Free;
+            let children = children
+                .iter()
+                .map(|(text, bound)| {
+                    let from = values.len();
+                    let plan = plans.plan(text, None);
+                    let plan = aged_child(plan, bound, elapsed_s, &mut values, plans);
+                    worst = worst.max(plan.repeat);
+                    Child {
+                        statement: ChildStatement::Text(plan),
+                        values: from..values.len(),
+                    }
+                })
+                .collect();
+            (
+                worst,
+                Body::Batch {
+                    kind: batch_type,
+                    children,
+                    values,
+                    tail: tail.to_vec(),
+                },
+            )
+        }
+    };
+    // The record knows better than the text alone: it was made with the source's column types.
+    match record.kind {
+        Kind::Write | Kind::Ddl | Kind::Truncate => repeat = Repeat::Free,
+        Kind::Counter => repeat = Repeat::Once,
+        Kind::List => repeat = repeat.max(Repeat::Bump),
+    }
+    Write {
+        arrived_us: i64::try_from(record.arrival_us).unwrap_or(i64::MAX),
+        stamp_us: record.stamp_us,
+        repeat,
+        kind: record.kind,
+        keyspace: record.keyspace.into(),
+        table: record.table.into(),
+        body,
+    }
+}
+
+fn aged_query(plan: &Rc<Plan>, params: &[u8], elapsed_s: i64) -> (Rc<str>, Vec<u8>) {
+    if elapsed_s <= 0 || !has_ttl(plan) {
+        return (plan.target_text.clone(), params.to_vec());
+    }
+    let aged = rewrite::with_ttl(&plan.text, &plan.statement, elapsed_s, |_| None);
+    let mut rewritten = Vec::with_capacity(params.len());
+    let bound = QueryParams::parse(params)
+        .ok()
+        .filter(|_| !aged.bound.is_empty());
+    let done = bound.is_some_and(|parsed| {
+        let lefts = lefts(plan, parsed.values, &aged.bound, elapsed_s);
+        parsed.rewrite(&mut rewritten, &edits(&lefts), None).is_ok()
+    });
+    let params = if done { rewritten } else { params.to_vec() };
+    (text_of(plan, &aged.text), params)
+}
+
+fn aged_child(
+    plan: Rc<Plan>,
+    bound: &[u8],
+    elapsed_s: i64,
+    out: &mut Vec<u8>,
+    plans: &mut PlanCache,
+) -> Rc<Plan> {
+    if elapsed_s <= 0 || !has_ttl(&plan) {
+        out.extend_from_slice(bound);
+        return plan;
+    }
+    let aged = rewrite::with_ttl(&plan.text, &plan.statement, elapsed_s, |_| None);
+    let done = Values::parse(bound, false).is_ok_and(|parsed| {
+        let lefts = lefts(&plan, Some(parsed), &aged.bound, elapsed_s);
+        values::rewrite(out, Some(parsed), &edits(&lefts)).is_ok()
+    });
+    if !done {
+        out.extend_from_slice(bound);
+    }
+    match aged.text {
+        Cow::Borrowed(_) => plan.clone(),
+        Cow::Owned(text) => plans.plan(&text, None),
+    }
+}
+
+fn has_ttl(plan: &Plan) -> bool {
+    plan.statement
+        .mutations
+        .iter()
+        .any(|mutation| mutation.using.ttl != UsingValue::None)
+}
+
+fn text_of(plan: &Plan, text: &Cow<'_, str>) -> Rc<str> {
+    match text {
+        Cow::Borrowed(_) => plan.target_text.clone(),
+        Cow::Owned(text) => text.as_str().into(),
+    }
+}
+
+/// Index and new bytes of each bound TTL.
+fn lefts(
+    plan: &Plan,
+    values: Option<Values<'_>>,
+    markers: &[u16],
+    elapsed_s: i64,
+) -> Vec<(usize, [u8; 4])> {
+    let Some(values) = values else {
+        return Vec::new();
+    };
+    let mut lefts = Vec::new();
+    for (index, bound) in values.iter().enumerate() {
+        let is_ttl = markers.iter().any(|marker| match bound.name {
+            None => usize::from(*marker) == index,
+            Some(name) => plan
+                .statement
+                .markers
+                .get(usize::from(*marker))
+                .is_some_and(|marker| marker.name.as_deref() == Some(name)),
+        });
+        let Value::Bytes(bytes) = bound.value else {
+            continue;
+        };
+        let (true, Ok(bytes)) = (is_ttl, <[u8; 4]>::try_from(bytes)) else {
+            continue;
+        };
+        let ttl_s = i64::from(i32::from_be_bytes(bytes));
+        let left = rewrite::ttl_left(ttl_s, elapsed_s).and_then(|left| i32::try_from(left).ok());
+        lefts.extend(left.map(|left| (index, left.to_be_bytes())));
+    }
+    lefts
+}
+
+fn edits(lefts: &[(usize, [u8; 4])]) -> Vec<Edit<'_>> {
+    lefts
+        .iter()
+        .map(|(index, bytes)| Edit::Replace {
+            index: *index,
+            value: Value::Bytes(bytes),
+        })
+        .collect()
+}

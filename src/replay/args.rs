@@ -1,0 +1,56 @@
+//! The command line of `twinring replay`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// `twinring replay`: bring the writes of a spill directory to the target.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ReplayArgs {
+    /// Spill directory of a proxy that is not running (or a copy of one, on any machine)
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Contact points of the target cluster, comma separated: host or host:port
+    #[arg(value_name = "TARGET", required = true, value_delimiter = ',')]
+    pub target: Vec<String>,
+    /// Port of contact points without one
+    #[arg(long, value_name = "PORT", default_value_t = 9042)]
+    pub target_port: u16,
+    /// User at the target; the password comes from --target-password-file or TWINRING_TARGET_PASSWORD
+    #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_USERNAME")]
+    pub target_username: Option<String>,
+    /// File that holds the password, and nothing else but a line end
+    #[arg(long, value_name = "FILE", requires = "target_username")]
+    pub target_password_file: Option<PathBuf>,
+    /// At most N writes a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+    /// At most N writes at once
+    #[arg(long, value_name = "N", default_value_t = 128,
+          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub concurrency: u16,
+    /// Stop when the target has not taken a write for N seconds
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub give_up_seconds: u32,
+    /// Send writes again that the target refused for good (writes in doubt are never sent)
+    #[arg(long)]
+    pub include_rejected: bool,
+    /// Say what there is to do, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Rename segments that are done to `.done` instead of deleting them
+    #[arg(long)]
+    pub keep: bool,
+    /// Send deletes too that are older than the target's gc_grace_seconds
+    #[arg(long)]
+    pub force: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const AFTER_HELP: &str = "The result is exact: records read, replayed, rejected, in doubt, skipped, \
+damaged and left. Exit code 0: nothing is left, rejected, in doubt or damaged; 3: something is; \
+1: the replay could not be done or finished, and going on later loses nothing. A replay that was \
+killed goes on where it stopped: start it again.";

@@ -1,0 +1,194 @@
+//! `twinring replay`: brings the writes of a spill directory to the target.
+//!
+//! ```text
+//! lock the directory → look at all segments (counts, barriers, disorder) → connect
+//! → log: all shards' records by arrival → deliver: request, send, judge, try again
+//! → settle: count, enter into the book, reject → progress written down each second → summary
+//! ```
+//! Stamped writes go many at once and in any order, and are sent again until the target answers.
+//! Counters and lists go once: they are written down as started before they are sent, so that not even
+//! a replay that is killed and started again sends one twice; what is then not known is in doubt,
+//! counted, and kept in the rejected files. Schema changes and TRUNCATE are barriers: all that arrived
+//! before goes first, then the barrier alone, then the rest.
+
+pub mod args;
+mod deliver;
+mod display;
+mod engine;
+mod log;
+mod pace;
+mod rejects;
+pub mod report;
+mod schema;
+mod statement;
+mod target;
+mod verdict;
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::spill::stat::Stat;
+use crate::spill::{Holds, Kind, SpillDir, stat};
+
+pub use args::ReplayArgs;
+pub use report::Summary;
+
+use deliver::Courier;
+use display::Display;
+use engine::{Engine, Stop};
+use log::Logs;
+use pace::Pace;
+use rejects::Rejects;
+use target::Target;
+
+/// Exit code of a replay that ended, but after which the target lacks something.
+pub const NOT_COMPLETE: u8 = 3;
+
+/// Replays, prints the result, and gives the exit code.
+///
+/// Fails when the replay could not be done or had to stop; starting it again goes on.
+pub fn main(args: &ReplayArgs) -> Result<ExitCode> {
+    let mut summary = Summary::default();
+    let done = run(args, &mut summary);
+    if summary != Summary::default() {
+        print(args, &summary)?;
+    }
+    done?;
+    Ok(if summary.is_clean() || args.dry_run {
+        ExitCode::SUCCESS
+    } else {
+        NOT_COMPLETE.into()
+    })
+}
+
+/// Replays. `summary` is exact however this ends.
+pub fn run(args: &ReplayArgs, summary: &mut Summary) -> Result<()> {
+    let started = Instant::now();
+    let password = password(args)?;
+    let dir = SpillDir::open(&args.dir)?;
+    let mut logs = Logs::open(&dir, args.include_rejected)?;
+    summary.found(&logs.found);
+    if !args.include_rejected {
+        for shard in dir.shards()? {
+            summary.skipped += stat::of_shard(&shard, Holds::Rejected)?.records;
+        }
+    }
+    summary.left = summary.read;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let tasks = tokio::task::LocalSet::new();
+    let result = if args.dry_run {
+        describe(args, &logs.found)
+    } else {
+        tasks.block_on(&runtime, replay(args, password, &mut logs, summary))
+    };
+    summary.left = summary.read.saturating_sub(summary.settled());
+    summary.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    result
+}
+
+async fn replay(
+    args: &ReplayArgs,
+    password: Option<String>,
+    logs: &mut Logs,
+    summary: &mut Summary,
+) -> Result<()> {
+    if logs.found.records == 0 {
+        // Segments that are wholly done may still be there.
+        return logs.store(args.keep);
+    }
+    let mut stop = Stop::new()?;
+    let target = Target::connect(args, password).await?;
+    let courier = Rc::new(Courier {
+        target,
+        force: args.force,
+        give_up: Duration::from_secs(args.give_up_seconds.into()),
+        last_success: Cell::new(tokio::time::Instant::now()),
+        retries: Cell::new(0),
+        stopping: Cell::new(false),
+    });
+    let rejects = Rejects::new(RandomState::new().hash_one(std::process::id()));
+    let display = Display::new(summary.read);
+    let pace = Pace::new(args.rate);
+    let mut engine = Engine::new(logs, courier.clone(), summary, rejects, pace, display);
+    engine.concurrency = args.concurrency.into();
+    engine.keep = args.keep;
+    let result = engine.run(&mut stop).await;
+    summary.retries = courier.retries.get();
+    result
+}
+
+fn password(args: &ReplayArgs) -> Result<Option<String>> {
+    if let Some(path) = &args.target_password_file {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the password from {}", path.display()))?;
+        return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
+    }
+    let from_env = std::env::var("TWINRING_TARGET_PASSWORD").ok();
+    if args.target_username.is_some() && from_env.is_none() {
+        anyhow::bail!(
+            "--target-username needs a password: give --target-password-file or set \
+             TWINRING_TARGET_PASSWORD"
+        );
+    }
+    Ok(from_env)
+}
+
+/// Says what there is to do.
+fn describe(args: &ReplayArgs, found: &Stat) -> Result<()> {
+    if args.json {
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{}: {} segments, {} bytes",
+        args.dir.display(),
+        found.segments,
+        found.bytes
+    )?;
+    for kind in Kind::ALL {
+        let count = found.of_kind(kind);
+        if count > 0 {
+            writeln!(out, "{count:>12}  {}", kind.name())?;
+        }
+    }
+    if let (Some(oldest), Some(newest)) = (found.oldest_us, found.newest_us) {
+        let now = deliver::now_us();
+        let ago = |us: u64| now.saturating_sub(us) / 1_000_000;
+        writeln!(
+            out,
+            "{:>12}  arrived {} to {} s ago",
+            "",
+            ago(oldest),
+            ago(newest)
+        )?;
+    }
+    Ok(())
+}
+
+fn print(args: &ReplayArgs, summary: &Summary) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let complete = summary.is_clean();
+        let mut json = serde_json::to_value(summary)?;
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("complete".to_owned(), complete.into());
+            fields.insert("dry_run".to_owned(), args.dry_run.into());
+        }
+        writeln!(out, "{json}")?;
+    } else {
+        writeln!(out, "{summary}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! Schema changes and TRUNCATE: what came before reaches the target first, what comes later waits.
+//!
+//! ```text
+//! shard that got the source's answer ── Hold ──▶ every shard, before its client sees the answer
+//! every shard: later writes of the keyspace wait; when all earlier ones are on the target
+//!              ── Reached ──▶ shard 0
+//! shard 0:     all reached → the change goes to the target → ── Release ──▶ every shard
+//! ```
+//! Changes are carried out one after the other, in the order in which shard 0 heard of them, which
+//! is that of the clients' answers. While the target is down nothing is reached and writes spill;
+//! the drain stops at the first record that a hold concerns.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::relay::link::Ticket;
+use crate::relay::write::Write;
+
+/// Names a change: the shard that saw it, and its number there.
+pub type ChangeId = u64;
+
+/// Writes of a keyspace wait for a change.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    /// The change.
+    pub id: ChangeId,
+    /// The keyspace.
+    pub keyspace: Rc<str>,
+    /// When the change arrived (µs); later writes wait.
+    pub arrived_us: i64,
+    /// Marks this shard's writes from before, once it is this hold's turn.
+    pub fence: Option<u64>,
+    /// Shard 0 was told that they are all on the target.
+    pub reached: bool,
+}
+
+impl Hold {
+    /// Whether a write waits for the change.
+    #[must_use]
+    pub fn concerns(&self, keyspace: &str, arrived_us: i64) -> bool {
+        arrived_us > self.arrived_us && (keyspace.is_empty() || *self.keyspace == *keyspace)
+    }
+}
+
+/// What waits in one shard.
+#[derive(Debug, Default)]
+pub struct Barriers {
+    /// Changes that are not through, oldest first.
+    pub holds: VecDeque<Hold>,
+    /// Writes that wait.
+    pub held: VecDeque<Write>,
+    /// Their memory (bytes).
+    pub held_bytes: usize,
+    next: u64,
+}
+
+impl Barriers {
+    /// A new change seen by shard `shard`.
+    pub fn name(&mut self, shard: usize) -> ChangeId {
+        self.next += 1;
+        ((shard as u64) << 48) | self.next
+    }
+
+    /// Whether a write has to wait.
+    #[must_use]
+    pub fn holds(&self, keyspace: &str, arrived_us: i64) -> bool {
+        self.holds
+            .iter()
+            .any(|hold| hold.concerns(keyspace, arrived_us))
+    }
+
+    /// Keeps a write until it may go.
+    pub fn keep(&mut self, write: Write) {
+        self.held_bytes += write.cost_bytes();
+        self.held.push_back(write);
+    }
+
+    /// A change is through: the writes that may go now.
+    pub fn release(&mut self, id: ChangeId) -> Vec<Write> {
+        self.holds.retain(|hold| hold.id != id);
+        let mut free = Vec::new();
+        for write in std::mem::take(&mut self.held) {
+            if self.holds(&write.keyspace, write.arrived_us) {
+                self.held.push_back(write);
+            } else {
+                self.held_bytes -= write.cost_bytes();
+                free.push(write);
+            }
+        }
+        free
+    }
+}
+
+/// A change that shard 0 carries out.
+#[derive(Debug)]
+pub struct Change {
+    /// Which.
+    pub id: ChangeId,
+    /// The statement; taken while it is on its way.
+    pub write: Option<Write>,
+    /// Shards whose earlier writes are not all on the target.
+    pub waiting: usize,
+    /// Its name in the mirror while it is on its way.
+    pub ticket: Option<Ticket>,
+    /// Not before this time (µs), after a failed try.
+    pub not_before_us: i64,
+}

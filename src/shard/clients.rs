@@ -1,0 +1,494 @@
+//! Client connections: how they begin, what their bytes become, how they end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
+use super::{Owner, Shard};
+use crate::config::{ProxyConfig, Topology};
+use crate::cql::decoder::{self, DecodeLimits};
+use crate::limits;
+use crate::metrics::Flow;
+use crate::relay::{Context, Session, Taken};
+use crate::side::Side;
+use crate::sys::ring::Ring;
+use crate::sys::socket;
+use crate::topology::{Facts, Offer, Shown};
+
+/// Answers pass through in pieces, so only those that are looked into are bounded by this.
+const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(256 << 20);
+/// A client that left gets its writes' verdicts for this long (µs).
+const OWING_US: i64 = 15_000_000;
+
+/// The table of connections.
+#[derive(Debug)]
+pub(super) struct Clients {
+    table: Vec<Option<Box<Connection>>>,
+    free: Vec<ConnectionId>,
+    dirty: Vec<ConnectionId>,
+    marks: WaterMarks,
+    shown: Rc<Shown>,
+    offer: Rc<Offer>,
+    next_contact_point: usize,
+}
+
+impl Clients {
+    pub(super) fn new(config: &ProxyConfig) -> Self {
+        let shown = match &config.topology {
+            Topology::Single => Shown::Single,
+            Topology::PerNode { ghost_ips } => Shown::PerNode(ghost_ips.clone()),
+        };
+        let offer = Offer {
+            protocol_versions: config.offer.protocol_versions.clone(),
+            cql_versions: config.offer.cql_versions.clone(),
+            compressions: config.offer.compressions.clone(),
+            no_compression: config.offer.no_compression,
+        };
+        Self {
+            table: Vec::new(),
+            free: Vec::new(),
+            dirty: Vec::new(),
+            marks: WaterMarks {
+                high_bytes: config.clients.out_high_water_bytes,
+                low_bytes: config.clients.out_low_water_bytes,
+            },
+            shown: Rc::new(shown),
+            offer: Rc::new(offer),
+            next_contact_point: 0,
+        }
+    }
+
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.table.len() - self.free.len()
+    }
+
+    fn get(&mut self, at: ConnectionId) -> Option<&mut Connection> {
+        self.table.get_mut(at as usize)?.as_deref_mut()
+    }
+
+    /// Notes that a connection has something to flush, or may be ready to end.
+    pub(super) fn mark(&mut self, at: ConnectionId) {
+        if let Some(connection) = self.table.get_mut(at as usize).and_then(Option::as_mut)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(at);
+        }
+    }
+
+    fn ids(&self) -> Vec<ConnectionId> {
+        (0..)
+            .zip(&self.table)
+            .filter(|(_, c)| c.is_some())
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    fn insert(&mut self, connection: Connection) -> ConnectionId {
+        match self.free.pop() {
+            Some(at) => {
+                self.table[at as usize] = Some(Box::new(connection));
+                at
+            }
+            None => {
+                self.table.push(Some(Box::new(connection)));
+                ConnectionId::try_from(self.table.len() - 1).unwrap_or(ConnectionId::MAX)
+            }
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn accept(&mut self, stream: OwnedFd, ring: &mut Ring) {
+        if self.stop_at_us.is_some()
+            || self.clients.len() >= self.config.clients.max_connections_per_shard
+        {
+            return; // dropped: the driver tries again elsewhere or later
+        }
+        let options = socket::StreamOptions::default();
+        let address = match socket::set_stream_options(stream.as_fd(), &options)
+            .and_then(|()| socket2::SockRef::from(&stream).local_addr())
+        {
+            Ok(address) => address,
+            Err(_) => return, // it has closed already
+        };
+        let Some(address) = address.as_socket() else {
+            return;
+        };
+        let facts = Facts {
+            address: SocketAddr::new(address.ip().to_canonical(), address.port()),
+            shown: self.clients.shown.clone(),
+            offer: self.clients.offer.clone(),
+        };
+        let id = ring.adopt(stream);
+        let contact_point = self.clients.next_contact_point;
+        self.clients.next_contact_point += 1;
+        let connection = Connection::new(Session::new(facts), id, self.now_us, contact_point);
+        let at = self.clients.insert(connection);
+        self.own(id, Owner::Client(at));
+        self.recorder.opened(Side::Client);
+        ring.start_recv(id);
+        self.connect_source(at, ring);
+    }
+
+    fn connect_source(&mut self, at: ConnectionId, ring: &mut Ring) {
+        let points = &self.config.source.contact_points;
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
+        let address = points[connection.contact_point % points.len()];
+        match ring.connect(address) {
+            Ok(id) => {
+                connection.source.socket = Some(id);
+                self.own(id, Owner::Source(at));
+            }
+            Err(error) => {
+                tracing::warn!("no connection to the source {address}: {error}");
+                self.close(at, ring);
+            }
+        }
+    }
+
+    pub(super) fn source_connected(
+        &mut self,
+        at: ConnectionId,
+        result: io::Result<()>,
+        ring: &mut Ring,
+    ) {
+        let points = self.config.source.contact_points.len();
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
+        let Some(id) = connection.source.socket else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                if let Some(descriptor) = ring.descriptor(id) {
+                    let options = socket::StreamOptions::default();
+                    let _ = socket::set_stream_options(descriptor, &options);
+                }
+                if connection.phase == Phase::Connecting {
+                    connection.phase = Phase::Open;
+                }
+                ring.start_recv(id);
+                self.recorder.opened(Side::Source);
+                self.clients.mark(at);
+            }
+            Err(error) => {
+                connection.failed_connects += 1;
+                connection.contact_point += 1;
+                let last = connection.failed_connects >= points;
+                connection.source.socket = None;
+                ring.close(id);
+                self.recorder.connect_failed(Side::Source);
+                tracing::warn!("no connection to the source: {error}");
+                if last {
+                    self.close(at, ring); // as a node that is down would
+                } else {
+                    self.connect_source(at, ring);
+                }
+            }
+        }
+    }
+
+    /// Bytes of a client. Gives the number of requests in them.
+    pub(super) fn from_client(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
+        self.recorder
+            .bytes(Side::Client, Flow::In, bytes.len() as u64);
+        let Self {
+            clients,
+            common,
+            outputs,
+            inbox,
+            now_us,
+            ..
+        } = self;
+        let Some(connection) = clients.get(at) else {
+            return 0;
+        };
+        if !matches!(connection.phase, Phase::Connecting | Phase::Open) {
+            return 0;
+        }
+        connection.since_us = *now_us;
+        let Connection {
+            session,
+            client,
+            source,
+            ..
+        } = connection;
+        let max_body = match session.is_open() {
+            true => common.max_body_bytes,
+            false => limits::PRE_AUTH_BODY_MAX_BYTES,
+        };
+        let bounds = DecodeLimits::requests(u32::try_from(max_body).unwrap_or(u32::MAX));
+        let Half {
+            partial,
+            out: to_client,
+            ..
+        } = client;
+        let to_source = &mut source.out;
+        let mut count = 0;
+        let mut ending = None;
+        let cut = partial.cut(bytes, &bounds, |envelope| {
+            count += 1;
+            let mut cx = Context {
+                now_us: *now_us,
+                to_client,
+                to_source,
+                outputs,
+                common,
+            };
+            let taken = match session.request(envelope, &mut cx, false) {
+                Taken::UnknownId => {
+                    inbox.learn_news(cx.common);
+                    session.request(envelope, &mut cx, true)
+                }
+                taken => taken,
+            };
+            if let Taken::End(why) = taken {
+                ending = Some(why);
+            }
+        });
+        match cut {
+            Ok(rest) => partial.keep(rest),
+            Err(error) => ending = Some(Session::bad_request(&error, to_client)),
+        }
+        if let Some(why) = ending {
+            self.recorder.protocol_error(Side::Client);
+            self.end(at, &why);
+        }
+        self.clients.mark(at);
+        count
+    }
+
+    /// The connection ends when what is in the buffer for the client has left.
+    pub(super) fn end(&mut self, at: ConnectionId, why: &crate::relay::Ending) {
+        tracing::debug!("connection ends: {why}");
+        if let Some(connection) = self.clients.get(at) {
+            connection.phase = Phase::Closing;
+            self.clients.mark(at);
+        }
+    }
+
+    /// Bytes of the source. Gives the number of answers in them.
+    pub(super) fn from_source(&mut self, at: ConnectionId, mut bytes: &[u8]) -> u64 {
+        self.recorder
+            .bytes(Side::Source, Flow::In, bytes.len() as u64);
+        let Self {
+            clients,
+            common,
+            outputs,
+            now_us,
+            ..
+        } = self;
+        let Some(connection) = clients.get(at) else {
+            return 0;
+        };
+        let Connection {
+            session,
+            client,
+            source,
+            streaming,
+            ..
+        } = connection;
+        if *streaming > 0 {
+            let (piece, rest) = bytes.split_at((*streaming).min(bytes.len()));
+            client.out.extend_from_slice(piece);
+            *streaming -= piece.len();
+            bytes = rest;
+        }
+        let (to_client, to_source) = (&mut client.out, &mut source.out);
+        let mut count = 0;
+        let cut = source.partial.cut(bytes, &ANSWER_LIMITS, |envelope| {
+            count += 1;
+            let mut cx = Context {
+                now_us: *now_us,
+                to_client,
+                to_source,
+                outputs,
+                common,
+            };
+            session.answer(envelope, &mut cx);
+        });
+        match cut {
+            Ok(rest) => match decoder::peek_header(rest) {
+                Ok(Some(header)) if session.may_stream(&header) => {
+                    to_client.extend_from_slice(rest);
+                    *streaming = header.envelope_len() - rest.len();
+                    session.streamed();
+                }
+                _ => source.partial.keep(rest),
+            },
+            Err(error) => {
+                self.recorder.protocol_error(Side::Source);
+                self.end(at, &crate::relay::Ending::Source(error));
+            }
+        }
+        if let Some(connection) = self.clients.get(at)
+            && let Some(login) = connection.session.take_identity()
+        {
+            self.target.offer_credentials(login.clone());
+            self.resolver.offer_credentials(login);
+        }
+        self.clients.mark(at);
+        count
+    }
+
+    /// The client has gone. Its writes still get their verdicts.
+    pub(super) fn client_ended(&mut self, at: ConnectionId, ring: &mut Ring) {
+        let now_us = self.now_us;
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
+        let owes = connection.session.owes_verdict() && connection.phase == Phase::Open;
+        if !owes {
+            return self.close(at, ring);
+        }
+        if let Some(id) = connection.client.socket.take() {
+            ring.close(id);
+            self.recorder.closed(Side::Client);
+        }
+        if let Some(connection) = self.clients.get(at) {
+            connection.phase = Phase::Owing;
+            connection.since_us = now_us;
+        }
+    }
+
+    /// The source has closed: the client gets what came before, then the same.
+    pub(super) fn source_ended(&mut self, at: ConnectionId, ring: &mut Ring) {
+        let Self {
+            clients,
+            common,
+            outputs,
+            ..
+        } = self;
+        let Some(connection) = clients.get(at) else {
+            return;
+        };
+        connection.session.source_lost(&mut common.tally, outputs);
+        if connection.phase == Phase::Owing {
+            return self.close(at, ring);
+        }
+        connection.phase = Phase::Closing;
+        if let Some(id) = connection.source.socket.take() {
+            ring.close(id);
+            self.recorder.closed(Side::Source);
+        }
+        self.clients.mark(at);
+    }
+
+    pub(super) fn close(&mut self, at: ConnectionId, ring: &mut Ring) {
+        let Some(mut connection) = self
+            .clients
+            .table
+            .get_mut(at as usize)
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        self.clients.free.push(at);
+        connection
+            .session
+            .source_lost(&mut self.common.tally, &mut self.outputs);
+        if let Some(id) = connection.client.socket {
+            ring.close(id);
+            self.recorder.closed(Side::Client);
+        }
+        if let Some(id) = connection.source.socket {
+            ring.close(id);
+            if connection.phase != Phase::Connecting {
+                self.recorder.closed(Side::Source);
+            }
+        }
+    }
+
+    /// Sends what the turn has made.
+    pub(super) fn flush(&mut self, ring: &mut Ring) {
+        let mut dirty = std::mem::take(&mut self.clients.dirty);
+        for at in dirty.drain(..) {
+            let (marks, holding) = (self.clients.marks, self.holding);
+            let Some(connection) = self
+                .clients
+                .table
+                .get_mut(at as usize)
+                .and_then(Option::as_mut)
+            else {
+                continue;
+            };
+            connection.dirty = false;
+            let flushed = connection.flush(ring, &mut self.spare, marks, holding);
+            if flushed.paused_client {
+                self.recorder.paused(Side::Client);
+            }
+            if flushed.paused_source {
+                self.recorder.paused(Side::Source);
+            }
+            let over = match connection.phase {
+                Phase::Closing => connection.client_is_served(ring),
+                Phase::Owing => !connection.session.owes_verdict(),
+                Phase::Connecting | Phase::Open => false,
+            };
+            if over {
+                self.close(at, ring);
+            }
+        }
+        if self.clients.dirty.is_empty() {
+            self.clients.dirty = dirty; // keeps its memory
+        }
+        self.do_outputs();
+    }
+
+    /// Clients that are too slow to begin, idle for too long, or gone and still waited for.
+    pub(super) fn expire_clients(&mut self, ring: &mut Ring) {
+        let now_us = self.now_us;
+        let handshake_us = i64::try_from(limits::HANDSHAKE_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
+        let idle_us = self.config.clients.idle_timeout.map_or(i64::MAX, |idle| {
+            i64::try_from(idle.as_micros()).unwrap_or(i64::MAX)
+        });
+        let late: Vec<_> = (0..)
+            .zip(&self.clients.table)
+            .filter(|(_, slot)| {
+                slot.as_ref().is_some_and(|connection| {
+                    let silent_us = now_us - connection.since_us;
+                    let limit_us = match connection.phase {
+                        Phase::Connecting => handshake_us,
+                        Phase::Owing | Phase::Closing => OWING_US,
+                        Phase::Open if connection.session.is_open() => idle_us,
+                        Phase::Open => handshake_us.saturating_mul(6),
+                    };
+                    silent_us > limit_us
+                })
+            })
+            .map(|(at, _)| at)
+            .collect();
+        for at in late {
+            self.close(at, ring);
+        }
+    }
+
+    /// Marks all connections, so that each looks at its water marks.
+    pub(super) fn mark_all(&mut self) {
+        for at in self.clients.ids() {
+            self.clients.mark(at);
+        }
+    }
+
+    /// Closes the connections that have nothing in flight. For the stop.
+    pub(super) fn close_idle(&mut self, ring: &mut Ring, all: bool) {
+        for at in self.clients.ids() {
+            let idle = self.clients.get(at).is_some_and(|connection| {
+                connection.session.unanswered() == 0
+                    && connection.streaming == 0
+                    && connection.source.out.is_empty()
+                    && connection.client_is_served(ring)
+            });
+            if idle || all {
+                self.close(at, ring);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One client connection and its twin to the source: buffers, water marks, how it ends.
+
+use crate::relay::Session;
+use crate::sys::ring::{Ring, SocketId};
+
+use super::buffers::Partial;
+
+/// Index of a connection in its shard.
+pub type ConnectionId = u32;
+
+/// One of the two sockets of a connection.
+#[derive(Debug, Default)]
+pub struct Half {
+    /// The socket; none before the connect and after the close.
+    pub socket: Option<SocketId>,
+    /// Bytes of an envelope that has not come whole.
+    pub partial: Partial,
+    /// Bytes to send, in order, behind those that the ring has.
+    pub out: Vec<u8>,
+    /// Reading stopped because the other half does not keep up.
+    pub paused: bool,
+    /// Nothing more comes from this side.
+    pub ended: bool,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The connect to the source is under way; what the client sends is kept.
+    Connecting,
+    /// Both sides are there.
+    Open,
+    /// The client has gone; the source still owes verdicts.
+    Owing,
+    /// What is in the buffer for the client goes out, then it ends.
+    Closing,
+}
+
+/// A client connection and its twin.
+#[derive(Debug)]
+pub struct Connection {
+    /// What it means.
+    pub session: Session,
+    /// The client's half.
+    pub client: Half,
+    /// The source's half.
+    pub source: Half,
+    /// How far it has come.
+    pub phase: Phase,
+    /// It has something to flush at the end of this turn.
+    pub dirty: bool,
+    /// Bytes of an answer that are passed on as they come, and are still to come.
+    pub streaming: usize,
+    /// When the present phase began, or when bytes last came in (µs).
+    pub since_us: i64,
+    /// Which of the source's contact points it uses.
+    pub contact_point: usize,
+    /// Contact points that did not answer.
+    pub failed_connects: usize,
+}
+
+impl Connection {
+    /// A connection whose client socket was just accepted.
+    #[must_use]
+    pub fn new(session: Session, client: SocketId, now_us: i64, contact_point: usize) -> Self {
+        Self {
+            session,
+            client: Half {
+                socket: Some(client),
+                ..Half::default()
+            },
+            source: Half::default(),
+            phase: Phase::Connecting,
+            dirty: false,
+            streaming: 0,
+            since_us: now_us,
+            contact_point,
+            failed_connects: 0,
+        }
+    }
+
+    /// Hands to the ring what waits for each side, and stops or resumes reading by the water
+    /// marks. `spare` gives and takes buffers. `holding`: the client shall wait in any case.
+    pub fn flush(
+        &mut self,
+        ring: &mut Ring,
+        spare: &mut Spare,
+        marks: WaterMarks,
+        holding: bool,
+    ) -> Flushed {
+        let mut flushed = Flushed::default();
+        if send(&mut self.client, ring, spare) {
+            flushed.client = true;
+        }
+        if self.phase != Phase::Connecting && send(&mut self.source, ring, spare) {
+            flushed.source = true;
+        }
+        let to_source = if holding {
+            usize::MAX
+        } else {
+            self.source.out.len()
+        };
+        flushed.paused_client = hold(&mut self.client, to_source, ring, marks);
+        flushed.paused_source = hold(&mut self.source, self.client.out.len(), ring, marks);
+        flushed
+    }
+
+    /// Whether everything for the client has left.
+    #[must_use]
+    pub fn client_is_served(&self, ring: &Ring) -> bool {
+        self.client.out.is_empty()
+            && self
+                .client
+                .socket
+                .is_none_or(|socket| !ring.is_sending(socket))
+    }
+}
+
+/// What [`Connection::flush`] did.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Flushed {
+    /// Bytes went to the client.
+    pub client: bool,
+    /// Bytes went to the source.
+    pub source: bool,
+    /// Reading from the client stopped just now.
+    pub paused_client: bool,
+    /// Reading from the source stopped just now.
+    pub paused_source: bool,
+}
+
+/// Unsent bytes towards one side at which reading from the other stops, and goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct WaterMarks {
+    /// Stop at this many bytes.
+    pub high_bytes: usize,
+    /// Go on at this many.
+    pub low_bytes: usize,
+}
+
+fn send(half: &mut Half, ring: &mut Ring, spare: &mut Spare) -> bool {
+    let Some(socket) = half.socket else {
+        half.out.clear();
+        return false;
+    };
+    if half.out.is_empty() || ring.is_sending(socket) {
+        return false;
+    }
+    ring.send(socket, std::mem::replace(&mut half.out, spare.take()));
+    true
+}
+
+fn hold(half: &mut Half, waiting: usize, ring: &mut Ring, marks: WaterMarks) -> bool {
+    let Some(socket) = half.socket else {
+        return false;
+    };
+    if !half.paused && waiting > marks.high_bytes {
+        half.paused = true;
+        ring.pause_recv(socket);
+        return true;
+    }
+    if half.paused && waiting <= marks.low_bytes && !half.ended {
+        half.paused = false;
+        ring.start_recv(socket);
+    }
+    false
+}
+
+/// Empty buffers for reuse: a turn takes one per send, and each comes back when it is sent.
+#[derive(Debug, Default)]
+pub struct Spare {
+    buffers: Vec<Vec<u8>>,
+}
+
+/// More are not kept: 64 × 64 KiB is the most that a shard spends on them.
+const SPARE_BUFFERS: usize = 64;
+
+impl Spare {
+    /// An empty buffer. It has no memory if none is spare: an idle connection costs none.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back.
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity > 0
+            && capacity <= crate::limits::BUFFER_KEEP_BYTES
+            && self.buffers.len() < SPARE_BUFFERS
+        {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+}

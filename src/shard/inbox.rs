@@ -1,0 +1,155 @@
+//! What shards tell each other: one channel into each shard, and an eventfd that wakes it.
+//!
+//! The rule that makes it correct without locks: *publish before release, drain before miss*. A
+//! shard puts news into every inbox before it lets go of the answer that made them; a shard that
+//! meets something unknown drains its inbox first. What a client does after an answer therefore
+//! finds the news already there, on whatever core it lands.
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::barrier::ChangeId;
+use crate::limits::INBOX_MESSAGES;
+use crate::relay::Common;
+use crate::relay::output::News;
+use crate::relay::plan::Plan;
+use crate::sys::waker::{self, Waker, Wakeup};
+
+/// What comes into a shard's inbox.
+#[derive(Debug)]
+pub enum Message {
+    /// Something that another shard learned.
+    News(News),
+    /// Later writes of the keyspace wait for a schema change.
+    Hold {
+        /// The change.
+        id: ChangeId,
+        /// The keyspace.
+        keyspace: Box<str>,
+        /// When the change arrived (µs).
+        arrived_us: i64,
+        /// For shard 0, which carries it out: the statement, as a spill record.
+        record: Vec<u8>,
+    },
+    /// To shard 0: what came before the change is on the target, as far as this shard goes.
+    Reached {
+        /// The change.
+        id: ChangeId,
+    },
+    /// The change is on the target.
+    Release {
+        /// The change.
+        id: ChangeId,
+    },
+    /// Stop: accept no more, finish what is in flight.
+    Stop,
+}
+
+/// The way into one shard's inbox; clones go to other threads.
+#[derive(Debug, Clone)]
+pub struct Address {
+    sender: Sender<Message>,
+    waker: Waker,
+}
+
+/// One shard's inbox.
+#[derive(Debug)]
+pub struct Inbox {
+    receiver: Receiver<Message>,
+    /// Readable when somebody wants the shard to look at once.
+    pub wakeup: Wakeup,
+    /// The inboxes of all shards.
+    all: Vec<Address>,
+    own: usize,
+    /// Messages that were taken while looking for news.
+    taken: VecDeque<Message>,
+}
+
+impl Address {
+    /// Leaves a message and wakes the shard. A full inbox belongs to a shard that does not run any
+    /// more; the message is lost with it.
+    pub fn tell(&self, message: Message) {
+        let _ = self.sender.send(message);
+        self.waker.wake();
+    }
+}
+
+/// Makes the inboxes of `count` shards and the ways into them.
+///
+/// # Errors
+/// When the process is out of descriptors.
+pub fn make(count: usize) -> io::Result<(Vec<Inbox>, Vec<Address>)> {
+    let mut ends = Vec::new();
+    let mut addresses = Vec::new();
+    for _ in 0..count {
+        let (sender, receiver) = bounded(INBOX_MESSAGES);
+        let (waker, wakeup) = waker::pair()?;
+        addresses.push(Address { sender, waker });
+        ends.push((receiver, wakeup));
+    }
+    let inboxes = ends
+        .into_iter()
+        .enumerate()
+        .map(|(own, (receiver, wakeup))| Inbox {
+            receiver,
+            wakeup,
+            all: addresses.clone(),
+            own,
+            taken: VecDeque::new(),
+        });
+    Ok((inboxes.collect(), addresses))
+}
+
+impl Inbox {
+    /// Tells all other shards. They are not woken: who needs it looks before a miss.
+    pub fn publish(&self, news: &News) {
+        for (shard, address) in self.all.iter().enumerate() {
+            if shard != self.own {
+                // full: that shard has not looked for 65,536 messages, so it has stopped
+                let _ = address.sender.try_send(Message::News(news.clone()));
+            }
+        }
+    }
+
+    /// Tells one shard, and wakes it.
+    pub fn tell(&self, shard: usize, message: Message) {
+        if let Some(address) = self.all.get(shard) {
+            address.tell(message);
+        }
+    }
+
+    /// The next message.
+    pub fn next(&mut self) -> Option<Message> {
+        self.taken
+            .pop_front()
+            .or_else(|| self.receiver.try_recv().ok())
+    }
+
+    /// Takes the news that are there into `common`; other messages keep their order.
+    pub fn learn_news(&mut self, common: &mut Common) {
+        while let Ok(message) = self.receiver.try_recv() {
+            match message {
+                Message::News(news) => learn(news, common),
+                other => self.taken.push_back(other),
+            }
+        }
+    }
+}
+
+pub(super) fn learn(news: News, common: &mut Common) {
+    match news {
+        News::Prepared {
+            id,
+            text,
+            keyspace,
+            binds,
+        } => {
+            let keyspace = keyspace.map(|name| name.into());
+            let plan = Plan::new(&text, keyspace, &binds, common.plans.rules());
+            common.registry.insert(&id, Rc::new(plan));
+        }
+    }
+}

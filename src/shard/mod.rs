@@ -1,0 +1,497 @@
+//! What one core owns: its sockets, its connections to both clusters, its spill.
+//!
+//! ```text
+//! run        the loop: wait → events → outputs → flush          (this file)
+//! clients    accept, bytes in, how connections end
+//! writes     what becomes of a write: mirror, spill, resolve, in doubt
+//! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
+//! connection one client and its twin to the source                buffers  bytes → envelopes
+//! remote     the shard's own links to a cluster
+//! spiller    records → segments          drain   segments → records          files  the file operations
+//! inbox      what shards tell each other                          time     one time base for all
+//! ```
+//! One task of the executor runs the loop; a connection is an entry in a table, not a task. Other
+//! tasks exist only while a spill file is read or written.
+
+mod barrier;
+mod buffers;
+mod clients;
+mod connection;
+mod drain;
+mod files;
+pub mod inbox;
+mod remote;
+mod schema;
+mod spiller;
+pub mod time;
+mod writes;
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::ProxyConfig;
+use crate::limits;
+use crate::metrics::Recorder;
+use crate::metrics::{self, Direction, Event as Counted, Gauge};
+use crate::relay::clock::StampClock;
+use crate::relay::functions::Generator;
+use crate::relay::link::Credentials;
+use crate::relay::mirror::RetryPolicy;
+use crate::relay::output::Tally;
+use crate::relay::plan::{MirrorDdl, PlanCache, Rules};
+use crate::relay::registry::Registry;
+use crate::relay::{Common, Output};
+use crate::side::Side;
+use crate::spill::append::WriterConfig;
+use crate::spill::dir::ShardDir;
+use crate::spill::{Holds, SegmentWriter};
+use crate::sys::executor::Glue;
+use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
+
+use self::barrier::{Barriers, Change};
+use self::clients::Clients;
+use self::connection::{ConnectionId, Spare};
+use self::drain::Drain;
+pub use self::drain::Inherited;
+use self::inbox::Inbox;
+use self::remote::{Remote, RemoteConfig, RemoteEvent};
+use self::spiller::Spiller;
+use self::time::TimeBase;
+
+/// The token of the inbox's eventfd in the ring.
+const WAKEUP: u32 = 1;
+
+/// What a shard is started with.
+pub struct Setup {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    /// What the operator wants.
+    pub config: Arc<ProxyConfig>,
+    /// Where clients come in; each shard has its own, on the same port.
+    pub listener: TcpListener,
+    /// What other shards tell it.
+    pub inbox: Inbox,
+    /// What it counts.
+    pub recorder: Recorder,
+    /// Its directory in the spill.
+    pub dir: ShardDir,
+    /// The first segment that it may write, of the backlog and of what is rejected.
+    pub first_segments: (u64, u64),
+    /// What earlier processes left for it to drain, its own directory first.
+    pub inherited: Vec<Inherited>,
+    /// Random id of this process.
+    pub instance: u64,
+    /// The clock.
+    pub time: TimeBase,
+    /// No stamp at or below it (µs).
+    pub stamp_floor_us: i64,
+    /// Random; differs between shards.
+    pub seed: [u8; 32],
+}
+
+/// Why a shard ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// Its ring could not be made.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The kernel says that the ring is of no more use.
+    #[error("io_uring: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Who a socket belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Nobody,
+    Client(ConnectionId),
+    Source(ConnectionId),
+    Target(usize),
+    Resolver(usize),
+}
+
+/// An event without the memory of the ring: dealt with after all bytes of the turn.
+enum Happening {
+    Accepted(OwnedFd),
+    Connected(SocketId, io::Result<()>),
+    Ended(SocketId, Option<io::Error>),
+    Sent(SocketId, Vec<u8>, io::Result<()>),
+    Broken(Side, usize, String),
+    Woken,
+}
+
+/// See the module.
+pub struct Shard {
+    index: usize,
+    count: usize,
+    config: Arc<ProxyConfig>,
+    now_us: i64,
+    common: Common,
+    clients: Clients,
+    owners: Vec<Owner>,
+    listener: Option<SocketId>,
+    target: Remote,
+    resolver: Remote,
+    spiller: Spiller,
+    rejects: Spiller,
+    drain: Drain,
+    barriers: Barriers,
+    /// Shard 0 only: changes to carry out, oldest first.
+    changes: std::collections::VecDeque<Change>,
+    outputs: Vec<Output>,
+    remote_events: Vec<RemoteEvent>,
+    inbox: Inbox,
+    recorder: Recorder,
+    spare: Spare,
+    /// Clients are held back until the spill has room.
+    holding: bool,
+    stop_wanted: bool,
+    stop_at_us: Option<i64>,
+    backlog_records: u64,
+    next_tick_us: i64,
+}
+
+/// Runs a shard until it is told to stop and has drained.
+///
+/// # Errors
+/// The ring cannot be made or has failed.
+pub async fn run(setup: Setup, glue: Glue) -> Result<(), ShardError> {
+    let mut ring = Ring::new(&RingConfig::default())?;
+    glue.attach(&mut ring)?;
+    ring.watch(setup.inbox.wakeup.as_fd(), WAKEUP)?;
+    let time = setup.time.clone();
+    let mut shard = Shard::new(setup, &mut ring);
+    let mut happened = Vec::new();
+    loop {
+        let timeout = shard.timeout(time.now_us());
+        ring.wait(Some(timeout))?;
+        shard.now_us = time.now_us();
+        let started_us = shard.now_us;
+        let moved = shard.take_events(&mut ring, &mut happened);
+        for happening in happened.drain(..) {
+            shard.handle(happening, &mut ring);
+        }
+        let spawned = shard.turn(&mut ring);
+        shard.flush(&mut ring);
+        if moved.any() {
+            let inside_ns = u64::try_from((time.now_us() - started_us).max(0) * 1_000);
+            let inside_ns = inside_ns.unwrap_or_default();
+            shard
+                .recorder
+                .time_inside(Direction::Request, inside_ns, moved.requests);
+            shard
+                .recorder
+                .time_inside(Direction::Answer, inside_ns, moved.answers);
+        }
+        glue.turn(&mut ring, spawned).await?;
+        if shard.is_through() {
+            return Ok(());
+        }
+    }
+}
+
+/// What moved in one turn.
+#[derive(Default)]
+struct Moved {
+    requests: u64,
+    answers: u64,
+}
+
+impl Moved {
+    fn any(&self) -> bool {
+        self.requests + self.answers > 0
+    }
+}
+
+impl Shard {
+    fn new(setup: Setup, ring: &mut Ring) -> Self {
+        let config = setup.config;
+        let now_us = setup.time.now_us();
+        let policy = RetryPolicy {
+            retries: 4,
+            first_pause_us: 50_000,
+            longest_pause_us: 2_000_000,
+        };
+        let credentials = config.target_credentials.as_ref().map(|own| Credentials {
+            user: own.username.as_bytes().into(),
+            password: own.password.reveal().as_bytes().into(),
+        });
+        let target = RemoteConfig {
+            side: Side::Target,
+            contact_points: config.target.contact_points.clone(),
+            credentials,
+            in_flight: config.mirror.in_flight,
+            linger: config.mirror.linger,
+        };
+        let resolver = RemoteConfig {
+            side: Side::Source,
+            contact_points: config.source.contact_points.clone(),
+            credentials: None,
+            in_flight: 64,
+            linger: Duration::ZERO,
+        };
+        let rules = Rules {
+            mirror_ddl: match config.mirror.ddl {
+                crate::config::MirrorDdl::None => MirrorDdl::None,
+                crate::config::MirrorDdl::Tables => MirrorDdl::Tables,
+                crate::config::MirrorDdl::All => MirrorDdl::All,
+            },
+            filter: config.mirror.filter.clone(),
+        };
+        let writer = |holds, first_segment| {
+            let shard = setup.dir.shard;
+            let config = WriterConfig::new(holds, shard, setup.instance, first_segment);
+            Spiller::new(setup.dir.clone(), holds, SegmentWriter::new(config))
+        };
+        let (first_backlog, first_rejected) = setup.first_segments;
+        Self {
+            index: setup.index,
+            count: setup.count,
+            now_us,
+            common: Common {
+                clock: StampClock::new(setup.stamp_floor_us),
+                plans: PlanCache::new(
+                    rules,
+                    limits::CLASSIFIED_TEXT_MAX_BYTES * limits::CLASSIFIED_PER_SHARD,
+                ),
+                registry: Registry::new(limits::PREPARED_PER_SHARD),
+                generator: Generator::new(setup.seed),
+                tally: Tally::default(),
+                max_body_bytes: config.clients.max_envelope_bytes,
+                scratch: Vec::new(),
+            },
+            clients: Clients::new(&config),
+            owners: Vec::new(),
+            listener: Some(ring.listen(setup.listener)),
+            target: Remote::new(target, policy, now_us),
+            resolver: Remote::new(resolver, policy, now_us),
+            spiller: writer(Holds::Backlog, first_backlog),
+            rejects: writer(Holds::Rejected, first_rejected),
+            drain: Drain::new(setup.inherited),
+            barriers: Barriers::default(),
+            changes: std::collections::VecDeque::new(),
+            outputs: Vec::new(),
+            remote_events: Vec::new(),
+            inbox: setup.inbox,
+            recorder: setup.recorder,
+            spare: Spare::default(),
+            holding: false,
+            stop_wanted: false,
+            stop_at_us: None,
+            backlog_records: 0,
+            next_tick_us: now_us,
+            config,
+        }
+    }
+
+    /// How long the loop may sleep.
+    fn timeout(&self, now_us: i64) -> Duration {
+        let due_us = [self.target.next_due_us(), self.resolver.next_due_us()]
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick_us, i64::min);
+        Duration::from_micros(u64::try_from(due_us - now_us).unwrap_or(0))
+    }
+
+    fn take_events(&mut self, ring: &mut Ring, later: &mut Vec<Happening>) -> Moved {
+        let mut moved = Moved::default();
+        while let Some(event) = ring.next_event() {
+            later.push(match event {
+                Event::Received { id, bytes } => {
+                    match self.owner(id) {
+                        Owner::Client(at) => moved.requests += self.from_client(at, bytes),
+                        Owner::Source(at) => moved.answers += self.from_source(at, bytes),
+                        Owner::Target(node) => {
+                            let (events, now_us) = (&mut self.remote_events, self.now_us);
+                            if let Err(why) = self.target.received(node, bytes, now_us, events) {
+                                later.push(Happening::Broken(Side::Target, node, why));
+                            }
+                            self.settle_target(node);
+                        }
+                        Owner::Resolver(node) => {
+                            let (events, now_us) = (&mut self.remote_events, self.now_us);
+                            if let Err(why) = self.resolver.received(node, bytes, now_us, events) {
+                                later.push(Happening::Broken(Side::Source, node, why));
+                            }
+                            self.settle_resolver(node);
+                        }
+                        Owner::Nobody => {}
+                    }
+                    self.do_outputs();
+                    continue;
+                }
+                Event::Accepted { socket, .. } => Happening::Accepted(socket),
+                Event::AcceptFailed { error, .. } => {
+                    tracing::warn!("a client could not be accepted: {error}");
+                    continue;
+                }
+                Event::Connected { id, result } => Happening::Connected(id, result),
+                Event::Eof { id } => Happening::Ended(id, None),
+                Event::Failed { id, error } => Happening::Ended(id, Some(error)),
+                Event::Sent { id, buffer, result } => Happening::Sent(id, buffer, result),
+                Event::Readable { .. } => Happening::Woken,
+            });
+        }
+        moved
+    }
+
+    fn owner(&self, id: SocketId) -> Owner {
+        self.owners
+            .get(id.index())
+            .copied()
+            .unwrap_or(Owner::Nobody)
+    }
+
+    fn own(&mut self, id: SocketId, owner: Owner) {
+        if self.owners.len() <= id.index() {
+            self.owners.resize(id.index() + 1, Owner::Nobody);
+        }
+        self.owners[id.index()] = owner;
+    }
+
+    fn handle(&mut self, happening: Happening, ring: &mut Ring) {
+        match happening {
+            Happening::Accepted(socket) => self.accept(socket, ring),
+            Happening::Connected(id, result) => match self.owner(id) {
+                Owner::Source(at) => self.source_connected(at, result, ring),
+                Owner::Target(node) => {
+                    let event = self.target.connected(node, result, ring, self.now_us);
+                    self.remote_events.extend(event);
+                    self.settle_target(node);
+                }
+                Owner::Resolver(node) => {
+                    let event = self.resolver.connected(node, result, ring, self.now_us);
+                    self.remote_events.extend(event);
+                    self.settle_resolver(node);
+                }
+                Owner::Client(_) | Owner::Nobody => {}
+            },
+            Happening::Ended(id, error) => {
+                let why = error.map_or_else(|| "closed by the node".to_owned(), |e| e.to_string());
+                match self.owner(id) {
+                    Owner::Client(at) => self.client_ended(at, ring),
+                    Owner::Source(at) => self.source_ended(at, ring),
+                    Owner::Target(node) => self.lose(Side::Target, node, &why, ring),
+                    Owner::Resolver(node) => self.lose(Side::Source, node, &why, ring),
+                    Owner::Nobody => {}
+                }
+            }
+            Happening::Sent(id, buffer, result) => {
+                let bytes = buffer.len() as u64;
+                self.spare.give(buffer);
+                self.sent(id, bytes, result, ring);
+            }
+            Happening::Broken(side, node, why) => self.lose(side, node, &why, ring),
+            Happening::Woken => {
+                self.inbox.wakeup.clear();
+                self.read_inbox();
+            }
+        }
+        self.do_outputs();
+    }
+
+    fn sent(&mut self, id: SocketId, bytes: u64, result: io::Result<()>, ring: &mut Ring) {
+        use crate::metrics::Flow;
+        match (self.owner(id), result) {
+            (Owner::Client(at), Ok(())) => {
+                self.recorder.bytes(Side::Client, Flow::Out, bytes);
+                self.clients.mark(at);
+            }
+            (Owner::Source(at), Ok(())) => {
+                self.recorder.bytes(Side::Source, Flow::Out, bytes);
+                self.clients.mark(at);
+            }
+            (Owner::Target(_), Ok(())) => self.recorder.bytes(Side::Target, Flow::Out, bytes),
+            (Owner::Resolver(_) | Owner::Nobody, Ok(())) => {}
+            (Owner::Client(at), Err(_)) => self.client_ended(at, ring),
+            (Owner::Source(at), Err(_)) => self.source_ended(at, ring),
+            (Owner::Target(node), Err(e)) => self.lose(Side::Target, node, &e.to_string(), ring),
+            (Owner::Resolver(node), Err(e)) => self.lose(Side::Source, node, &e.to_string(), ring),
+            (Owner::Nobody, Err(_)) => {}
+        }
+    }
+
+    /// What is done once per turn, after the events. True if tasks of the executor wait.
+    fn turn(&mut self, ring: &mut Ring) -> bool {
+        if self.now_us >= self.next_tick_us {
+            self.tick(ring);
+        }
+        let mut spawned = self.work_on_spill();
+        self.work_on_schema();
+        self.target
+            .pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
+        self.settle_target(usize::MAX);
+        if !self.resolver.owed.is_empty() {
+            self.resolver
+                .pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
+            self.settle_resolver(usize::MAX);
+        }
+        self.hold_clients_if_needed();
+        if self.stop_wanted {
+            self.stop(ring);
+            spawned |= self.work_on_stop(ring);
+        }
+        spawned
+    }
+
+    fn tick(&mut self, ring: &mut Ring) {
+        self.next_tick_us =
+            self.now_us + i64::try_from(limits::TICK_MS * 1_000).unwrap_or(i64::MAX);
+        for (socket, node) in self.target.connect_due(ring, self.now_us) {
+            self.own(socket, Owner::Target(node));
+        }
+        if !self.resolver.owed.is_empty() {
+            for (socket, node) in self.resolver.connect_due(ring, self.now_us) {
+                self.own(socket, Owner::Resolver(node));
+            }
+        }
+        self.target.tick(ring, self.now_us, &mut self.remote_events);
+        self.settle_target(usize::MAX);
+        self.resolver
+            .tick(ring, self.now_us, &mut self.remote_events);
+        self.settle_resolver(usize::MAX);
+        self.read_inbox();
+        self.expire_clients(ring);
+        self.publish_metrics();
+    }
+
+    fn publish_metrics(&mut self) {
+        let tally = std::mem::take(&mut self.common.tally);
+        for (kind, count) in metrics::RequestKind::ALL.iter().zip(tally.requests) {
+            self.recorder.requests(*kind, count);
+        }
+        let recorder = &mut self.recorder;
+        recorder.verdicts(metrics::Verdict::Applied, tally.applied);
+        recorder.verdicts(metrics::Verdict::Refused, tally.refused);
+        recorder.verdicts(metrics::Verdict::Ambiguous, tally.ambiguous);
+        recorder.count(Counted::StampInjected, tally.stamped);
+        recorder.count(Counted::StampClient, tally.client_stamped);
+        recorder.count(Counted::StampFarFuture, tally.stamped_in_future);
+        let owed = &mut self.target.owed;
+        recorder.set(
+            Gauge::MirrorInFlight,
+            (owed.live_len() - owed.queued().min(owed.live_len())) as u64,
+        );
+        recorder.set(Gauge::PendingWrites, owed.live_len() as u64);
+        recorder.set(Gauge::PendingBytes, owed.bytes() as u64);
+        recorder.set(Gauge::TargetUp, u64::from(self.target.is_up()));
+        recorder.set(Gauge::Listening, u64::from(self.listener.is_some()));
+        recorder.set(Gauge::Prepared, self.common.registry.len() as u64);
+        let live = self.target.owed.oldest_arrival_us();
+        let held = self.barriers.held.front().map(|write| write.arrived_us);
+        let spilled = self.drain.oldest_us();
+        let oldest = [live, held, spilled].into_iter().flatten().min();
+        recorder.oldest_unmirrored(oldest.and_then(|us| u64::try_from(us).ok()));
+        recorder.set(Gauge::BacklogRecords, self.backlog_records);
+        recorder.set(
+            Gauge::BacklogBytes,
+            self.drain.unread_bytes() + self.spiller.open_bytes(),
+        );
+        recorder.tick(u64::try_from(self.now_us).unwrap_or_default());
+    }
+}

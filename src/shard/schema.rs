@@ -1,0 +1,183 @@
+//! Schema changes and TRUNCATE on their way to the target, behind a barrier over all shards.
+
+use std::rc::Rc;
+
+use super::Shard;
+use super::barrier::{Change, ChangeId, Hold};
+use super::inbox::Message;
+use crate::relay::link::Ticket;
+use crate::relay::mirror::{Entry, Origin};
+use crate::relay::spilled;
+use crate::relay::write::Write;
+
+/// Pause after a failed try (µs).
+const RETRY_US: i64 = 500_000;
+
+impl Shard {
+    /// The source has changed its schema: every shard holds back what comes later, before the
+    /// client sees the answer.
+    pub(super) fn announce(&mut self, write: Write) {
+        let id = self.barriers.name(self.index);
+        let mut record = Vec::new();
+        let encoded = spilled::record(&write, None, |record_view| {
+            crate::spill::record::encode(record_view, &mut record)
+        });
+        if let Err(error) = encoded {
+            tracing::error!("a schema change cannot be handed on: {error}");
+            return;
+        }
+        for shard in 0..self.count {
+            if shard == self.index {
+                continue;
+            }
+            self.inbox.tell(
+                shard,
+                Message::Hold {
+                    id,
+                    keyspace: (*write.keyspace).into(),
+                    arrived_us: write.arrived_us,
+                    record: if shard == 0 {
+                        record.clone()
+                    } else {
+                        Vec::new()
+                    },
+                },
+            );
+        }
+        let (keyspace, arrived_us) = (write.keyspace.clone(), write.arrived_us);
+        if self.index == 0 {
+            self.queue_change(id, write);
+        }
+        self.hold(id, keyspace, arrived_us);
+    }
+
+    fn hold(&mut self, id: ChangeId, keyspace: Rc<str>, arrived_us: i64) {
+        let hold = Hold {
+            id,
+            keyspace,
+            arrived_us,
+            fence: None,
+            reached: false,
+        };
+        self.barriers.holds.push_back(hold);
+    }
+
+    fn queue_change(&mut self, id: ChangeId, write: Write) {
+        self.changes.push_back(Change {
+            id,
+            write: Some(write),
+            waiting: self.count,
+            ticket: None,
+            not_before_us: 0,
+        });
+    }
+
+    pub(super) fn read_inbox(&mut self) {
+        while let Some(message) = self.inbox.next() {
+            match message {
+                Message::News(news) => super::inbox::learn(news, &mut self.common),
+                Message::Hold {
+                    id,
+                    keyspace,
+                    arrived_us,
+                    record,
+                } => {
+                    if !record.is_empty()
+                        && let Ok(view) = crate::spill::record::decode(&record)
+                    {
+                        let write = spilled::write(&view, &mut self.common.plans, 0);
+                        self.queue_change(id, write);
+                    }
+                    self.hold(id, keyspace.into(), arrived_us);
+                }
+                Message::Reached { id } => self.reached(id),
+                Message::Release { id } => self.release(id),
+                Message::Stop => self.stop_wanted = true,
+            }
+        }
+    }
+
+    /// Looks whether what came before the oldest change is on the target, and, on shard 0, whether
+    /// the oldest change can go.
+    pub(super) fn work_on_schema(&mut self) {
+        if self.barriers.holds.is_empty() && self.changes.is_empty() {
+            return;
+        }
+        let nothing_spilled = self.drain.is_caught_up()
+            && (self.drain.waits_at_gate() || !self.spiller.is_open())
+            && self.spiller.unsafe_bytes() == 0;
+        if let Some(hold) = self.barriers.holds.front_mut() {
+            let fence = *hold.fence.get_or_insert_with(|| self.target.owed.fence());
+            let resolved = self.resolver.owed.is_empty();
+            if !hold.reached && resolved && nothing_spilled && self.target.owed.has_passed(fence) {
+                hold.reached = true;
+                let id = hold.id;
+                if self.index == 0 {
+                    self.reached(id);
+                } else {
+                    self.inbox.tell(0, Message::Reached { id });
+                }
+            }
+        }
+        let (up, now_us) = (self.target.is_up(), self.now_us);
+        if let Some(change) = self.changes.front_mut()
+            && change.waiting == 0
+            && up
+            && now_us >= change.not_before_us
+            && let Some(write) = change.write.take()
+        {
+            change.ticket = Some(self.target.owed.admit(write, Origin::Live));
+        }
+    }
+
+    fn reached(&mut self, id: ChangeId) {
+        if let Some(change) = self.changes.iter_mut().find(|change| change.id == id) {
+            change.waiting = change.waiting.saturating_sub(1);
+        }
+    }
+
+    /// The target has made the change, or refused it for good.
+    pub(super) fn change_done(&mut self, ticket: Ticket) {
+        if self
+            .changes
+            .front()
+            .is_some_and(|change| change.ticket == Some(ticket))
+            && let Some(change) = self.changes.pop_front()
+        {
+            for shard in 1..self.count {
+                self.inbox.tell(shard, Message::Release { id: change.id });
+            }
+            self.release(change.id);
+        }
+    }
+
+    /// The target could not be asked: again, once it can.
+    pub(super) fn change_failed(&mut self, entry: Entry, _ticket: Ticket) {
+        let not_before_us = self.now_us + RETRY_US;
+        if let Some(change) = self.changes.front_mut() {
+            change.write = Some(entry.write);
+            change.ticket = None;
+            change.not_before_us = not_before_us;
+        }
+    }
+
+    fn release(&mut self, id: ChangeId) {
+        for write in self.barriers.release(id) {
+            self.mirror(write);
+        }
+    }
+
+    /// Puts everything that waits into the spill, for the stop.
+    pub(super) fn spill_held(&mut self) {
+        for change in std::mem::take(&mut self.changes) {
+            if let Some(write) = change.write {
+                self.spill(&write);
+            }
+        }
+        self.barriers.holds.clear();
+        self.barriers.held_bytes = 0;
+        for write in std::mem::take(&mut self.barriers.held) {
+            self.spill(&write);
+        }
+    }
+}

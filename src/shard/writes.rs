@@ -1,0 +1,441 @@
+//! What becomes of a write once the source has spoken.
+
+use super::Shard;
+use super::drain::Found;
+use super::remote::RemoteEvent;
+use crate::cql::response::ErrorCode;
+use crate::limits;
+use crate::metrics::{Event as Counted, Gauge, Skip};
+use crate::relay::Output;
+use crate::relay::link::{LinkEvent, Ticket};
+use crate::relay::mirror::{Entry, Origin, Outcome};
+use crate::relay::plan::Repeat;
+use crate::relay::write::Write;
+use crate::side::Side;
+use crate::spill::Refusal;
+use crate::sys::ring::Ring;
+
+/// A target that is down for longer than this gets its writes through the spill (µs).
+const GRACE_US: i64 = 1_000_000;
+/// Writes that wait in memory for one target.
+const PENDING_WRITES: usize = 65_536;
+/// Bytes that wait for the disk before clients are held back, and at which they go on.
+const UNSAFE_HIGH_BYTES: u64 = 32 << 20;
+const UNSAFE_LOW_BYTES: u64 = 8 << 20;
+/// Pause before a spilled write that the target could not take is tried again (µs).
+const POSTPONE_US: i64 = 1_000_000;
+
+impl Shard {
+    /// Does what the sessions decided.
+    pub(super) fn do_outputs(&mut self) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Mirror(write) => self.mirror(*write),
+                Output::Resolve(write) => self.resolve(*write),
+                Output::Schema(write) => self.announce(*write),
+                Output::Conditional(_) => self.recorder.skipped(Skip::Unsupported),
+                Output::Publish(news) => self.inbox.publish(&news),
+            }
+        }
+        if self.outputs.is_empty() {
+            self.outputs = outputs; // keeps its memory
+        }
+    }
+
+    /// The source has it: the target gets it, now or from the spill.
+    pub(super) fn mirror(&mut self, write: Write) {
+        self.read_inbox(); // another shard may have changed the schema meanwhile
+        if self.barriers.holds(&write.keyspace, write.arrived_us) {
+            if self.barriers.held_bytes < limits::PENDING_MIRROR_PER_SHARD_BYTES / 4 {
+                return self.barriers.keep(write);
+            }
+            return self.spill(&write);
+        }
+        let owed = &self.target.owed;
+        let full = owed.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES
+            || owed.live_len() > PENDING_WRITES;
+        if full || self.target.down_us(self.now_us) > GRACE_US {
+            return self.spill(&write);
+        }
+        self.target.owed.admit(write, Origin::Live);
+    }
+
+    pub(super) fn spill(&mut self, write: &Write) {
+        match self.spiller.append(write, None, self.now_us) {
+            Ok(()) => {
+                self.backlog_records += 1;
+                self.drain.note_arrival(write.arrived_us);
+                self.recorder.count(Counted::Spilled, 1);
+            }
+            Err(error) => {
+                tracing::error!(keyspace = %write.keyspace, table = %write.table, "lost: {error}");
+                self.recorder.count(Counted::InDoubt, 1);
+            }
+        }
+    }
+
+    /// Keeps a write that will not be sent by itself any more, with the reason.
+    pub(super) fn reject(&mut self, write: &Write, code: i32, words: &str, in_doubt: bool) {
+        let refusal = Refusal {
+            code,
+            words,
+            in_doubt,
+        };
+        let counted = if in_doubt {
+            Counted::InDoubt
+        } else {
+            Counted::Rejected
+        };
+        self.recorder.count(counted, 1);
+        let shared = self.recorder.shared();
+        if shared.event(counted).is_power_of_two() {
+            // not each of them: the file holds all
+            tracing::warn!(
+                keyspace = %write.keyspace,
+                table = %write.table,
+                total = shared.event(counted),
+                "{}: {words}",
+                if in_doubt { "a write is in doubt" } else { "the target refused a write" },
+            );
+        }
+        if let Err(error) = self.rejects.append(write, Some(refusal), self.now_us) {
+            tracing::error!(keyspace = %write.keyspace, table = %write.table, "lost: {error}");
+        }
+    }
+
+    /// The source may have it: a write that can be repeated is sent there until it answers.
+    fn resolve(&mut self, write: Write) {
+        if write.repeat == Repeat::Free && write.stamp_us.is_some() {
+            self.recorder.count(Counted::Resent, 1);
+            self.resolver.owed.admit(write, Origin::Live);
+        } else {
+            self.reject(
+                &write,
+                0,
+                "the source did not say whether it was applied",
+                true,
+            );
+        }
+    }
+
+    /// Deals with what the target's links reported. `node`: where the answers came from.
+    pub(super) fn settle_target(&mut self, node: usize) {
+        let mut events = std::mem::take(&mut self.remote_events);
+        for event in events.drain(..) {
+            match event {
+                RemoteEvent::Answer(answer) => self.target_answered(answer, node),
+                RemoteEvent::Up => self.recorder.opened(Side::Target),
+                RemoteEvent::Down {
+                    sent,
+                    unsent,
+                    was_ready,
+                } => {
+                    if was_ready {
+                        self.recorder.closed(Side::Target);
+                    } else {
+                        self.recorder.connect_failed(Side::Target);
+                    }
+                    for (tickets, left) in [(sent, true), (unsent, false)] {
+                        for ticket in tickets {
+                            let outcome = self.target.owed.lost(ticket, left);
+                            self.after_failure(ticket, outcome, 0, "the connection was lost");
+                        }
+                    }
+                }
+                RemoteEvent::Impossible(ticket) => {
+                    if let Some(entry) = self.target.owed.applied(ticket) {
+                        self.reject(&entry.write, 0, "it cannot be said in protocol v4", false);
+                        self.finish(&entry, ticket);
+                    }
+                }
+            }
+        }
+        self.remote_events = events;
+    }
+
+    fn target_answered(&mut self, answer: LinkEvent, node: usize) {
+        match answer {
+            LinkEvent::Applied(ticket) => {
+                if let Some(entry) = self.target.owed.applied(ticket) {
+                    let counted = match entry.origin {
+                        Origin::Live => Counted::Mirrored,
+                        Origin::Spill(_) => Counted::Replayed,
+                    };
+                    self.recorder.count(counted, 1);
+                    self.finish(&entry, ticket);
+                }
+            }
+            LinkEvent::Failed {
+                ticket,
+                code,
+                message,
+            } => {
+                if code == ErrorCode::Unprepared.number() {
+                    self.recorder.count(Counted::Reprepared, 1);
+                    self.target.forget_prepared(node, ticket);
+                }
+                let outcome = self.target.owed.failed(ticket, code, &message, self.now_us);
+                self.after_failure(ticket, outcome, code, &message);
+            }
+            LinkEvent::Unparked(ticket) => self.target.owed.unpark(ticket),
+            LinkEvent::Ready | LinkEvent::Broken(_) | LinkEvent::Alive => {}
+        }
+    }
+
+    fn after_failure(
+        &mut self,
+        ticket: Ticket,
+        outcome: Option<Outcome>,
+        code: i32,
+        message: &str,
+    ) {
+        match outcome {
+            Some(Outcome::Again) => self.recorder.count(Counted::Retried, 1),
+            Some(Outcome::Spill(entry)) => self.put_back(entry, ticket),
+            Some(Outcome::Rejected(entry)) if self.is_done_already(&entry, code) => {
+                self.finish(&entry, ticket);
+            }
+            Some(Outcome::Rejected(entry)) => {
+                self.reject(&entry.write, code, message, false);
+                self.finish(&entry, ticket);
+            }
+            Some(Outcome::InDoubt(entry)) => {
+                self.reject(&entry.write, code, message, true);
+                self.finish(&entry, ticket);
+            }
+            None => {}
+        }
+    }
+
+    /// A schema change that an earlier try, or somebody else, has made.
+    fn is_done_already(&self, entry: &Entry, code: i32) -> bool {
+        entry.write.kind == crate::spill::Kind::Ddl && code == ErrorCode::AlreadyExists.number()
+    }
+
+    /// A write is dealt with for good.
+    fn finish(&mut self, entry: &Entry, ticket: Ticket) {
+        match entry.origin {
+            Origin::Spill(key) => {
+                self.backlog_records = self.backlog_records.saturating_sub(1);
+                self.drain.finish(key);
+            }
+            Origin::Live if entry.write.kind.is_barrier() => self.change_done(ticket),
+            Origin::Live => {}
+        }
+    }
+
+    /// The target cannot take a write now.
+    fn put_back(&mut self, entry: Entry, ticket: Ticket) {
+        match entry.origin {
+            Origin::Spill(_) => self.drain.postpone(entry, self.now_us + POSTPONE_US),
+            Origin::Live if entry.write.kind.is_barrier() => self.change_failed(entry, ticket),
+            Origin::Live => self.spill(&entry.write),
+        }
+    }
+
+    /// Deals with what the links to the source reported.
+    pub(super) fn settle_resolver(&mut self, node: usize) {
+        let mut events = std::mem::take(&mut self.remote_events);
+        for event in events.drain(..) {
+            match event {
+                RemoteEvent::Answer(LinkEvent::Applied(ticket)) => {
+                    if let Some(entry) = self.resolver.owed.applied(ticket) {
+                        self.mirror(entry.write);
+                    }
+                }
+                RemoteEvent::Answer(LinkEvent::Failed {
+                    ticket,
+                    code,
+                    message,
+                }) => {
+                    if code == ErrorCode::Unprepared.number() {
+                        self.resolver.forget_prepared(node, ticket);
+                    }
+                    match self
+                        .resolver
+                        .owed
+                        .failed(ticket, code, &message, self.now_us)
+                    {
+                        // the source has said no: it is nowhere
+                        Some(Outcome::Rejected(_) | Outcome::Again) | None => {}
+                        Some(Outcome::Spill(entry)) => {
+                            self.resolver.owed.admit(entry.write, Origin::Live);
+                        }
+                        Some(Outcome::InDoubt(entry)) => {
+                            self.reject(&entry.write, code, &message, true);
+                        }
+                    }
+                }
+                RemoteEvent::Answer(LinkEvent::Unparked(ticket)) => {
+                    self.resolver.owed.unpark(ticket);
+                }
+                RemoteEvent::Answer(_) | RemoteEvent::Up => {}
+                RemoteEvent::Down { sent, unsent, .. } => {
+                    for ticket in sent.into_iter().chain(unsent) {
+                        self.resolver.owed.lost(ticket, false);
+                    }
+                }
+                RemoteEvent::Impossible(ticket) => {
+                    if let Some(entry) = self.resolver.owed.applied(ticket) {
+                        self.reject(&entry.write, 0, "it cannot be said in protocol v4", true);
+                    }
+                }
+            }
+        }
+        self.remote_events = events;
+    }
+
+    pub(super) fn lose(&mut self, side: Side, node: usize, why: &str, ring: &mut Ring) {
+        let remote = match side {
+            Side::Target => &mut self.target,
+            Side::Source | Side::Client => &mut self.resolver,
+        };
+        let event = remote.lose(node, why, ring, self.now_us);
+        self.remote_events.push(event);
+        match side {
+            Side::Target => self.settle_target(node),
+            Side::Source | Side::Client => self.settle_resolver(node),
+        }
+    }
+
+    /// Moves records to the disk and back. True if tasks were spawned.
+    pub(super) fn work_on_spill(&mut self) -> bool {
+        if self.target.down_us(self.now_us) > GRACE_US {
+            for entry in self.target.owed.take_unsent() {
+                self.put_back(entry, Ticket::MAX);
+            }
+        }
+        if let Some(grown) = self.spiller.poll(self.now_us)
+            && grown.complete
+        {
+            self.drain.add_segment(grown.segment, grown.bytes);
+        }
+        self.rejects.poll(self.now_us);
+        self.drain.poll(self.now_us);
+        let mut spawned = false;
+        let mut found = Vec::new();
+        if self.target.is_up() {
+            let barriers = &self.barriers;
+            spawned |= self.drain.fill(
+                &mut self.target.owed,
+                &mut self.common.plans,
+                self.now_us,
+                &mut found,
+                |write| barriers.holds(&write.keyspace, write.arrived_us),
+            );
+            if self.drain.is_read() && self.spiller.is_open() {
+                self.spiller.seal();
+            }
+        }
+        for found in found {
+            match found {
+                Found::InDoubt(write, key) => {
+                    let words = "it was being sent when the proxy died";
+                    self.reject(&write, 0, words, true);
+                    self.backlog_records = self.backlog_records.saturating_sub(1);
+                    self.drain.finish(key);
+                }
+                Found::Damage(words) => tracing::error!("the spill is damaged: {words}"),
+            }
+        }
+        spawned |= self.spiller.kick(self.now_us);
+        spawned |= self.rejects.kick(self.now_us);
+        if self.rejects.unsafe_bytes() == 0 {
+            spawned |= self.drain.store(self.now_us);
+        }
+        if self.drain.is_empty() && !self.spiller.is_open() && self.spiller.unsafe_bytes() == 0 {
+            self.backlog_records = 0;
+            self.drain.clear_arrival();
+        }
+        spawned
+    }
+
+    /// Clients wait while the disk does not keep up: nothing is dropped.
+    pub(super) fn hold_clients_if_needed(&mut self) {
+        let bytes = self.spiller.unsafe_bytes() + self.rejects.unsafe_bytes();
+        let holding = match self.holding {
+            false => bytes > UNSAFE_HIGH_BYTES || self.spill_is_full(),
+            true => bytes > UNSAFE_LOW_BYTES || self.spill_is_full(),
+        };
+        if holding != self.holding {
+            self.holding = holding;
+            let shared = self.recorder.shared();
+            let backlog_bytes = shared.gauge(Gauge::BacklogBytes);
+            if holding {
+                tracing::warn!(
+                    backlog_bytes,
+                    "backpressure: clients wait, the spill is full or slow"
+                );
+            } else {
+                tracing::info!(backlog_bytes, "backpressure ends");
+            }
+            self.mark_all();
+        }
+    }
+
+    fn spill_is_full(&self) -> bool {
+        let limit = self.config.spill.max_bytes_per_shard(self.count);
+        self.drain.unread_bytes() + self.spiller.open_bytes() > limit
+    }
+
+    /// Works towards the end after a stop. True if tasks were spawned.
+    pub(super) fn work_on_stop(&mut self, ring: &mut Ring) -> bool {
+        let late = self
+            .stop_at_us
+            .is_some_and(|stop_at_us| self.now_us >= stop_at_us);
+        self.close_idle(ring, late);
+        self.do_outputs();
+        // everything that can go has until the deadline; a target that is down gets no wait
+        if self.clients.len() == 0 && (late || !self.target.is_up()) {
+            self.target
+                .abandon(ring, self.now_us, &mut self.remote_events);
+            self.settle_target(usize::MAX);
+            for entry in self.target.owed.take_unsent() {
+                if entry.origin == Origin::Live {
+                    self.spill(&entry.write);
+                }
+            }
+            for entry in self.resolver.owed.take_unsent() {
+                self.reject(
+                    &entry.write,
+                    0,
+                    "the source did not answer before the stop",
+                    true,
+                );
+            }
+            self.spill_held();
+        }
+        if self.clients.len() == 0 && self.target.owed.live_len() == 0 {
+            self.spiller.seal();
+            self.rejects.seal();
+        }
+        let mut spawned = self.spiller.kick(self.now_us);
+        spawned |= self.rejects.kick(self.now_us);
+        spawned
+    }
+
+    /// Whether the shard has stopped and nothing is left in memory.
+    pub(super) fn is_through(&self) -> bool {
+        self.stop_at_us.is_some()
+            && self.clients.len() == 0
+            && self.target.owed.live_len() == 0
+            && self.resolver.owed.is_empty()
+            && self.barriers.held.is_empty()
+            && self.changes.is_empty()
+            && self.spiller.unsafe_bytes() == 0
+            && self.rejects.unsafe_bytes() == 0
+            && self.drain.is_stored()
+    }
+
+    pub(super) fn stop(&mut self, ring: &mut Ring) {
+        if self.stop_at_us.is_some() {
+            return;
+        }
+        let drain_us = i64::try_from(self.config.drain_timeout.as_micros()).unwrap_or(i64::MAX);
+        self.stop_at_us = Some(self.now_us.saturating_add(drain_us));
+        if let Some(listener) = self.listener.take() {
+            ring.close(listener);
+        }
+    }
+}

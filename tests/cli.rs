@@ -1,0 +1,189 @@
+//! The program as an operator starts it: exit codes, what is said, and what is never said.
+//!
+//! `cargo test --test cli`. Needs nothing but the loopback.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const PASSWORD: &str = "correct-horse-battery";
+
+fn twinring(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+    command.args(args).env_remove("TWINRING_LOG");
+    command
+}
+
+fn said(output: &Output) -> String {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!err.contains("panicked"), "{err}");
+    format!("{out}{err}")
+}
+
+/// A listener that stands for a cluster, and its address.
+fn cluster() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    (listener, address)
+}
+
+/// `twinring proxy --check` between `source` and a target where nobody listens.
+fn check(source: &str, dir: &Path, more: &[&str]) -> Command {
+    let mut command = twinring(&["proxy", source, "127.0.0.1:1", "--check", "--cores", "1"]);
+    command
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics",
+            "false",
+            "--data-dir",
+        ])
+        .arg(dir);
+    command.args(more);
+    command
+}
+
+#[test]
+fn usage_errors_are_2_and_help_is_0() {
+    for (args, code) in [
+        (&["--help"][..], 0),
+        (&["--version"], 0),
+        (&["proxy", "--help"], 0),
+        (&[], 2),
+        (&["fly"], 2),
+        (&["proxy", "--source-port", "many"], 2),
+        (&["status", "--watch", "0"], 2),
+    ] {
+        let output = twinring(args).output().expect("the program runs");
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{args:?}: {}",
+            said(&output)
+        );
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_1_and_names_everything() {
+    let args = [
+        "proxy",
+        "127.0.0.1",
+        "--proxy-pem-keyfile",
+        "k",
+        "--cores",
+        "0",
+    ];
+    let output = twinring(&args).output().expect("the program runs");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for words in [
+        "--proxy-pem-keyfile: comes with TLS",
+        "TARGET: is not named",
+        "--cores: 0",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn a_start_that_can_work_is_0_and_warns_about_the_target() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_source, address) = cluster();
+    let output = check(&address, dir.path(), &["--wait", "true"])
+        .output()
+        .expect("it runs");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("--wait true: the client gets the source's answer at once"),
+        "{text}"
+    );
+    assert!(
+        text.contains("no contact point of the target answers"),
+        "{text}"
+    );
+    assert!(text.contains("twinring can start with this"), "{text}");
+    assert!(
+        !text.contains('\u{1b}'),
+        "no colours where no terminal is: {text}"
+    );
+}
+
+#[test]
+fn an_unreachable_source_is_1_with_a_command_to_try() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = check("127.0.0.1:2", dir.path(), &[])
+        .output()
+        .expect("it runs");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("no contact point of the source answers"),
+        "{text}"
+    );
+    assert!(text.contains("nc -vz 127.0.0.1 2"), "{text}");
+}
+
+#[test]
+fn passwords_are_taken_from_three_places_and_never_said() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_source, address) = cluster();
+    let file = dir.path().join("password");
+    std::fs::write(&file, PASSWORD).expect("it can be written");
+    let file = file.to_str().expect("a plain name");
+    let user = ["--target-username", "bob", "--debug", "true"];
+    let flag = [&user[..], &["--target-password", PASSWORD]].concat();
+    let by_file = [&user[..], &["--target-password-file", file]].concat();
+    let mut by_variable = check(&address, dir.path(), &user);
+    by_variable.env("TWINRING_TARGET_PASSWORD", PASSWORD);
+    let commands = [
+        (check(&address, dir.path(), &flag), true),
+        (check(&address, dir.path(), &by_file), false),
+        (by_variable, false),
+    ];
+    for (mut command, warned) in commands {
+        let output = command.output().expect("it runs");
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.contains("bob, with its own password"), "{text}");
+        assert!(!text.contains(PASSWORD), "{text}");
+        assert_eq!(text.contains("can be read by every user"), warned, "{text}");
+    }
+    let help = twinring(&["proxy", "--help"])
+        .env("TWINRING_TARGET_PASSWORD", PASSWORD)
+        .output()
+        .expect("it runs");
+    assert!(!said(&help).contains(PASSWORD));
+}
+
+#[test]
+fn flags_win_over_variables_and_these_over_the_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_source, address) = cluster();
+    let file = dir.path().join("twinring.toml");
+    std::fs::write(&file, "source-identifier = \"from-file\"\n").expect("it can be written");
+    let file = file.to_str().expect("a plain name");
+    let name = |flag: &[&str], variable: Option<&str>| {
+        let args = [&["--config", file], flag].concat();
+        let mut command = check(&address, dir.path(), &args);
+        if let Some(value) = variable {
+            command.env("TWINRING_SOURCE_IDENTIFIER", value);
+        }
+        said(&command.output().expect("it runs"))
+    };
+    let flag = ["--source-identifier", "from-flag"];
+    assert!(name(&[], None).contains("source     from-file at "));
+    assert!(name(&[], Some("from-variable")).contains("source     from-variable at "));
+    assert!(name(&flag, Some("from-variable")).contains("source     from-flag at "));
+}
+
+#[test]
+fn status_without_a_proxy_is_1() {
+    let output = twinring(&["status", "--admin", "127.0.0.1:1"])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("is a proxy running"));
+}

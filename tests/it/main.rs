@@ -1,0 +1,20 @@
+//! The proxy as a real process between real Cassandra nodes, with real drivers.
+//!
+//! `cargo test --test it`; `tests/README.md` says what it needs and how to run one suite.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code: it may wait, and a panic is its verdict"
+)]
+
+mod drivers;
+mod faults;
+mod robust;
+mod self_check;
+mod support;

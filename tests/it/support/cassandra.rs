@@ -1,0 +1,160 @@
+//! Real Cassandra nodes: `tests/cassandra/node.py run` held by its standard input.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, Once};
+
+use super::cql::Cql;
+
+/// How a node differs from the plain one.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NodeOptions {
+    /// Survives SIGKILL without losing what it acknowledged.
+    pub durable: bool,
+    /// Wants a user and password (`cassandra`, `cassandra`).
+    pub auth: bool,
+}
+
+/// A running node; stopped, and its data deleted, when dropped or when the test process ends.
+#[derive(Debug)]
+pub struct Cassandra {
+    pub address: SocketAddr,
+    holder: Mutex<Holder>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Cassandra {
+    /// Starts a node and waits until it answers CQL. The first call on a machine installs the JDK
+    /// and Maven and fetches the jars.
+    pub fn start(name: &str, version: &str, ip: Ipv4Addr, options: NodeOptions) -> Cassandra {
+        setup();
+        let mut command = Command::new("python3");
+        command
+            .arg(tests_dir().join("cassandra/node.py"))
+            .args(["run", "--name", name]);
+        command.args(["--version", version, "--address", &ip.to_string()]);
+        command.arg("--dir").arg(run_dir().join(name));
+        command.args(options.durable.then_some("--durable"));
+        command.args(options.auth.then_some("--auth"));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let orders = child.stdin.take();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Holder {
+            child,
+            orders,
+            answers,
+        };
+        let ready = holder.answer();
+        eprintln!("{name} ({version}): {ready}");
+        Cassandra {
+            address: SocketAddr::new(IpAddr::V4(ip), 9042),
+            holder: Mutex::new(holder),
+        }
+    }
+
+    /// SIGKILL, at once.
+    pub fn kill9(&self) {
+        self.order("kill");
+    }
+
+    /// Starts it again on the data it has; waits until it answers CQL.
+    pub fn restart(&self) {
+        self.order("start");
+    }
+
+    /// SIGSTOP: the node hangs, its sockets stay open.
+    pub fn pause(&self) {
+        self.order("pause");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.order("resume");
+    }
+
+    /// A connection to the node itself, past the proxy.
+    pub fn connect(&self) -> Cql {
+        Cql::connect(self.address).unwrap_or_else(|e| panic!("node {}: {e}", self.address))
+    }
+
+    fn order(&self, verb: &str) {
+        let mut holder = self.holder.lock().unwrap();
+        writeln!(holder.orders.as_ref().unwrap(), "{verb}").unwrap();
+        let answer = holder.answer();
+        assert!(
+            answer == "ok" || answer.starts_with("ready "),
+            "{verb}: {answer}"
+        );
+    }
+}
+
+impl Holder {
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        assert!(
+            !line.is_empty(),
+            "the node's holder ended; its words are above"
+        );
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Cassandra {
+    fn drop(&mut self) {
+        let holder = self.holder.get_mut().unwrap();
+        drop(holder.orders.take()); // the end of its input tells it to stop
+        let _ = holder.child.wait();
+    }
+}
+
+/// `tests/`.
+pub fn tests_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// Where this run keeps nodes, logs and data directories. The leftovers of earlier runs go when
+/// their process is gone.
+pub fn run_dir() -> PathBuf {
+    static CLEAN: Once = Once::new();
+    let runs = tests_dir().join("cassandra/var/run");
+    CLEAN.call_once(|| {
+        for entry in std::fs::read_dir(&runs).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pid = name
+                .strip_prefix("it-")
+                .map(|pid| Path::new("/proc").join(pid));
+            if pid.is_some_and(|process| !process.exists()) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    });
+    let mine = runs.join(format!("it-{}", std::process::id()));
+    std::fs::create_dir_all(&mine).unwrap();
+    mine
+}
+
+/// Installs what the machine lacks, drivers' tools included; once per process.
+pub fn setup() {
+    static SETUP: Once = Once::new();
+    SETUP.call_once(|| {
+        let script = tests_dir().join("cassandra/setup");
+        let status = Command::new(script).arg("--drivers").status().unwrap();
+        assert!(
+            status.success(),
+            "tests/cassandra/setup failed; its words are above"
+        );
+    });
+}

@@ -1,0 +1,186 @@
+//! The nodes that all tests of a run share, started when first asked for.
+//!
+//! Every run takes a network of its own, 127.71.N.0/24, so that two runs on one machine do not
+//! meet. With `TWINRING_IT_DIRECT=1` there is no proxy: the suites run against the source itself,
+//! which proves the suites.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use super::cassandra::{Cassandra, NodeOptions};
+use super::compare::{self, Place, Report};
+use super::proxy::Proxy;
+
+/// The versions that the tests know.
+pub const V41: &str = "4.1.10";
+pub const V50: &str = "5.0.9";
+
+/// How long mirrored writes may take until the target has them, when nothing is broken.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
+
+static TURN: RwLock<()> = RwLock::new(());
+
+/// Beside other tests: the machine's time is shared.
+pub fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Alone: the test measures time, or breaks a node.
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// No proxy: clients talk to the source, and it is compared with itself.
+pub fn is_direct() -> bool {
+    std::env::var("TWINRING_IT_DIRECT").is_ok_and(|v| v == "1")
+}
+
+fn node(
+    cell: &'static OnceLock<Cassandra>,
+    name: &str,
+    version: &str,
+    ip: u8,
+) -> &'static Cassandra {
+    // A node that a test may kill keeps what it acknowledged.
+    let options = NodeOptions {
+        durable: name.contains("durable"),
+        ..NodeOptions::default()
+    };
+    cell.get_or_init(|| Cassandra::start(name, version, address(ip), options))
+}
+
+/// Cassandra 4.1: the usual source.
+pub fn source_41() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    node(&CELL, "source-41", V41, 1)
+}
+
+/// Cassandra 5.0: the usual target.
+pub fn target_50() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    node(&CELL, "target-50", V50, 2)
+}
+
+/// Cassandra 4.1 that survives SIGKILL: the target of the fault tests.
+pub fn durable_41() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    node(&CELL, "durable-41", V41, 3)
+}
+
+/// A second Cassandra 5.0, as a source for what only 5.0 can do.
+pub fn source_50() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    node(&CELL, "source-50", V50, 4)
+}
+
+/// An address for one more proxy.
+pub fn proxy_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(100);
+    address(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn address(host: u8) -> Ipv4Addr {
+    static NETWORK: OnceLock<(u8, TcpListener)> = OnceLock::new();
+    let (network, _held) = NETWORK.get_or_init(|| {
+        let first = std::process::id().to_le_bytes()[0];
+        (0..=255)
+            .map(|n: u8| first.wrapping_add(n))
+            .find_map(|n| {
+                Some((
+                    n,
+                    TcpListener::bind((Ipv4Addr::new(127, 71, n, 254), 9042)).ok()?,
+                ))
+            })
+            .expect("no free network")
+    });
+    Ipv4Addr::new(127, 71, *network, host)
+}
+
+/// Two nodes with a proxy between them, and a keyspace on both.
+#[derive(Debug)]
+pub struct Pair {
+    pub source: &'static Cassandra,
+    pub target: &'static Cassandra,
+    pub keyspace: String,
+    pub proxy: Option<Proxy>,
+}
+
+impl Pair {
+    /// A fresh keyspace on both nodes, and a proxy of its own between them.
+    pub fn new(name: &str, source: &'static Cassandra, target: &'static Cassandra) -> Pair {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let keyspace = format!("{name}_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        create_keyspace(source, &keyspace);
+        create_keyspace(target, &keyspace);
+        let proxy =
+            (!is_direct()).then(|| Proxy::start(&keyspace, proxy_address(), source, target));
+        Pair {
+            source,
+            target,
+            keyspace,
+            proxy,
+        }
+    }
+
+    /// Where clients connect.
+    pub fn contact(&self) -> SocketAddr {
+        self.proxy
+            .as_ref()
+            .map_or(self.source.address, |proxy| proxy.listen)
+    }
+
+    /// Runs one statement at both nodes, past the proxy.
+    pub fn run_at_both(&self, text: &str) {
+        for node in [self.source, self.target] {
+            let mut cql = node.connect();
+            cql.query(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        }
+    }
+
+    /// Both clusters cell by cell, once they are equal or the time is up.
+    pub fn compare(&self, skipped: &[&str], limit: Duration) -> Report {
+        let other = if is_direct() {
+            self.source
+        } else {
+            self.target
+        };
+        let (mut left, mut right) = (self.source.connect(), other.connect());
+        let keyspace = self.keyspace.as_str();
+        compare::compare_until_equal(
+            &mut Place {
+                cql: &mut left,
+                keyspace,
+            },
+            &mut Place {
+                cql: &mut right,
+                keyspace,
+            },
+            skipped,
+            limit,
+        )
+        .unwrap_or_else(|e| panic!("comparing {keyspace}: {e}"))
+    }
+
+    /// Panics with the differences, if there are any.
+    pub fn assert_equal(&self, skipped: &[&str]) {
+        let report = self.compare(skipped, SETTLE_LIMIT);
+        eprintln!("{}: {report}", self.keyspace);
+        assert!(
+            report.is_equal() && report.cells > 0,
+            "{}: {report}",
+            self.keyspace
+        );
+    }
+}
+
+/// `CREATE KEYSPACE` with one replica.
+pub fn create_keyspace(node: &Cassandra, name: &str) {
+    let text = format!(
+        "CREATE KEYSPACE {name} WITH replication = \
+         {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+    );
+    let mut cql = node.connect();
+    cql.query(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+}

@@ -1,0 +1,8 @@
+//! What the tests stand on: nodes, the proxy, a client, a comparison, writers with a ledger.
+
+pub mod cassandra;
+pub mod compare;
+pub mod cql;
+pub mod lab;
+pub mod ledger;
+pub mod proxy;

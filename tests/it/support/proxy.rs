@@ -1,0 +1,182 @@
+//! `twinring proxy` as a real process.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::cassandra::{Cassandra, run_dir};
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// A running proxy; killed when dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    pub listen: SocketAddr,
+    pub metrics: SocketAddr,
+    /// Journal and spill.
+    pub data_dir: PathBuf,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Proxy {
+    /// Starts a proxy on `ip:9042` and waits until it accepts connections. Its words go to
+    /// `NAME.log` in the run directory.
+    pub fn start(name: &str, ip: Ipv4Addr, source: &Cassandra, target: &Cassandra) -> Proxy {
+        Self::start_on(name, &run_dir().join(name), ip, source, target)
+    }
+
+    /// As `start`, with the data directory of an earlier proxy.
+    pub fn start_on(
+        name: &str,
+        data_dir: &Path,
+        ip: Ipv4Addr,
+        source: &Cassandra,
+        target: &Cassandra,
+    ) -> Proxy {
+        let listen = SocketAddr::from((ip, 9042));
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let metrics = free.local_addr().unwrap();
+        drop(free);
+        std::fs::create_dir_all(data_dir).unwrap();
+        let log = run_dir().join(format!("{name}.log"));
+        let words = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
+        // The proxy must not outlive a test process that is killed.
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            env!("CARGO_BIN_EXE_twinring"),
+            "proxy",
+        ]);
+        command.args([source.address, target.address].map(|a| a.ip().to_string()));
+        command.args(["--source-port", &source.address.port().to_string()]);
+        command.args(["--target-port", &target.address.port().to_string()]);
+        command.args([
+            "--listen",
+            &listen.to_string(),
+            "--cores",
+            "2",
+            "--data-dir",
+        ]);
+        command
+            .arg(data_dir)
+            .args(["--metrics-port", &metrics.port().to_string()]);
+        command
+            .stdin(Stdio::null())
+            .stdout(words.try_clone().unwrap())
+            .stderr(words);
+        let child = command.spawn().unwrap();
+        let mut proxy = Proxy {
+            listen,
+            metrics,
+            data_dir: data_dir.to_owned(),
+            child,
+            log,
+        };
+        proxy.wait_until_it_listens();
+        proxy
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let began = Instant::now();
+        while TcpStream::connect(self.listen).is_err() {
+            let ended = self.child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && began.elapsed() < START_LIMIT,
+                "the proxy does not listen on {} ({ended:?}):\n{}",
+                self.listen,
+                self.words()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// All it has written so far.
+    pub fn words(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGTERM, then waits; panics when it is not gone after `limit`. How it ended, and its words.
+    pub fn terminate(mut self, limit: Duration) -> (ExitStatus, String) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.words());
+            }
+            assert!(
+                began.elapsed() < limit,
+                "still there after {limit:?}:\n{}",
+                self.words()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// GET on the metrics port: status code and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.metrics).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let words = self.words();
+            let tail: Vec<_> = words.lines().rev().take(30).collect();
+            for line in tail.iter().rev() {
+                eprintln!("proxy: {line}");
+            }
+        }
+    }
+}
+
+/// `twinring replay DIR TARGET`, to its end.
+pub fn replay(data_dir: &Path, target: &Cassandra) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_twinring"))
+        .arg("replay")
+        .arg(data_dir)
+        .arg(target.address.ip().to_string())
+        .args(["--target-port", &target.address.port().to_string()])
+        .output()
+        .unwrap()
+}
