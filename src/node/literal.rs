@@ -87,7 +87,8 @@ fn bytes_of(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
     }
     match ty {
         CqlType::Ascii if !text.is_ascii() => Err(CqlError::invalid(
-            "Invalid ASCII character in string literal",
+            "Invalid ASCII character in string literal: \
+             java.nio.charset.UnmappableCharacterException: Input length = 1",
         )),
         CqlType::Ascii | CqlType::Text => Ok(text.as_bytes().to_vec()),
         CqlType::Blob => hex_bytes(text.get(2..).unwrap_or("")).ok_or_else(|| bad("bytes")),
@@ -104,7 +105,13 @@ fn bytes_of(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
         CqlType::Double => number!(f64, "double"),
         CqlType::Varint => varint_from_text(text).ok_or_else(|| bad("varint")),
         CqlType::Decimal => decimal_from_text(text).ok_or_else(|| bad("BigDecimal")),
-        CqlType::Uuid | CqlType::Timeuuid => uuid_bytes(text).ok_or_else(|| bad("UUID")),
+        CqlType::Uuid | CqlType::Timeuuid => {
+            let uuid = uuid_bytes(text).ok_or_else(|| bad("UUID"))?;
+            if *ty == CqlType::Timeuuid && uuid[6] >> 4 != 1 {
+                return Err(CqlError::invalid("TimeUUID supports only version 1 UUIDs"));
+            }
+            Ok(uuid)
+        }
         CqlType::Inet => match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => Ok(ip.octets().to_vec()),
             Ok(IpAddr::V6(ip)) => Ok(ip.octets().to_vec()),

@@ -18,6 +18,8 @@ mod digest;
 mod error;
 mod exec;
 mod fault;
+#[cfg(test)]
+mod golden;
 mod json;
 mod literal;
 mod numeric;
@@ -26,6 +28,10 @@ mod parser;
 mod schema;
 mod server;
 mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod time;
 mod types;
 mod value;

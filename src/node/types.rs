@@ -215,6 +215,11 @@ impl CqlType {
                     item.push_option(out);
                 }
             }
+            // No number of its own before protocol v5.
+            CqlType::Duration => {
+                out.extend_from_slice(&0u16.to_be_bytes());
+                push_string(out, "org.apache.cassandra.db.marshal.DurationType");
+            }
             native => {
                 let id = NATIVE
                     .iter()

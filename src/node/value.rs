@@ -69,7 +69,8 @@ pub(crate) fn split_part(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
 
 /// The elements of a collection (for a map, keys and values in turn).
 pub(crate) fn split_collection(bytes: &[u8], pairs: bool) -> CqlResult<Vec<&[u8]>> {
-    let bad = || CqlError::invalid("Not enough bytes to read a collection");
+    let kind = if pairs { "map" } else { "list" };
+    let bad = || CqlError::invalid(format!("Not enough bytes to read a {kind}"));
     let (count, mut rest) = bytes.split_first_chunk::<4>().ok_or_else(bad)?;
     let count = usize::try_from(i32::from_be_bytes(*count)).map_err(|_| bad())?;
     let count = if pairs {
@@ -91,9 +92,9 @@ pub(crate) fn split_collection(bytes: &[u8], pairs: bool) -> CqlResult<Vec<&[u8]
     if rest.is_empty() {
         Ok(items)
     } else {
-        Err(CqlError::invalid(
-            "Unexpected extraneous bytes after collection value",
-        ))
+        Err(CqlError::invalid(format!(
+            "Unexpected extraneous bytes after {kind} value"
+        )))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::node::types::{CqlType, UserType};
 use super::{Engine, SchemaChange, system};
 
 /// Longest name of a keyspace or table, as in Cassandra.
-const NAME_CHARS_MAX: usize = 222;
+const NAME_CHARS_MAX: usize = 48;
 
 /// Runs one schema change; `None` when it was already so.
 pub(crate) fn run(
@@ -25,7 +25,7 @@ pub(crate) fn run(
     if !engine.booting && system::is_system(&keyspace) {
         return Err(CqlError::new(
             crate::node::error::code::UNAUTHORIZED,
-            format!("system keyspace {keyspace} is not user-modifiable"),
+            format!("{keyspace} keyspace is not user-modifiable."),
         ));
     }
     let change = match ddl {
@@ -99,7 +99,7 @@ fn check_name(name: &str, what: &str) -> CqlResult<()> {
     if sound {
         return Ok(());
     }
-    Err(CqlError::invalid(format!(
+    Err(CqlError::config(format!(
         "{what} name must not be empty, more than {NAME_CHARS_MAX} characters long, or contain \
          non-alphanumeric-underscore characters (got \"{name}\")"
     )))
@@ -172,7 +172,13 @@ fn alter_keyspace(
     options: &Options,
 ) -> CqlResult<Option<SchemaChange>> {
     match engine.schema.keyspaces.get_mut(name) {
-        Some(keyspace) => replication(options, keyspace)?,
+        Some(keyspace) => {
+            let before = (keyspace.replication.clone(), keyspace.durable_writes);
+            replication(options, keyspace)?;
+            if before == (keyspace.replication.clone(), keyspace.durable_writes) {
+                return Ok(None);
+            }
+        }
         None if quiet => return Ok(None),
         None => {
             return Err(CqlError::invalid(format!(
@@ -217,7 +223,7 @@ fn create_table(
             Err(CqlError::already_exists(keyspace, name))
         };
     }
-    check_name(name, "Table")?;
+    check_name(name, &format!("{keyspace}.{name}: Table"))?;
     let uuid = if engine.booting {
         super::functions::prepared_id(Some(keyspace), name)
     } else {
@@ -246,14 +252,14 @@ fn table_columns(
 ) -> CqlResult<Vec<ColumnDef>> {
     if create.partition_key.is_empty() {
         return Err(CqlError::invalid(format!(
-            "No PRIMARY KEY specifed for table '{keyspace}.{}' (exactly one required)",
+            "No PRIMARY KEY specifed for table '{}' (exactly one required)",
             create.table.name
         )));
     }
     for name in create.partition_key.iter().chain(&create.clustering) {
         if !create.columns.iter().any(|(known, ..)| known == name) {
             return Err(CqlError::invalid(format!(
-                "Unknown column '{name}' referenced in PRIMARY KEY for table '{keyspace}.{}'",
+                "Unknown column '{name}' referenced in PRIMARY KEY for table '{}'",
                 create.table.name
             )));
         }
@@ -711,7 +717,7 @@ fn drop_index(
         }
         None if quiet => Ok(None),
         None => Err(CqlError::invalid(format!(
-            "Index '{keyspace}.{name}' doesn't exist"
+            "Index '{keyspace}.{name}' doesn't exist'"
         ))),
     }
 }

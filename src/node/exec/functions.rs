@@ -119,7 +119,7 @@ pub(crate) fn find(
 }
 
 fn unknown(name: &str) -> CqlError {
-    CqlError::invalid(format!("Unknown function '{name}'"))
+    CqlError::invalid(format!("Unknown function {name} called"))
 }
 
 /// `intAsBlob`, `blobAsInt` and so on.

@@ -48,7 +48,7 @@ pub(crate) fn judge(
 ) -> CqlResult<Verdict> {
     let mut all_hold = true;
     let mut rows: Vec<(Vec<Vec<u8>>, Vec<u8>, Option<RowView<'_>>)> = Vec::new();
-    let mut columns: BTreeSet<usize> = BTreeSet::new();
+    let mut columns: Vec<usize> = Vec::new();
     let (mut whole_row, mut keys) = (false, BTreeSet::new());
     for guarded in group {
         let plan = guarded.plan;
@@ -82,11 +82,15 @@ pub(crate) fn judge(
                 !subject.exists
             }
             ConditionPlan::Exists => {
-                whole_row |= in_batch;
+                whole_row = true;
                 subject.exists
             }
             ConditionPlan::Columns(conditions) => {
-                columns.extend(conditions.iter().map(|condition| condition.column));
+                for condition in conditions {
+                    if !columns.contains(&condition.column) {
+                        columns.push(condition.column);
+                    }
+                }
                 hold_all(plan, conditions, &subject, &mut scope)?
             }
         };
@@ -109,7 +113,19 @@ pub(crate) fn judge(
     let table = &first.plan.table;
     let shown = shown_columns(table, &columns, whole_row, in_batch);
     let views: Vec<RowView<'_>> = rows.into_iter().filter_map(|(_, _, view)| view).collect();
-    Ok(Verdict::Refused(refusal(table, &shown, &views)))
+    // Statics are read only when the request writes one or a condition names it.
+    let writes_static = group.iter().any(|guarded| {
+        guarded
+            .plan
+            .edits
+            .iter()
+            .any(|edit| guarded.plan.is_static(edit.column))
+    });
+    let hidden = |at: usize| {
+        let is_static = table.columns[at].kind == ColumnKind::Static;
+        is_static && !writes_static && !columns.contains(&at)
+    };
+    Ok(Verdict::Refused(refusal(table, &shown, &views, hidden)))
 }
 
 /// The clustering place of a conditional statement; `None` when it is about the statics.
@@ -280,22 +296,16 @@ fn element<'t>(
 }
 
 /// The columns of a refusal: all of the row, or the key (in a batch) and those of the conditions.
-fn shown_columns(
-    table: &Table,
-    columns: &BTreeSet<usize>,
-    whole_row: bool,
-    in_batch: bool,
-) -> Vec<usize> {
-    let all = 0..table.columns.len();
-    let is_key = |at: &usize| {
-        let kind = table.columns[*at].kind;
-        matches!(kind, ColumnKind::Partition(_) | ColumnKind::Clustering(_))
-    };
-    if whole_row && columns.is_empty() {
-        return all.collect();
+fn shown_columns(table: &Table, columns: &[usize], whole_row: bool, in_batch: bool) -> Vec<usize> {
+    if whole_row {
+        return (0..table.columns.len()).collect();
     }
-    all.filter(|at| columns.contains(at) || (in_batch && is_key(at)))
-        .collect()
+    let keys = if in_batch {
+        table.partition_len + table.clustering_len
+    } else {
+        0
+    };
+    (0..keys).chain(columns.iter().copied()).collect()
 }
 
 fn spec(table: &Table, name: &str, ty: CqlType) -> ColumnSpec {
@@ -317,7 +327,12 @@ pub(crate) fn applied(table: &Table) -> Rows {
     }
 }
 
-fn refusal(table: &Table, shown: &[usize], views: &[RowView<'_>]) -> Rows {
+fn refusal(
+    table: &Table,
+    shown: &[usize],
+    views: &[RowView<'_>],
+    hidden: impl Fn(usize) -> bool,
+) -> Rows {
     let mut columns = vec![spec(table, "[applied]", CqlType::Boolean)];
     let mut rows = Vec::new();
     if views.is_empty() || shown.is_empty() {
@@ -329,7 +344,11 @@ fn refusal(table: &Table, shown: &[usize], views: &[RowView<'_>]) -> Rows {
         }
         for view in views {
             let mut row = vec![Some(vec![0])];
-            row.extend(shown.iter().map(|at| view.value(*at)));
+            row.extend(
+                shown
+                    .iter()
+                    .map(|at| view.value(*at).filter(|_| !hidden(*at))),
+            );
             rows.push(row);
         }
     }

@@ -157,12 +157,6 @@ impl Engine {
         self.prepared_order.clear();
     }
 
-    /// Runs a text that was not prepared.
-    pub(crate) fn query(&mut self, text: &str, request: Request<'_>) -> CqlResult<Outcome> {
-        let prepared = Prepared::new(&self.schema, text, request.keyspace)?;
-        self.execute(&prepared, request)
-    }
-
     /// Runs a compiled statement.
     pub(crate) fn execute(
         &mut self,
@@ -170,11 +164,7 @@ impl Engine {
         request: Request<'_>,
     ) -> CqlResult<Outcome> {
         if request.binds.len() != prepared.specs.len() {
-            return Err(CqlError::invalid(format!(
-                "there were {} markers(?) in CQL but {} bound variables",
-                prepared.specs.len(),
-                request.binds.len()
-            )));
+            return Err(CqlError::invalid("Invalid amount of bind variables"));
         }
         match &prepared.plan {
             Plan::Select(plan) => {
@@ -252,6 +242,12 @@ impl Engine {
         }
         let now_s = Clock::seconds();
         let conditional = group.iter().find(|guarded| guarded.plan.is_conditional());
+        let stamped = group.iter().any(|guarded| guarded.plan.stamp.is_some());
+        if conditional.is_some() && (stamped || batch_stamp.is_some()) {
+            return Err(CqlError::invalid(
+                "Cannot provide custom timestamp for conditional BATCH",
+            ));
+        }
         if let Some(first) = conditional {
             let table = first.plan.table.id;
             if group.iter().any(|guarded| guarded.plan.table.id != table) {

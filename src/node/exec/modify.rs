@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::node::error::{CqlError, CqlResult};
 use crate::node::parser::ast::{
-    Assign, Condition, Modify, ModifyKind, Op, Operand, Relation, Target, Term,
+    Assign, Condition, LiteralKind, Modify, ModifyKind, Op, Operand, Relation, Target, Term,
 };
 use crate::node::schema::{ColumnKind, Table};
 use crate::node::types::CqlType;
@@ -153,9 +153,7 @@ impl ModifyPlan {
         let mut wheres = Vec::new();
         for (i, (name, _)) in columns.iter().enumerate() {
             if columns[..i].iter().any(|(earlier, _)| earlier == name) {
-                return Err(CqlError::invalid(format!(
-                    "The column names contains duplicates: {name}"
-                )));
+                return Err(CqlError::invalid("The column names contains duplicates"));
             }
         }
         for (name, term) in columns {
@@ -234,19 +232,6 @@ impl ModifyPlan {
     fn restrict(&mut self, compiler: &mut Compiler<'_>, wheres: &[Relation]) -> CqlResult<()> {
         let table = Rc::clone(&self.table);
         self.restrictions = Restrictions::compile(compiler, &table, wheres)?;
-        if let Some(filter) = self.restrictions.filters.first() {
-            let column = &table.columns[filter.column];
-            return Err(match column.kind {
-                ColumnKind::Partition(_) => CqlError::invalid(
-                    "Only EQ and IN relation are supported on the partition key (unless you use \
-                     the token() function)",
-                ),
-                _ => CqlError::invalid(format!(
-                    "Non PRIMARY KEY columns found in where clause: {} ",
-                    column.name
-                )),
-            });
-        }
         if self.restrictions.token_from.is_some() || self.restrictions.token_to.is_some() {
             return Err(CqlError::invalid(
                 "The token function cannot be used in WHERE clauses for UPDATE and DELETE \
@@ -261,13 +246,36 @@ impl ModifyPlan {
             .filter(|(part, _)| part.is_none())
             .map(|(_, column)| column.name.as_str())
             .collect();
-        if missing.is_empty() {
-            return Ok(());
+        let on_key = self
+            .restrictions
+            .filters
+            .iter()
+            .any(|f| f.column < table.partition_len);
+        if missing.is_empty() || on_key {
+            return self.check_filters();
         }
         Err(CqlError::invalid(format!(
             "Some partition key parts are missing: {}",
             missing.join(", ")
         )))
+    }
+
+    /// A write has no filters: what is left over is an error.
+    fn check_filters(&self) -> CqlResult<()> {
+        if let Some(filter) = self.restrictions.filters.first() {
+            let column = &self.table.columns[filter.column];
+            return Err(match column.kind {
+                ColumnKind::Partition(_) => CqlError::invalid(
+                    "Only EQ and IN relation are supported on the partition key (unless you use \
+                     the token() function) for DELETE statements",
+                ),
+                _ => CqlError::invalid(format!(
+                    "Non PRIMARY KEY columns found in where clause: {} ",
+                    column.name
+                )),
+            });
+        }
+        Ok(())
     }
 
     fn conditions(
@@ -384,7 +392,7 @@ impl ModifyPlan {
         let touches_rows = self.edits.iter().any(|edit| !self.is_static(edit.column))
             || (self.edits.is_empty() && self.marker);
         if touches_rows && !full {
-            if is_delete && (self.restrictions.has_bounds() || given > 0) {
+            if is_delete {
                 return Err(CqlError::invalid(
                     "Range deletions are not supported for specific columns",
                 ));
@@ -400,8 +408,8 @@ impl ModifyPlan {
         }
         if !touches_rows && self.restrictions.has_clustering() && !full {
             return Err(CqlError::invalid(
-                "Invalid restrictions on clustering columns since the statement modifies only \
-                 static columns",
+                "Invalid restrictions on clustering columns since the UPDATE statement modifies \
+                 only static columns",
             ));
         }
         Ok(())
@@ -428,11 +436,19 @@ fn compile_assign(
             CqlType::List(..) | CqlType::Set(..) | CqlType::Map(..) if open => {
                 compiler.compile(term, ty, name).map(Action::Add)
             }
-            _ => Err(no_operation("+", ty, name)),
+            _ => Err(no_operation(
+                &format!("{name} = {name} + {}", show(term)),
+                ty,
+                name,
+            )),
         },
         Assign::Prepend(term) => match ty {
             CqlType::List(..) if open => compiler.compile(term, ty, name).map(Action::Prepend),
-            _ => Err(no_operation("-", ty, name)),
+            _ => Err(no_operation(
+                &format!("{name} = {} + {name}", show(term)),
+                ty,
+                name,
+            )),
         },
         Assign::Subtract(term) => match ty {
             CqlType::Counter => compiler
@@ -445,7 +461,11 @@ fn compile_assign(
                 let keys = CqlType::Set(key.clone(), false);
                 compiler.compile(term, &keys, name).map(Action::Subtract)
             }
-            _ => Err(no_operation("-", ty, name)),
+            _ => Err(no_operation(
+                &format!("{name} = {name} - {}", show(term)),
+                ty,
+                name,
+            )),
         },
         Assign::Element(key, value) => {
             let value_ty = match ty {
@@ -468,16 +488,29 @@ fn compile_assign(
     }
 }
 
-fn no_operation(operator: &str, ty: &CqlType, name: &str) -> CqlError {
-    let frozen = !ty.is_multi_cell() && (ty.is_collection() || matches!(ty, CqlType::Udt(..)));
-    CqlError::invalid(if frozen {
-        format!(
-            "Invalid operation ({operator}) for frozen column {name} of type {}",
-            ty.name()
-        )
-    } else {
-        format!("Invalid operation ({operator}) for non counter column {name}")
-    })
+fn no_operation(operation: &str, ty: &CqlType, name: &str) -> CqlError {
+    let kind = match ty {
+        CqlType::List(..) | CqlType::Set(..) | CqlType::Map(..) => "frozen collection",
+        CqlType::Udt(..) => "frozen user type",
+        _ => "non counter",
+    };
+    CqlError::invalid(format!(
+        "Invalid operation ({operation}) for {kind} column {name}"
+    ))
+}
+
+/// A term as error messages show it.
+fn show(term: &Term) -> String {
+    let join = |items: &[Term]| items.iter().map(show).collect::<Vec<_>>().join(", ");
+    match term {
+        Term::Literal(LiteralKind::Text, text) => format!("'{text}'"),
+        Term::Literal(_, text) => text.clone(),
+        Term::List(items) => format!("[{}]", join(items)),
+        Term::Set(items) => format!("{{{}}}", join(items)),
+        Term::Null => "null".to_owned(),
+        Term::Bind(_) => "?".to_owned(),
+        _ => "…".to_owned(),
+    }
 }
 
 /// What stands between the brackets of `c[…]`.

@@ -162,18 +162,15 @@ fn ready_filters(plan: &SelectPlan, scope: &mut Scope<'_>) -> CqlResult<Vec<Read
 
 impl<'d> Walk<'d> {
     fn named_partitions(&mut self, data: &'d TableData, keys: &[Vec<Vec<u8>>]) {
-        let mut keys: Vec<PartitionKey> = keys
+        let keys: Vec<PartitionKey> = keys
             .iter()
             .map(|components| PartitionKey::new(components))
             .collect();
-        if keys.len() > 1 {
-            keys.sort();
-            keys.dedup();
-        }
-        for key in keys {
-            if self.from.as_ref().is_some_and(|from| key < from.key) {
-                continue;
-            }
+        let resumed = self
+            .from
+            .as_ref()
+            .and_then(|from| keys.iter().position(|k| *k == from.key));
+        for key in keys.into_iter().skip(resumed.unwrap_or(0)) {
             if let Some(partition) = data.get(&key)
                 && !self.partition(&key, partition)
             {
@@ -387,6 +384,10 @@ fn sorted<'d>(plan: &SelectPlan, mut found: Vec<RowView<'d>>) -> Vec<RowView<'d>
     if plan.sorted {
         found.sort_by_cached_key(|view| {
             let mut key = Vec::new();
+            if view.row.is_none() {
+                // The row of a partition with statics only: first, or last when turned.
+                return if plan.reversed { vec![0xFF] } else { key };
+            }
             let values = view
                 .row
                 .map(|row| row.clustering.as_slice())

@@ -8,7 +8,7 @@ use crate::node::store::Slice;
 use crate::node::types::CqlType;
 use crate::node::value::{Value, split_collection, split_parts};
 
-use super::expr::{Compiler, Expr, Scope};
+use super::expr::{Compiler, Expr, Scope, order_key};
 
 /// Rows that the IN lists of one statement may name together.
 const COMBINATIONS_MAX: usize = 65_535;
@@ -363,7 +363,11 @@ impl Restrictions {
             let Some(part) = part else {
                 return Ok(None);
             };
-            let values = part.values(&column.name, scope)?;
+            let mut values = part.values(&column.name, scope)?;
+            if values.len() > 1 {
+                values.sort_by_cached_key(|value| order_key(&column.ty, value));
+                values.dedup();
+            }
             if let ([key], [value]) = (keys.as_mut_slice(), values.as_slice()) {
                 key.push(value.clone());
                 continue;
@@ -416,10 +420,6 @@ impl Restrictions {
             || self.clustering.iter().any(Option::is_some)
             || self.lower.is_some()
             || self.upper.is_some()
-    }
-
-    pub(crate) fn has_bounds(&self) -> bool {
-        self.lower.is_some() || self.upper.is_some()
     }
 
     /// The first clustering column that is restricted behind one that is not, with that one.

@@ -69,7 +69,7 @@ pub(crate) fn compile(
             name: "count".to_owned(),
         }),
         Selector::Writetime(name) => {
-            let at = timed_column(table, name, "writetime")?;
+            let at = timed_column(table, name, "writeTime")?;
             let name = format!("writetime({name})");
             Ok(Compiled {
                 sel: Sel::Writetime(at),
@@ -428,12 +428,29 @@ fn cast(from: &CqlType, to: &CqlType, bytes: &[u8]) -> CqlResult<Option<Vec<u8>>
     if whole && let Some(number) = integer(bytes).filter(|_| !is_float(from)) {
         return Ok(Some(sized(number, to)));
     }
+    if whole && let Some(number) = float(from, bytes) {
+        return Ok(Some(truncated(number, to)));
+    }
     let text = if whole {
         text.split('.').next().unwrap_or(text)
     } else {
         text
     };
     from_text(text, to).map(Some)
+}
+
+/// A float as a whole number, cut as Java does: at the ends of `int` or `long`, then to size.
+fn truncated(number: f64, ty: &CqlType) -> Vec<u8> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "saturates, as Java's cast does"
+    )]
+    let whole = if *ty == CqlType::Bigint {
+        number as i64
+    } else {
+        i64::from(number as i32)
+    };
+    sized(whole, ty)
 }
 
 fn is_float(ty: &CqlType) -> bool {

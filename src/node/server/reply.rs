@@ -49,15 +49,18 @@ pub(super) fn push(
             out.extend_from_slice(&plain);
         }
     }
-    // Results are bounded far below 2 GiB by the memory that holds them; a longer one ends as
-    // an error.
     if patch_length(&mut out[..], start).is_err() {
+        // Longer than 2 GiB: an error in its place, plain.
         out.truncate(start);
+        header.opcode = Opcode::Error;
+        header.flags = Flags::NONE;
+        out.extend_from_slice(&header.encode());
         let error = CqlError::new(
             code::SERVER,
             "the answer is longer than the protocol allows",
         );
-        push_short(out, envelope, &error);
+        push_error(out, &error);
+        let _ = patch_length(&mut out[..], start);
     }
 }
 

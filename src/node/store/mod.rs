@@ -54,14 +54,6 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// Every row.
-    pub(crate) fn all() -> Slice {
-        Slice {
-            start: Vec::new(),
-            end: None,
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
     }
