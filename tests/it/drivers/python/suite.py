@@ -46,7 +46,8 @@ def cluster(address):
     options = {"protocol_version": PROTOCOL} if PROTOCOL else {}
     profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(),
                                retry_policy=FallthroughRetryPolicy(), request_timeout=60)
-    return Cluster([host], port=int(port), compression=ENV.get("compression") == "lz4",
+    return Cluster([host], port=int(port), connect_timeout=30, control_connection_timeout=30,
+                   compression=ENV.get("compression") == "lz4",
                    execution_profiles={EXEC_PROFILE_DEFAULT: profile}, **options)
 
 
