@@ -12,7 +12,9 @@ const HAS_MORE_PAGES: i32 = 0x0002;
 const NO_METADATA: i32 = 0x0004;
 /// v5: the columns changed since PREPARE; their new id follows.
 const METADATA_CHANGED: i32 = 0x0008;
-const KNOWN: i32 = 0x000F;
+/// ScyllaDB marks conditional statements so, if the client asked for it; no field belongs to it.
+const SCYLLA_LWT: i32 = i32::MIN;
+const KNOWN: i32 = 0x000F | SCYLLA_LWT;
 
 /// Columns, checked once; they stay in their buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
