@@ -21,6 +21,7 @@ use crate::cql::envelope::Envelope;
 use crate::cql::response::rows::Rows;
 use crate::cql::response::{ErrorCode, Prepared, ResultBody};
 use crate::cql::{Compression, Flags, Header, Opcode, Reader, Version, encode};
+use crate::statement::rewrite::AddedMarker;
 use crate::topology::Facts;
 
 /// What a shard lends to a session for one call.
@@ -255,6 +256,18 @@ impl Session {
             (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
                 self.system_rows(table, message, envelope, cx)
             }
+            (
+                Pending::Prepare {
+                    text,
+                    added,
+                    keyspace,
+                },
+                Some(message),
+            ) if !added.is_empty() && envelope.header.opcode == Opcode::Result => {
+                let version = envelope.header.protocol().unwrap_or(Version::V4);
+                learn_prepared(&text, &added, keyspace, message, version, cx);
+                super::handshake::put_prepared(message, &added, envelope.header, cx.to_client)
+            }
             (pending, message) => {
                 self.learn(pending, envelope.header, message.unwrap_or_default(), cx);
                 false
@@ -287,8 +300,8 @@ impl Session {
                     Verdict::Ambiguous => cx.outputs.push(Output::Resolve(write)),
                 }
             }
-            Pending::Prepare { text, keyspace } if verdict == Verdict::Applied => {
-                learn_prepared(&text, keyspace, message, version, cx);
+            Pending::Prepare { text, keyspace, .. } if verdict == Verdict::Applied => {
+                learn_prepared(&text, &[], keyspace, message, version, cx);
             }
             Pending::Use if verdict == Verdict::Applied => {
                 if let Ok(ResultBody::SetKeyspace(name)) = ResultBody::parse(message, version) {
@@ -390,6 +403,7 @@ impl Session {
 /// Remembers what was prepared and tells the other shards.
 fn learn_prepared(
     text: &str,
+    added: &[AddedMarker],
     keyspace: Option<Rc<str>>,
     message: &[u8],
     version: Version,
@@ -411,13 +425,15 @@ fn learn_prepared(
         .columns()
         .map(|column| BindKind::of(column.name, column.column_type.number()))
         .collect();
-    let plan = Plan::new(text, keyspace.clone(), &binds, cx.common.plans.rules());
+    let mut plan = Plan::new(text, keyspace.clone(), &binds, cx.common.plans.rules());
+    plan.added = added.into();
     cx.common.registry.insert(id, Rc::new(plan));
     cx.outputs.push(Output::Publish(News::Prepared {
         id: id.into(),
         text: text.into(),
         keyspace: keyspace.as_deref().map(Into::into),
         binds: binds.into(),
+        added: added.into(),
     }));
 }
 

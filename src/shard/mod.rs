@@ -304,8 +304,8 @@ impl Shard {
             later.push(match event {
                 Event::Received { id, bytes } => {
                     match self.owner(id) {
-                        Owner::Client(at) => moved.requests += self.from_client(at, bytes),
-                        Owner::Source(at) => moved.answers += self.from_source(at, bytes),
+                        Owner::Client(at) => moved.requests += self.client_bytes(at, bytes),
+                        Owner::Source(at) => moved.answers += self.source_bytes(at, bytes),
                         Owner::Target(node) => {
                             let (events, now_us) = (&mut self.remote_events, self.now_us);
                             if let Err(why) = self.target.received(node, bytes, now_us, events) {
