@@ -61,7 +61,8 @@ impl Display {
             .checked_div(rate)
             .map_or("?".to_owned(), |eta| eta.to_string());
         self.say(&format!(
-            "{settled} of {} records, {rate} per second, {eta} s left, {} rejected, {retries} retries",
+            "{settled} of {} records, {rate} per second, {eta} s left, {} rejected, \
+             {retries} retries",
             summary.read, summary.rejected
         ));
     }

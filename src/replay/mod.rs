@@ -6,10 +6,10 @@
 //! → settle: count, enter into the book, reject → progress written down each second → summary
 //! ```
 //! Stamped writes go many at once and in any order, and are sent again until the target answers.
-//! Counters and lists go once: they are written down as started before they are sent, so that not even
-//! a replay that is killed and started again sends one twice; what is then not known is in doubt,
-//! counted, and kept in the rejected files. Schema changes and TRUNCATE are barriers: all that arrived
-//! before goes first, then the barrier alone, then the rest.
+//! Counters and lists go once: they are written down as started before they are sent, so that not
+//! even a replay that is killed and started again sends one twice; what is then not known is in
+//! doubt, counted, and kept in the rejected files. Schema changes and TRUNCATE are barriers: all
+//! that arrived before goes first, then the barrier alone, then the rest.
 
 pub mod args;
 mod deliver;

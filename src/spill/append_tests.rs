@@ -212,8 +212,8 @@ fn after_a_failed_sync_the_records_go_into_a_new_segment() {
     assert_eq!(writer.pending_bytes(), 0);
 }
 
-/// Wherever a process dies while it writes, all records that were whole on disk are read, the torn one
-/// is reported, and the next process goes on behind without touching what is there.
+/// Wherever a process dies while it writes, all records that were whole on disk are read, the torn
+/// one is reported, and the next process goes on behind without touching what is there.
 #[test]
 fn a_crash_at_any_byte_costs_the_torn_record_only() {
     let mut batches = Vec::new();
