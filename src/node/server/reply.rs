@@ -64,22 +64,6 @@ pub(super) fn push(
     }
 }
 
-/// An error that is known to be short.
-fn push_short(out: &mut Vec<u8>, envelope: Envelope, error: &CqlError) {
-    let start = out.len();
-    let header = Header {
-        response: true,
-        version: envelope.version.number(),
-        flags: Flags::NONE,
-        stream: envelope.stream,
-        opcode: Opcode::Error,
-        body_len: 0,
-    };
-    out.extend_from_slice(&header.encode());
-    push_error(out, error);
-    let _ = patch_length(&mut out[..], start);
-}
-
 pub(super) fn push_error(out: &mut Vec<u8>, error: &CqlError) {
     out.extend_from_slice(&error.code.to_be_bytes());
     push_string(out, &error.message);
