@@ -177,9 +177,14 @@ fn refuse(outbox: &Outbox, error: &EnvelopeError) {
         }
         _ => Version::V4,
     };
+    // Cassandra answers a version that it does not speak on stream 0, and gocql counts on it.
+    let stream = match error {
+        EnvelopeError::UnsupportedVersion { .. } => 0,
+        other => other.stream(),
+    };
     let envelope = Envelope {
         version,
-        stream: error.stream(),
+        stream,
         compression: Compression::None,
         tracing_id: None,
     };

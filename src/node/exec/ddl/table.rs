@@ -1,211 +1,16 @@
-//! CREATE, ALTER, DROP: the schema changes, the system tables follow, clients are told.
+//! Tables and their columns.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::node::error::{CqlError, CqlResult};
-use crate::node::parser::ast::{
-    AlterTable, AlterType, CreateTable, Ddl, OptionValue, Options, QName, RawType,
-};
-use crate::node::schema::{ColumnDef, ColumnKind, Index, Keyspace, Table};
-use crate::node::types::{CqlType, UserType};
+use crate::node::parser::ast::{AlterTable, CreateTable, OptionValue, Options, QName, RawType};
+use crate::node::schema::{ColumnDef, ColumnKind, Index, Table};
+use crate::node::types::CqlType;
 
-use super::{Engine, SchemaChange, system};
+use super::super::{Engine, SchemaChange, functions};
+use super::{change, check_name};
 
-/// Longest name of a keyspace or table, as in Cassandra.
-const NAME_CHARS_MAX: usize = 48;
-
-/// Runs one schema change; `None` when it was already so.
-pub(crate) fn run(
-    engine: &mut Engine,
-    ddl: &Ddl,
-    session: Option<&str>,
-) -> CqlResult<Option<SchemaChange>> {
-    let keyspace = keyspace_of(engine, ddl, session)?;
-    if !engine.booting && system::is_system(&keyspace) {
-        return Err(CqlError::new(
-            crate::node::error::code::UNAUTHORIZED,
-            format!("{keyspace} keyspace is not user-modifiable."),
-        ));
-    }
-    let change = match ddl {
-        Ddl::CreateKeyspace(name, quiet, options) => {
-            create_keyspace(engine, name, *quiet, options)?
-        }
-        Ddl::AlterKeyspace(name, quiet, options) => alter_keyspace(engine, name, *quiet, options)?,
-        Ddl::DropKeyspace(name, quiet) => drop_keyspace(engine, name, *quiet)?,
-        Ddl::CreateTable(create) => create_table(engine, &keyspace, create)?,
-        Ddl::AlterTable(name, quiet, alter) => alter_table(engine, &keyspace, name, *quiet, alter)?,
-        Ddl::DropTable(name, quiet) => drop_table(engine, &keyspace, name, *quiet)?,
-        Ddl::CreateType(name, quiet, fields) => {
-            create_type(engine, &keyspace, &name.name, *quiet, fields)?
-        }
-        Ddl::AlterType(name, quiet, alter) => {
-            alter_type(engine, &keyspace, &name.name, *quiet, alter)?
-        }
-        Ddl::DropType(name, quiet) => drop_type(engine, &keyspace, &name.name, *quiet)?,
-        Ddl::CreateIndex(name, quiet, table, column) => {
-            create_index(engine, &keyspace, name.as_deref(), *quiet, (table, column))?
-        }
-        Ddl::DropIndex(name, quiet) => drop_index(engine, &keyspace, &name.name, *quiet)?,
-    };
-    if change.is_some() {
-        engine.schema.version += 1;
-        if !engine.booting {
-            system::refresh(engine)?;
-        }
-    }
-    Ok(change)
-}
-
-fn keyspace_of(engine: &Engine, ddl: &Ddl, session: Option<&str>) -> CqlResult<String> {
-    let name: &QName = match ddl {
-        Ddl::CreateKeyspace(name, ..)
-        | Ddl::AlterKeyspace(name, ..)
-        | Ddl::DropKeyspace(name, _) => {
-            return Ok(name.clone());
-        }
-        Ddl::CreateTable(create) => &create.table,
-        Ddl::AlterTable(name, ..)
-        | Ddl::DropTable(name, _)
-        | Ddl::CreateType(name, ..)
-        | Ddl::AlterType(name, ..)
-        | Ddl::DropType(name, _)
-        | Ddl::CreateIndex(_, _, name, _)
-        | Ddl::DropIndex(name, _) => name,
-    };
-    engine.schema.keyspace_of(name, session).map(str::to_owned)
-}
-
-fn change(
-    change: &'static str,
-    target: &'static str,
-    keyspace: &str,
-    name: &str,
-) -> Option<SchemaChange> {
-    let (keyspace, name) = (keyspace.to_owned(), name.to_owned());
-    Some(SchemaChange {
-        change,
-        target,
-        keyspace,
-        name,
-    })
-}
-
-fn check_name(name: &str, what: &str) -> CqlResult<()> {
-    let sound = !name.is_empty()
-        && name.len() <= NAME_CHARS_MAX
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if sound {
-        return Ok(());
-    }
-    Err(CqlError::config(format!(
-        "{what} name must not be empty, more than {NAME_CHARS_MAX} characters long, or contain \
-         non-alphanumeric-underscore characters (got \"{name}\")"
-    )))
-}
-
-fn replication(options: &Options, keyspace: &mut Keyspace) -> CqlResult<()> {
-    for (name, value) in options {
-        match (name.as_str(), value) {
-            ("replication", OptionValue::Map(pairs)) => {
-                keyspace.replication = pairs
-                    .iter()
-                    .map(|(key, value)| {
-                        let full = key == "class" && !value.contains('.');
-                        let prefix = if full {
-                            "org.apache.cassandra.locator."
-                        } else {
-                            ""
-                        };
-                        (key.clone(), format!("{prefix}{value}"))
-                    })
-                    .collect();
-                if !keyspace.replication.iter().any(|(key, _)| key == "class") {
-                    return Err(CqlError::config("Missing replication strategy class"));
-                }
-            }
-            ("durable_writes", OptionValue::Text(value)) => {
-                keyspace.durable_writes = value != "false";
-            }
-            _ => {
-                return Err(CqlError::syntax(format!("Unknown property '{name}'")));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn create_keyspace(
-    engine: &mut Engine,
-    name: &str,
-    quiet: bool,
-    options: &Options,
-) -> CqlResult<Option<SchemaChange>> {
-    if engine.schema.keyspaces.contains_key(name) {
-        return if quiet {
-            Ok(None)
-        } else {
-            Err(CqlError::already_exists(name, ""))
-        };
-    }
-    check_name(name, "Keyspace")?;
-    let mut keyspace = Keyspace {
-        name: name.to_owned(),
-        replication: Vec::new(),
-        durable_writes: true,
-        tables: BTreeMap::new(),
-        types: BTreeMap::new(),
-    };
-    replication(options, &mut keyspace)?;
-    if keyspace.replication.is_empty() {
-        return Err(CqlError::config("Missing mandatory option 'replication'"));
-    }
-    engine.schema.keyspaces.insert(name.to_owned(), keyspace);
-    Ok(change("CREATED", "KEYSPACE", name, ""))
-}
-
-fn alter_keyspace(
-    engine: &mut Engine,
-    name: &str,
-    quiet: bool,
-    options: &Options,
-) -> CqlResult<Option<SchemaChange>> {
-    match engine.schema.keyspaces.get_mut(name) {
-        Some(keyspace) => {
-            let before = (keyspace.replication.clone(), keyspace.durable_writes);
-            replication(options, keyspace)?;
-            if before == (keyspace.replication.clone(), keyspace.durable_writes) {
-                return Ok(None);
-            }
-        }
-        None if quiet => return Ok(None),
-        None => {
-            return Err(CqlError::invalid(format!(
-                "Keyspace '{name}' doesn't exist"
-            )));
-        }
-    }
-    Ok(change("UPDATED", "KEYSPACE", name, ""))
-}
-
-fn drop_keyspace(engine: &mut Engine, name: &str, quiet: bool) -> CqlResult<Option<SchemaChange>> {
-    let Some(keyspace) = engine.schema.keyspaces.remove(name) else {
-        return if quiet {
-            Ok(None)
-        } else {
-            Err(CqlError::invalid(format!(
-                "Keyspace '{name}' doesn't exist"
-            )))
-        };
-    };
-    for table in keyspace.tables.values() {
-        engine.data.remove(&table.id);
-    }
-    Ok(change("DROPPED", "KEYSPACE", name, ""))
-}
-
-fn create_table(
+pub(super) fn create_table(
     engine: &mut Engine,
     keyspace: &str,
     create: &CreateTable,
@@ -225,7 +30,7 @@ fn create_table(
     }
     check_name(name, &format!("{keyspace}.{name}: Table"))?;
     let uuid = if engine.booting {
-        super::functions::prepared_id(Some(keyspace), name)
+        functions::prepared_id(Some(keyspace), name)
     } else {
         engine.clock.next_timeuuid()
     };
@@ -377,7 +182,7 @@ fn table_options(table: &mut Table, options: &Options) -> CqlResult<()> {
     Ok(())
 }
 
-fn alter_table(
+pub(super) fn alter_table(
     engine: &mut Engine,
     keyspace: &str,
     name: &QName,
@@ -500,7 +305,7 @@ fn rename_column(table: &mut Table, from: &str, to: &str) -> CqlResult<()> {
     Ok(())
 }
 
-fn drop_table(
+pub(super) fn drop_table(
     engine: &mut Engine,
     keyspace: &str,
     name: &QName,
@@ -520,146 +325,7 @@ fn drop_table(
     }
 }
 
-fn create_type(
-    engine: &mut Engine,
-    keyspace: &str,
-    name: &str,
-    quiet: bool,
-    fields: &[(String, RawType)],
-) -> CqlResult<Option<SchemaChange>> {
-    let Some(known) = engine.schema.keyspaces.get(keyspace) else {
-        return Err(CqlError::invalid(format!(
-            "Keyspace '{keyspace}' doesn't exist"
-        )));
-    };
-    if known.types.contains_key(name) {
-        return if quiet {
-            Ok(None)
-        } else {
-            Err(CqlError::invalid(format!(
-                "A user type with name '{name}' already exists"
-            )))
-        };
-    }
-    let mut all = Vec::with_capacity(fields.len());
-    for (field, raw) in fields {
-        let ty = engine.schema.resolve(keyspace, raw)?;
-        if matches!(ty, CqlType::Udt(_, false)) {
-            return Err(CqlError::invalid(
-                "Non-frozen UDTs are not allowed inside UDTs",
-            ));
-        }
-        all.push((field.clone(), ty));
-    }
-    let udt = UserType {
-        keyspace: keyspace.to_owned(),
-        name: name.to_owned(),
-        fields: all,
-    };
-    engine
-        .schema
-        .keyspace_mut(keyspace)?
-        .types
-        .insert(name.to_owned(), Rc::new(udt));
-    Ok(change("CREATED", "TYPE", keyspace, name))
-}
-
-fn no_type(keyspace: &str, name: &str) -> CqlError {
-    CqlError::invalid(format!("Type '{keyspace}.{name}' doesn't exist"))
-}
-
-fn alter_type(
-    engine: &mut Engine,
-    keyspace: &str,
-    name: &str,
-    quiet: bool,
-    alter: &AlterType,
-) -> CqlResult<Option<SchemaChange>> {
-    let found = engine.schema.keyspace(keyspace)?.types.get(name);
-    let Some(old) = found else {
-        return if quiet {
-            Ok(None)
-        } else {
-            Err(no_type(keyspace, name))
-        };
-    };
-    let mut udt = UserType::clone(old);
-    match alter {
-        AlterType::Add(field, raw) => {
-            if udt.fields.iter().any(|(known, _)| known == field) {
-                return Err(CqlError::invalid(format!(
-                    "Cannot add field {field} to type {keyspace}.{name}: a field with name \
-                     {field} already exists"
-                )));
-            }
-            let ty = engine.schema.resolve(keyspace, raw)?;
-            udt.fields.push((field.clone(), ty));
-        }
-        AlterType::Rename(pairs) => {
-            for (from, to) in pairs {
-                let field = udt.fields.iter_mut().find(|(known, _)| known == from);
-                let field = field.ok_or_else(|| {
-                    CqlError::invalid(format!(
-                        "Unkown field {from} in user type {keyspace}.{name}"
-                    ))
-                })?;
-                field.0.clone_from(to);
-            }
-        }
-    }
-    let udt = Rc::new(udt);
-    let keyspace_mut = engine.schema.keyspace_mut(keyspace)?;
-    for table in keyspace_mut.tables.values_mut() {
-        if table.columns.iter().any(|column| column.ty.mentions(name)) {
-            let mut fresh = Table::clone(table);
-            for column in &mut fresh.columns {
-                column.ty = column.ty.with_udt(&udt);
-            }
-            *table = Rc::new(fresh);
-        }
-    }
-    for other in keyspace_mut.types.values_mut() {
-        if other.fields.iter().any(|(_, ty)| ty.mentions(name)) {
-            let mut fresh = UserType::clone(other);
-            for (_, ty) in &mut fresh.fields {
-                *ty = ty.with_udt(&udt);
-            }
-            *other = Rc::new(fresh);
-        }
-    }
-    keyspace_mut.types.insert(name.to_owned(), udt);
-    Ok(change("UPDATED", "TYPE", keyspace, name))
-}
-
-fn drop_type(
-    engine: &mut Engine,
-    keyspace: &str,
-    name: &str,
-    quiet: bool,
-) -> CqlResult<Option<SchemaChange>> {
-    let known = engine.schema.keyspace_mut(keyspace)?;
-    if !known.types.contains_key(name) {
-        return if quiet {
-            Ok(None)
-        } else {
-            Err(no_type(keyspace, name))
-        };
-    }
-    let user = known
-        .tables
-        .values()
-        .find(|table| table.columns.iter().any(|column| column.ty.mentions(name)));
-    if let Some(table) = user {
-        return Err(CqlError::invalid(format!(
-            "Cannot drop user type '{keyspace}.{name}' as it is still used by tables {}",
-            table.name
-        )));
-    }
-    known.types.remove(name);
-    Ok(change("DROPPED", "TYPE", keyspace, name))
-}
-
-fn create_index(
+pub(super) fn create_index(
     engine: &mut Engine,
     keyspace: &str,
     name: Option<&str>,
@@ -696,7 +362,7 @@ fn create_index(
     Ok(change("UPDATED", "TABLE", keyspace, &table_name.name))
 }
 
-fn drop_index(
+pub(super) fn drop_index(
     engine: &mut Engine,
     keyspace: &str,
     name: &str,
