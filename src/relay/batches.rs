@@ -102,7 +102,7 @@ impl Session {
         if lwt {
             cx.common.tally.request(RequestKind::Lwt);
             let write = new_write(&first, cx.now_us, None, body(tail.to_vec()));
-            self.await_answer(envelope.header.stream, Pending::Lwt(write), cx);
+            self.expect_answer(envelope.header.stream, Pending::Lwt(write), cx);
             return self.forward(envelope, cx);
         }
         cx.common.tally.request(RequestKind::Batch);
@@ -114,7 +114,7 @@ impl Session {
         } else {
             worst.kind
         };
-        self.await_answer(envelope.header.stream, Pending::Write(write), cx);
+        self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
         match stamp_us {
             Some(stamp_us) if tail[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
                 let flags = tail[FLAGS_AT] | WITH_TIMESTAMP;

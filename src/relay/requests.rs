@@ -113,7 +113,7 @@ impl Session {
                 added: Box::default(),
                 keyspace,
             };
-            self.await_answer(envelope.header.stream, pending, cx);
+            self.expect_answer(envelope.header.stream, pending, cx);
             self.forward(envelope, cx);
             return Ok(Taken::Yes);
         };
@@ -127,7 +127,7 @@ impl Session {
             added: parametrized.added,
             keyspace,
         };
-        self.await_answer(envelope.header.stream, pending, cx);
+        self.expect_answer(envelope.header.stream, pending, cx);
         Ok(Taken::Yes)
     }
 
@@ -177,7 +177,7 @@ impl Session {
         let pending = match plan.treatment {
             Treatment::Pass | Treatment::SourceOnly => return self.forward(envelope, cx),
             Treatment::System(table) => {
-                self.await_answer(stream, Pending::System(table), cx);
+                self.expect_answer(stream, Pending::System(table), cx);
                 return self.forward_with_metadata(opened, before, cx);
             }
             Treatment::Use => Pending::Use,
@@ -187,7 +187,7 @@ impl Session {
                 Pending::Schema(new_write(plan, cx.now_us, None, body(params.to_vec())))
             }
         };
-        self.await_answer(stream, pending, cx);
+        self.expect_answer(stream, pending, cx);
         self.forward(envelope, cx);
     }
 
@@ -219,7 +219,7 @@ impl Session {
         let own_stamp = plan.kind == RecordKind::Counter || plan.statement.has_timestamp();
         let (stamp_us, stamped) = stamp(params, own_stamp, cx);
         let write = new_write(plan, cx.now_us, stamp_us, body(stamped));
-        self.await_answer(envelope.header.stream, Pending::Write(write), cx);
+        self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
         match stamp_us {
             Some(stamp_us) if params[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
                 let flags = params[FLAGS_AT] | WITH_TIMESTAMP;

@@ -20,7 +20,7 @@ use super::verdict::{self, Verdict};
 use crate::cql::envelope::Envelope;
 use crate::cql::response::rows::Rows;
 use crate::cql::response::{ErrorCode, Prepared, ResultBody};
-use crate::cql::{Compression, Flags, Header, Opcode, Reader, Version, encode};
+use crate::cql::{Compression, EnvelopeError, Flags, Header, Opcode, Reader, Version, encode};
 use crate::statement::rewrite::AddedMarker;
 use crate::topology::Facts;
 
@@ -148,7 +148,7 @@ impl Session {
     ) -> Taken {
         let version = envelope.header.version;
         if !self.facts.speaks(version) {
-            let error = crate::cql::EnvelopeError::UnsupportedVersion {
+            let error = EnvelopeError::UnsupportedVersion {
                 version_byte: version,
                 stream: envelope.header.stream,
             };
@@ -183,7 +183,7 @@ impl Session {
     }
 
     /// Notes that a request goes to the source whose answer matters.
-    pub(super) fn await_answer(&mut self, stream: i16, pending: Pending, cx: &mut Context<'_>) {
+    pub(super) fn expect_answer(&mut self, stream: i16, pending: Pending, cx: &mut Context<'_>) {
         // Two requests at once on one stream: no driver does that, and the answer of the first
         // can no longer be told from that of the second.
         if let Some(Pending::Write(write)) = self.inflight.insert(stream, pending) {
@@ -348,8 +348,12 @@ impl Session {
     }
 
     /// The client's bytes cannot be cut any further: its answer, after which it is closed.
-    pub fn bad_request(error: &crate::cql::EnvelopeError, to_client: &mut Vec<u8>) -> Ending {
-        let stream = error.stream().max(0);
+    pub fn bad_request(error: &EnvelopeError, to_client: &mut Vec<u8>) -> Ending {
+        // Cassandra looks at the version before it reads the stream id, and gocql relies on it
+        let stream = match error {
+            EnvelopeError::UnsupportedVersion { .. } => 0,
+            _ => error.stream().max(0),
+        };
         let words = error.to_string();
         // the highest version that is spoken here, as Cassandra answers
         let version = Version::V4;

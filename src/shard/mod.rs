@@ -7,7 +7,8 @@
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
-//! spiller    records → segments          drain   segments → records          files  the file operations
+//! spiller    records → segments          drain   segments → records          files  the file
+//! operations
 //! inbox      what shards tell each other                          time     one time base for all
 //! ```
 //! One task of the executor runs the loop; a connection is an entry in a table, not a task. Other
