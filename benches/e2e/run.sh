@@ -141,6 +141,8 @@ if [ -n "$out" ]; then
     echo "haproxy  $(haproxy -v 2>/dev/null | head -1)"
     echo "commit   $(git rev-parse --short HEAD)"
     echo "rounds   $rounds of $seconds s, shapes $shapes"
+    echo "target   answers after $delay us"
+    echo "under    ${wrap:-nothing}"
     for name in "${names[@]}"; do echo "relay    $name: ${commands[$name]//$work\//}"; done
   } >"$out/host.txt"
   cat "$work"/lines* >"$out/lines.txt"

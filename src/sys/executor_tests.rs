@@ -46,6 +46,56 @@ struct Tally {
     rings_watched: usize,
 }
 
+/// What glommio does beside the ring: a timer that wakes the neighbour, and a file that is written.
+struct Services {
+    stop: Rc<Cell<bool>>,
+    ticks: Rc<Cell<usize>>,
+    writes: Rc<Cell<u64>>,
+}
+
+impl Services {
+    fn start(neighbour: waker::Waker) -> Services {
+        let stop = Rc::new(Cell::new(false));
+        let (ticks, writes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        glommio::spawn_local({
+            let (stop, ticks) = (Rc::clone(&stop), Rc::clone(&ticks));
+            async move {
+                while !stop.get() {
+                    glommio::timer::sleep(Duration::from_millis(10)).await;
+                    ticks.set(ticks.get() + 1);
+                    neighbour.wake();
+                }
+            }
+        })
+        .detach();
+        glommio::spawn_local({
+            let (stop, writes) = (Rc::clone(&stop), Rc::clone(&writes));
+            async move {
+                let directory = tempfile::tempdir().unwrap();
+                let file = BufferedFile::create(directory.path().join("spill"))
+                    .await
+                    .unwrap();
+                while !stop.get() {
+                    let length = file
+                        .write_at(vec![7; 1000], writes.get() * 1000)
+                        .await
+                        .unwrap();
+                    assert_eq!(length, 1000);
+                    writes.set(writes.get() + 1);
+                    glommio::timer::sleep(Duration::from_millis(1)).await;
+                }
+                file.close().await.unwrap();
+            }
+        })
+        .detach();
+        Services {
+            stop,
+            ticks,
+            writes,
+        }
+    }
+}
+
 /// Echoes, ticks, writes a file and is woken by its neighbour, for `time`.
 async fn shard(
     glue: Glue,
@@ -61,40 +111,7 @@ async fn shard(
     listening.send(listener.local_addr().unwrap()).unwrap();
     ring.listen(listener);
 
-    let stop = Rc::new(Cell::new(false));
-    let (ticks, writes) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    glommio::spawn_local({
-        let (stop, ticks) = (Rc::clone(&stop), Rc::clone(&ticks));
-        async move {
-            while !stop.get() {
-                glommio::timer::sleep(Duration::from_millis(10)).await;
-                ticks.set(ticks.get() + 1);
-                neighbour.wake();
-            }
-        }
-    })
-    .detach();
-    glommio::spawn_local({
-        let (stop, writes) = (Rc::clone(&stop), Rc::clone(&writes));
-        async move {
-            let directory = tempfile::tempdir().unwrap();
-            let file = BufferedFile::create(directory.path().join("spill"))
-                .await
-                .unwrap();
-            while !stop.get() {
-                let length = file
-                    .write_at(vec![7; 1000], writes.get() * 1000)
-                    .await
-                    .unwrap();
-                assert_eq!(length, 1000);
-                writes.set(writes.get() + 1);
-                glommio::timer::sleep(Duration::from_millis(1)).await;
-            }
-            file.close().await.unwrap();
-        }
-    })
-    .detach();
-
+    let services = Services::start(neighbour);
     let mut tally = Tally {
         rings_watched: glue.rings.len(),
         ..Tally::default()
@@ -126,10 +143,10 @@ async fn shard(
         }
         glue.turn(&mut ring, false).await.unwrap();
     }
-    stop.set(true);
+    services.stop.set(true);
     glommio::timer::sleep(Duration::from_millis(30)).await;
-    tally.timer_ticks = ticks.get();
-    tally.file_writes = usize::try_from(writes.get()).unwrap();
+    tally.timer_ticks = services.ticks.get();
+    tally.file_writes = usize::try_from(services.writes.get()).unwrap();
     tally
 }
 
