@@ -105,7 +105,8 @@ fn table_columns(
     for (i, (name, descending)) in create.order.iter().enumerate() {
         if create.clustering.get(i) != Some(name) {
             return Err(CqlError::invalid(
-                "Clustering key columns must exactly match columns in CLUSTERING ORDER BY directive",
+                "Clustering key columns must exactly match columns in CLUSTERING ORDER BY \
+                 directive",
             ));
         }
         if let Some(column) = columns.iter_mut().find(|column| column.name == *name) {
