@@ -166,6 +166,12 @@ fn to_json_inner(ty: &CqlType, bytes: &[u8]) -> Option<String> {
         CqlType::Time => quoted(&time::time_to_text(i64::from_be_bytes(
             bytes.try_into().ok()?,
         ))),
+        composite => composite_to_json(composite, bytes)?,
+    })
+}
+
+fn composite_to_json(ty: &CqlType, bytes: &[u8]) -> Option<String> {
+    Some(match ty {
         CqlType::List(item, _) | CqlType::Set(item, _) => {
             let items = split_collection(bytes, false).ok()?;
             let items: Vec<String> = items.iter().map(|b| to_json(item, Some(b))).collect();
@@ -207,6 +213,7 @@ fn to_json_inner(ty: &CqlType, bytes: &[u8]) -> Option<String> {
                 .collect();
             format!("{{{}}}", fields.join(", "))
         }
+        _ => return None,
     })
 }
 

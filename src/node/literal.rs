@@ -119,6 +119,19 @@ fn bytes_of(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
                 "Unable to make inet address from '{text}'"
             ))),
         },
+        CqlType::Timestamp | CqlType::Date | CqlType::Time | CqlType::Duration => {
+            time_bytes(text, ty, kind)
+        }
+        _ => Err(CqlError::invalid(format!(
+            "Invalid constant ({text}) for type {}",
+            ty.name()
+        ))),
+    }
+}
+
+/// The types of dates, times and spans.
+fn time_bytes(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
+    match ty {
         CqlType::Timestamp => match text.parse::<i64>() {
             Ok(millis) => Ok(millis.to_be_bytes().to_vec()),
             Err(_) => time::timestamp_from_text(text)
@@ -127,7 +140,10 @@ fn bytes_of(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
                     CqlError::invalid(format!("Unable to parse a date/time from '{text}'"))
                 }),
         },
-        CqlType::Date if kind == LiteralKind::Integer => number!(u32, "int"),
+        CqlType::Date if kind == LiteralKind::Integer => text
+            .parse::<u32>()
+            .map(|days| days.to_be_bytes().to_vec())
+            .map_err(|_| CqlError::invalid(format!("Unable to make int from '{text}'"))),
         CqlType::Date => match text.parse::<u32>() {
             Ok(days) => Ok(days.to_be_bytes().to_vec()),
             Err(_) => time::date_from_text(text)
@@ -150,12 +166,8 @@ fn bytes_of(text: &str, ty: &CqlType, kind: LiteralKind) -> CqlResult<Vec<u8>> {
                     ))
                 }),
         },
-        CqlType::Duration => time::duration_from_text(text)
+        _ => time::duration_from_text(text)
             .ok_or_else(|| CqlError::invalid(format!("Unable to convert '{text}' to a duration"))),
-        _ => Err(CqlError::invalid(format!(
-            "Invalid constant ({text}) for type {}",
-            ty.name()
-        ))),
     }
 }
 

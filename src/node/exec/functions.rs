@@ -55,27 +55,18 @@ pub(crate) fn find(
         name.replace('_', "")
     };
     let first = given.first().cloned().flatten();
+    let time = first.clone().unwrap_or(CqlType::Timeuuid);
     let (func, args, result) = match (folded.as_str(), given.len()) {
         ("now" | "currenttimeuuid", 0) => (Func::Now, vec![], CqlType::Timeuuid),
         ("uuid", 0) => (Func::Uuid, vec![], CqlType::Uuid),
         ("currenttimestamp", 0) => (Func::CurrentTimestamp, vec![], CqlType::Timestamp),
         ("currentdate", 0) => (Func::CurrentDate, vec![], CqlType::Date),
         ("currenttime", 0) => (Func::CurrentTime, vec![], CqlType::Time),
-        ("totimestamp" | "dateof", 1) => (
-            Func::ToTimestamp,
-            vec![first.unwrap_or(CqlType::Timeuuid)],
-            CqlType::Timestamp,
-        ),
-        ("todate", 1) => (
-            Func::ToDate,
-            vec![first.unwrap_or(CqlType::Timeuuid)],
-            CqlType::Date,
-        ),
-        ("tounixtimestamp" | "unixtimestampof", 1) => (
-            Func::ToUnixTimestamp,
-            vec![first.unwrap_or(CqlType::Timeuuid)],
-            CqlType::Bigint,
-        ),
+        ("totimestamp" | "dateof", 1) => (Func::ToTimestamp, vec![time], CqlType::Timestamp),
+        ("todate", 1) => (Func::ToDate, vec![time], CqlType::Date),
+        ("tounixtimestamp" | "unixtimestampof", 1) => {
+            (Func::ToUnixTimestamp, vec![time], CqlType::Bigint)
+        }
         ("mintimeuuid", 1) => (
             Func::MinTimeuuid,
             vec![CqlType::Timestamp],

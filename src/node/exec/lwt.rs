@@ -47,9 +47,8 @@ pub(crate) fn judge(
     clock: &mut crate::node::clock::Clock,
 ) -> CqlResult<Verdict> {
     let mut all_hold = true;
-    let mut rows: Vec<(Vec<Vec<u8>>, Vec<u8>, Option<RowView<'_>>)> = Vec::new();
-    let mut columns: Vec<usize> = Vec::new();
-    let (mut whole_row, mut keys) = (false, BTreeSet::new());
+    let mut rows: Vec<(Vec<u8>, Option<RowView<'_>>)> = Vec::new();
+    let mut keys = BTreeSet::new();
     for guarded in group {
         let plan = guarded.plan;
         let mut scope = Scope {
@@ -77,42 +76,46 @@ pub(crate) fn judge(
         let subject = subject(plan, data, &key, place.as_ref(), now_s);
         all_hold &= match &plan.condition {
             ConditionPlan::None => true,
-            ConditionPlan::NotExists => {
-                whole_row = true;
-                !subject.exists
-            }
-            ConditionPlan::Exists => {
-                whole_row = true;
-                subject.exists
-            }
+            ConditionPlan::NotExists => !subject.exists,
+            ConditionPlan::Exists => subject.exists,
+            ConditionPlan::Columns(conditions) => hold_all(plan, conditions, &subject, &mut scope)?,
+        };
+        let place_key = place.map(|(key, _)| key).unwrap_or_default();
+        if !rows.iter().any(|(known, _)| *known == place_key) {
+            rows.push((place_key, subject.view.filter(|_| subject.exists)));
+        }
+    }
+    let first = group.first().filter(|_| !all_hold);
+    let Some(first) = first else {
+        return Ok(Verdict::Applied);
+    };
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let views: Vec<RowView<'_>> = rows.into_iter().filter_map(|(_, view)| view).collect();
+    Ok(Verdict::Refused(refuse(
+        group,
+        &first.plan.table,
+        &views,
+        in_batch,
+    )))
+}
+
+/// The answer when a condition did not hold: what the rows have instead.
+fn refuse(group: &[Guarded<'_>], table: &Table, views: &[RowView<'_>], in_batch: bool) -> Rows {
+    let (mut columns, mut whole_row) = (Vec::new(), false);
+    for guarded in group {
+        match &guarded.plan.condition {
+            ConditionPlan::None => {}
+            ConditionPlan::NotExists | ConditionPlan::Exists => whole_row = true,
             ConditionPlan::Columns(conditions) => {
                 for condition in conditions {
                     if !columns.contains(&condition.column) {
                         columns.push(condition.column);
                     }
                 }
-                hold_all(plan, conditions, &subject, &mut scope)?
             }
-        };
-        let place_key = place.map(|(key, _)| key).unwrap_or_default();
-        if !rows.iter().any(|(_, known, _)| *known == place_key) {
-            rows.push((
-                components,
-                place_key,
-                subject.view.filter(|_| subject.exists),
-            ));
         }
     }
-    if all_hold {
-        return Ok(Verdict::Applied);
-    }
-    rows.sort_by(|a, b| a.1.cmp(&b.1));
-    let Some(first) = group.first() else {
-        return Ok(Verdict::Applied);
-    };
-    let table = &first.plan.table;
     let shown = shown_columns(table, &columns, whole_row, in_batch);
-    let views: Vec<RowView<'_>> = rows.into_iter().filter_map(|(_, _, view)| view).collect();
     // Statics are read only when the request writes one or a condition names it.
     let writes_static = group.iter().any(|guarded| {
         guarded
@@ -125,7 +128,7 @@ pub(crate) fn judge(
         let is_static = table.columns[at].kind == ColumnKind::Static;
         is_static && !writes_static && !columns.contains(&at)
     };
-    Ok(Verdict::Refused(refusal(table, &shown, &views, hidden)))
+    refusal(table, &shown, views, hidden)
 }
 
 /// The clustering place of a conditional statement; `None` when it is about the statics.

@@ -341,15 +341,14 @@ impl ModifyPlan {
         })
     }
 
-    /// The rules between the parts of a write.
-    fn check(&self, modify: &Modify) -> CqlResult<()> {
-        let table = &self.table;
+    /// Who may bring a stamp or a TTL of their own.
+    fn check_stamp(&self) -> CqlResult<()> {
         if self.is_conditional() && self.stamp.is_some() {
             return Err(CqlError::invalid(
                 "Cannot provide custom timestamp for conditional updates",
             ));
         }
-        if table.is_counter() {
+        if self.table.is_counter() {
             let what = match (&self.stamp, &self.ttl) {
                 (Some(_), _) => "timestamp",
                 (_, Some(_)) => "TTL",
@@ -366,6 +365,13 @@ impl ModifyPlan {
                 )));
             }
         }
+        Ok(())
+    }
+
+    /// The rules between the parts of a write.
+    fn check(&self, modify: &Modify) -> CqlResult<()> {
+        let table = &self.table;
+        self.check_stamp()?;
         if self.json.is_some() {
             return Ok(());
         }
@@ -436,19 +442,17 @@ fn compile_assign(
             CqlType::List(..) | CqlType::Set(..) | CqlType::Map(..) if open => {
                 compiler.compile(term, ty, name).map(Action::Add)
             }
-            _ => Err(no_operation(
-                &format!("{name} = {name} + {}", show(term)),
-                ty,
-                name,
-            )),
+            _ => {
+                let operation = format!("{name} = {name} + {}", show(term));
+                Err(no_operation(&operation, ty, name))
+            }
         },
         Assign::Prepend(term) => match ty {
             CqlType::List(..) if open => compiler.compile(term, ty, name).map(Action::Prepend),
-            _ => Err(no_operation(
-                &format!("{name} = {} + {name}", show(term)),
-                ty,
-                name,
-            )),
+            _ => {
+                let operation = format!("{name} = {} + {name}", show(term));
+                Err(no_operation(&operation, ty, name))
+            }
         },
         Assign::Subtract(term) => match ty {
             CqlType::Counter => compiler
@@ -461,11 +465,10 @@ fn compile_assign(
                 let keys = CqlType::Set(key.clone(), false);
                 compiler.compile(term, &keys, name).map(Action::Subtract)
             }
-            _ => Err(no_operation(
-                &format!("{name} = {name} - {}", show(term)),
-                ty,
-                name,
-            )),
+            _ => {
+                let operation = format!("{name} = {name} - {}", show(term));
+                Err(no_operation(&operation, ty, name))
+            }
         },
         Assign::Element(key, value) => {
             let value_ty = match ty {

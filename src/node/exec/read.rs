@@ -322,15 +322,12 @@ fn after(slice: &Slice, past: Option<&[u8]>, reversed: bool) -> Slice {
     match past {
         None => {}
         Some(past) if reversed => {
-            if rest.end.as_deref().is_none_or(|end| past < end) {
-                rest.end = Some(past.to_vec());
-            }
+            let end = rest.end.take().filter(|end| end.as_slice() <= past);
+            rest.end = Some(end.unwrap_or_else(|| past.to_vec()));
         }
         Some(past) => {
-            if rest.start.as_slice() <= past {
-                rest.start = past.to_vec();
-                rest.start.push(0);
-            }
+            let behind = [past, &[0]].concat();
+            rest.start = rest.start.max(behind);
         }
     }
     rest

@@ -175,6 +175,10 @@ fn write_table(engine: &mut Engine, table: &Table) -> CqlResult<()> {
         "speculative_retry": "99p",
     });
     put(engine, "system_schema", "tables", &row)?;
+    write_columns(engine, table)
+}
+
+fn write_columns(engine: &mut Engine, table: &Table) -> CqlResult<()> {
     for column in &table.columns {
         let (kind, position) = match column.kind {
             ColumnKind::Partition(at) => ("partition_key", i32::try_from(at).unwrap_or(-1)),

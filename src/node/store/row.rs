@@ -77,9 +77,8 @@ impl Row {
         let dead = covered.max(self.deleted);
         match change {
             RowChange::Marker(marker) if marker.stamp > dead => {
-                if self.marker.is_none_or(|old| marker.beats(&old)) {
-                    self.marker = Some(marker);
-                }
+                let old = self.marker.filter(|old| !marker.beats(old));
+                self.marker = Some(old.unwrap_or(marker));
             }
             RowChange::DeleteRow(stamp) if stamp > dead => {
                 self.deleted = stamp;
