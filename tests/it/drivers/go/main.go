@@ -57,7 +57,11 @@ func cluster(address, keyspace string) *gocql.ClusterConfig {
 }
 
 func open(address, keyspace string) *gocql.Session {
-	s, err := cluster(address, keyspace).CreateSession()
+	return create(cluster(address, keyspace))
+}
+
+func create(c *gocql.ClusterConfig) *gocql.Session {
+	s, err := c.CreateSession()
 	must(err)
 	return s
 }
@@ -469,7 +473,12 @@ func attempt(act func(*run), r *run) (problem any) {
 func main() {
 	protocol, _ := strconv.Atoi(env("PROTOCOL"))
 	r := &run{ks: env("KEYSPACE"), unset: protocol != 3}
-	r.s, r.direct = open(env("CONTACT"), r.ks), open(env("DIRECT"), r.ks)
+	r.s = open(env("CONTACT"), r.ks)
+	direct := cluster(env("DIRECT"), r.ks)
+	if protocol == 0 && env("CONTACT") != env("DIRECT") {
+		direct.ProtoVersion = 4 // some errors depend on it, and the proxy's highest version is 4
+	}
+	r.direct = create(direct)
 	failed := []string{}
 	for _, step := range steps {
 		began := time.Now()

@@ -50,13 +50,17 @@ public class Suite {
   }
 
   static CqlSession open(String contact, String keyspace) {
+    return open(contact, keyspace, env("PROTOCOL").replace("0", ""));
+  }
+
+  static CqlSession open(String contact, String keyspace, String protocol) {
     var config = DriverConfigLoader.programmaticBuilder()
         .withDuration(DefaultDriverOption.REQUEST_TIMEOUT, Duration.ofSeconds(60))
         .withDuration(DefaultDriverOption.CONNECTION_INIT_QUERY_TIMEOUT, Duration.ofSeconds(30))
         .withDuration(DefaultDriverOption.CONTROL_CONNECTION_TIMEOUT, Duration.ofSeconds(30))
         .withDuration(DefaultDriverOption.METADATA_SCHEMA_REQUEST_TIMEOUT, Duration.ofSeconds(30));
-    if (!env("PROTOCOL").isEmpty() && !env("PROTOCOL").equals("0"))
-      config.withString(DefaultDriverOption.PROTOCOL_VERSION, "V" + env("PROTOCOL"));
+    if (!protocol.isEmpty())
+      config.withString(DefaultDriverOption.PROTOCOL_VERSION, "V" + protocol);
     if (env("COMPRESSION").equals("lz4"))
       config.withString(DefaultDriverOption.PROTOCOL_COMPRESSION, "lz4");
     if (env("STAMPS").equals("server"))
@@ -386,7 +390,8 @@ public class Suite {
 
   public static void main(String[] args) {
     session = open(env("CONTACT"), KS);
-    direct = open(env("DIRECT"), KS);
+    // some errors depend on the version of the protocol
+    direct = open(env("DIRECT"), KS, "" + session.getContext().getProtocolVersion().getCode());
     Map<String, Step> steps = new LinkedHashMap<>();
     steps.put("discovery", Suite::discovery);
     steps.put("schema", Suite::schema);

@@ -13,21 +13,21 @@ const KS = env('KEYSPACE');
 const STAMP = 1700000000000000;
 const PREPARED = { prepare: true };
 
-function open(address, keyspace, more) {
+function open(address, keyspace, version = Number(env('PROTOCOL'))) {
   const [host, port] = address.split(':');
   const options = {
     contactPoints: [host], localDataCenter: 'datacenter1', keyspace,
     protocolOptions: { port: Number(port) }, socketOptions: { readTimeout: 60000 },
     policies: { retry: new cassandra.policies.retry.FallthroughRetryPolicy() },
-    encoding: { map: Map, set: Set }, ...more,
+    encoding: { map: Map, set: Set },
   };
-  if (Number(env('PROTOCOL'))) options.protocolOptions.maxVersion = Number(env('PROTOCOL'));
+  if (version) options.protocolOptions.maxVersion = version;
   if (env('STAMPS') === 'server') options.policies.timestampGeneration = null;
   return new cassandra.Client(options);
 }
 
 const client = open(env('CONTACT'), KS);
-const direct = open(env('DIRECT'), KS);
+let direct; // at the source itself
 const run = (text, params, options) => client.execute(text, params, options);
 const hasUnset = () => client.controlConnection.protocolVersion >= 4;
 
@@ -275,6 +275,8 @@ const steps = {
 
 async function main() {
   await client.connect();
+  // some errors depend on the version of the protocol
+  direct = open(env('DIRECT'), KS, client.controlConnection.protocolVersion);
   await direct.connect();
   const failed = [];
   for (const [step, act] of Object.entries(steps)) {
