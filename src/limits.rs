@@ -68,7 +68,7 @@ pub const MIRROR_IN_FLIGHT_MAX: usize = STREAMS_PER_CONNECTION;
 /// Bytes of writes that wait in one shard's memory for the target; more go to the spill.
 pub const PENDING_MIRROR_PER_SHARD_BYTES: usize = 64 * MIB;
 /// How long a mirrored write may wait for company unless configured, in µs.
-pub const MIRROR_LINGER_DEFAULT_US: u64 = 200;
+pub const MIRROR_LINGER_DEFAULT_US: u64 = 1_000;
 /// Longest configurable wait for company, in µs.
 pub const MIRROR_LINGER_MAX_US: u64 = 100_000;
 /// A mirrored write without an answer for this long counts as failed at the target.

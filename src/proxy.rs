@@ -27,7 +27,7 @@ const STAMPS_RESERVE_US: i64 = 3_000_000;
 /// Connections that may wait for being accepted, per shard.
 const BACKLOG: u32 = 4_096;
 /// Longest wait of glommio's own business.
-const EXECUTOR_TICK: Duration = Duration::from_millis(10);
+const EXECUTOR_TICK: Duration = Duration::from_millis(5);
 
 type Thread = ExecutorThread<Result<(), ShardError>>;
 
@@ -161,7 +161,10 @@ impl Running {
                 }
             }
             let timeout_s = config.drain_timeout.as_secs();
-            tracing::info!(timeout_s, "stopping: no new clients, finishing what is in flight");
+            tracing::info!(
+                timeout_s,
+                "stopping: no new clients, finishing what is in flight"
+            );
             Ok(())
         })
     }

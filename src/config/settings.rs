@@ -86,7 +86,7 @@ pub struct Settings {
     /// Statements whose whole text this regular expression matches go to the source only
     #[arg(long, value_name = "REGEX", env = "TWINRING_FILTER_TABLES")]
     pub filter_tables: Option<String>,
-    /// How long a mirrored write may wait for company, in µs [default: 200]
+    /// How long a mirrored write may wait for company, in µs [default: 1000]
     #[arg(long, value_name = "US", env = "TWINRING_MIRROR_LINGER_US")]
     pub mirror_linger_us: Option<u64>,
     /// Mirrored writes of one shard without an answer of the target [default: 1024]

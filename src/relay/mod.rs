@@ -34,5 +34,8 @@ pub mod spilled;
 pub mod verdict;
 pub mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use output::{Ending, News, Output};
 pub use session::{Common, Context, Session, Taken};

@@ -38,6 +38,17 @@ struct Log {
     damaged: Vec<u64>,
 }
 
+impl Log {
+    /// Bytes of a segment that cannot be read: the segment will be kept.
+    fn damage(&mut self, segment: u64, from: u64, to: u64) -> Found {
+        self.damaged.push(segment);
+        let dir = self.dir.path.display();
+        Found::Damage(format!(
+            "bytes {from} to {to} of segment {segment} in {dir}"
+        ))
+    }
+}
+
 /// The segment that is being read.
 struct Cursor {
     log: usize,
@@ -330,21 +341,11 @@ impl Drain {
                 self.held = Some(Held { write, key, why });
             }
             Ok(Step::Damage(damage)) => {
-                let words = format!("bytes {} to {} of segment", damage.from, damage.to);
-                found.push(Found::Damage(format!(
-                    "{words} {segment} in {}",
-                    log.dir.path.display()
-                )));
-                log.damaged.push(segment);
+                found.push(log.damage(segment, damage.from, damage.to));
             }
             Ok(Step::End(ending)) => {
                 if let crate::spill::scan::Ending::TornTail { from, to } = ending {
-                    let words = format!("the tail of segment {segment}, bytes {from} to {to}");
-                    found.push(Found::Damage(format!(
-                        "{words} in {}",
-                        log.dir.path.display()
-                    )));
-                    log.damaged.push(segment);
+                    found.push(log.damage(segment, from, to));
                 }
                 log.ledger.segment_ended(segment);
                 self.cursor = None;

@@ -213,37 +213,7 @@ impl Shard {
     fn new(setup: Setup, ring: &mut Ring) -> Self {
         let config = setup.config;
         let now_us = setup.time.now_us();
-        let policy = RetryPolicy {
-            retries: 4,
-            first_pause_us: 50_000,
-            longest_pause_us: 2_000_000,
-        };
-        let credentials = config.target_credentials.as_ref().map(|own| Credentials {
-            user: own.username.as_bytes().into(),
-            password: own.password.reveal().as_bytes().into(),
-        });
-        let target = RemoteConfig {
-            side: Side::Target,
-            contact_points: config.target.contact_points.clone(),
-            credentials,
-            in_flight: config.mirror.in_flight,
-            linger: config.mirror.linger,
-        };
-        let resolver = RemoteConfig {
-            side: Side::Source,
-            contact_points: config.source.contact_points.clone(),
-            credentials: None,
-            in_flight: 64,
-            linger: Duration::ZERO,
-        };
-        let rules = Rules {
-            mirror_ddl: match config.mirror.ddl {
-                crate::config::MirrorDdl::None => MirrorDdl::None,
-                crate::config::MirrorDdl::Tables => MirrorDdl::Tables,
-                crate::config::MirrorDdl::All => MirrorDdl::All,
-            },
-            filter: config.mirror.filter.clone(),
-        };
+        let (target, resolver) = remotes(&config, now_us);
         let writer = |holds, first_segment| {
             let shard = setup.dir.shard;
             let config = WriterConfig::new(holds, shard, setup.instance, first_segment);
@@ -257,7 +227,7 @@ impl Shard {
             common: Common {
                 clock: StampClock::new(setup.stamp_floor_us),
                 plans: PlanCache::new(
-                    rules,
+                    rules(&config),
                     limits::CLASSIFIED_TEXT_MAX_BYTES * limits::CLASSIFIED_PER_SHARD,
                 ),
                 registry: Registry::new(limits::PREPARED_PER_SHARD),
@@ -269,8 +239,8 @@ impl Shard {
             clients: Clients::new(&config),
             owners: Vec::new(),
             listener: Some(ring.listen(setup.listener)),
-            target: Remote::new(target, policy, now_us),
-            resolver: Remote::new(resolver, policy, now_us),
+            target,
+            resolver,
             spiller: writer(Holds::Backlog, first_backlog),
             rejects: writer(Holds::Rejected, first_rejected),
             drain: Drain::new(setup.inherited),
@@ -494,5 +464,47 @@ impl Shard {
             self.drain.unread_bytes() + self.spiller.open_bytes(),
         );
         recorder.tick(u64::try_from(self.now_us).unwrap_or_default());
+    }
+}
+
+/// The shard's own connections to the target, and to the source for writes whose fate is unknown.
+fn remotes(config: &ProxyConfig, now_us: i64) -> (Remote, Remote) {
+    let policy = RetryPolicy {
+        retries: 4,
+        first_pause_us: 50_000,
+        longest_pause_us: 2_000_000,
+    };
+    let credentials = config.target_credentials.as_ref().map(|own| Credentials {
+        user: own.username.as_bytes().into(),
+        password: own.password.reveal().as_bytes().into(),
+    });
+    let target = RemoteConfig {
+        side: Side::Target,
+        contact_points: config.target.contact_points.clone(),
+        credentials,
+        in_flight: config.mirror.in_flight,
+        linger: config.mirror.linger,
+    };
+    let resolver = RemoteConfig {
+        side: Side::Source,
+        contact_points: config.source.contact_points.clone(),
+        credentials: None,
+        in_flight: 64,
+        linger: Duration::ZERO,
+    };
+    (
+        Remote::new(target, policy, now_us),
+        Remote::new(resolver, policy, now_us),
+    )
+}
+
+fn rules(config: &ProxyConfig) -> Rules {
+    Rules {
+        mirror_ddl: match config.mirror.ddl {
+            crate::config::MirrorDdl::None => MirrorDdl::None,
+            crate::config::MirrorDdl::Tables => MirrorDdl::Tables,
+            crate::config::MirrorDdl::All => MirrorDdl::All,
+        },
+        filter: config.mirror.filter.clone(),
     }
 }

@@ -5,8 +5,8 @@
 //! address in `local`, and no peers. With a proxy on each node (*per node*) all nodes are shown, at
 //! the port that the proxies listen on. The answer to OPTIONS is cut down to what the proxy speaks.
 
-use std::collections::BTreeMap;
 use core::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::cql::response::rows::Rows;

@@ -1,0 +1,554 @@
+//! Sessions against hand-made envelopes: what goes to whom.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use super::clock::StampClock;
+use super::functions::Generator;
+use super::output::{News, Output, Tally};
+use super::plan::{BindKind, MirrorDdl, Plan, PlanCache, Repeat, Rules};
+use super::registry::Registry;
+use super::session::{Common, Context, Session, Taken};
+use super::write::{Body, Write};
+use crate::cql::decoder::{DecodeLimits, split};
+use crate::cql::request::params::QueryParams;
+use crate::cql::response::metadata::ColumnDef;
+use crate::cql::response::prepared::{self, PreparedDef};
+use crate::cql::response::{Prepared, result};
+use crate::cql::{
+    ColumnType, Compression, Consistency, Flags, Opcode, Value, Version, Writer, encode, request,
+};
+use crate::spill::{Kind as RecordKind, record};
+use crate::topology::{Facts, Offer, Shown};
+
+const NOW_US: i64 = 1_700_000_000_000_000;
+
+/// A session with everything that a shard lends it.
+struct Bench {
+    session: Session,
+    common: Common,
+    outputs: Vec<Output>,
+    to_client: Vec<u8>,
+    to_source: Vec<u8>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let address: SocketAddr = "10.0.0.9:9042".parse().unwrap();
+        let (shown, offer) = (Rc::new(Shown::Single), Rc::new(Offer::default()));
+        let rules = Rules {
+            mirror_ddl: MirrorDdl::Tables,
+            filter: None,
+        };
+        Self {
+            session: Session::new(Facts {
+                address,
+                shown,
+                offer,
+            }),
+            common: Common {
+                clock: StampClock::new(0),
+                plans: PlanCache::new(rules, 1 << 20),
+                registry: Registry::new(100),
+                generator: Generator::new([1; 32]),
+                tally: Tally::default(),
+                max_body_bytes: 1 << 20,
+                scratch: Vec::new(),
+            },
+            outputs: Vec::new(),
+            to_client: Vec::new(),
+            to_source: Vec::new(),
+        }
+    }
+
+    fn request(&mut self, bytes: &[u8]) -> Taken {
+        let envelope = split(bytes, &DecodeLimits::requests(1 << 20))
+            .unwrap()
+            .unwrap();
+        let mut cx = Context {
+            now_us: NOW_US,
+            to_client: &mut self.to_client,
+            to_source: &mut self.to_source,
+            outputs: &mut self.outputs,
+            common: &mut self.common,
+        };
+        match self.session.request(&envelope, &mut cx, false) {
+            Taken::UnknownId => self.session.request(&envelope, &mut cx, true),
+            taken => taken,
+        }
+    }
+
+    fn answer(&mut self, stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) {
+        let mut bytes = Vec::new();
+        encode::envelope(&mut bytes, Version::V4, Flags::NONE, stream, opcode, body).unwrap();
+        let envelope = split(&bytes, &DecodeLimits::responses(1 << 20))
+            .unwrap()
+            .unwrap();
+        let mut cx = Context {
+            now_us: NOW_US,
+            to_client: &mut self.to_client,
+            to_source: &mut self.to_source,
+            outputs: &mut self.outputs,
+            common: &mut self.common,
+        };
+        self.session.answer(&envelope, &mut cx);
+        assert!(self.to_client.ends_with(&bytes) || !self.to_client.is_empty());
+    }
+
+    fn applied(&mut self, stream: i16) {
+        self.answer(stream, Opcode::Result, result::encode_void);
+    }
+
+    fn mirrored(&mut self) -> Write {
+        match self.outputs.pop() {
+            Some(Output::Mirror(write)) => *write,
+            other => panic!("not mirrored: {other:?}"),
+        }
+    }
+
+    fn prepare(&mut self, stream: i16, text: &str, binds: &[(&str, ColumnType)]) {
+        self.request(&envelope(stream, Opcode::Prepare, |w| {
+            request::prepare::encode(w, text)
+        }));
+        let columns: Vec<_> = binds
+            .iter()
+            .map(|(name, t)| column(name, t.clone()))
+            .collect();
+        let def = PreparedDef {
+            id: b"0123456789abcdef",
+            pk_indices: &[0],
+            bind: &columns,
+            result: &[],
+        };
+        self.answer(stream, Opcode::Result, |w| {
+            prepared::encode(w, Version::V4, &def)
+        });
+    }
+}
+
+fn column(name: &str, column_type: ColumnType) -> ColumnDef<'_> {
+    ColumnDef {
+        keyspace: "ks",
+        table: "t",
+        name,
+        column_type,
+    }
+}
+
+fn envelope(stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode::envelope(&mut bytes, Version::V4, Flags::NONE, stream, opcode, body).unwrap();
+    bytes
+}
+
+fn query(stream: i16, text: &str, timestamp: Option<i64>) -> Vec<u8> {
+    let params = QueryParams {
+        timestamp,
+        ..QueryParams::new(Consistency::One)
+    };
+    envelope(stream, Opcode::Query, |w| {
+        request::query::encode(w, text, &params)
+    })
+}
+
+fn timestamp_sent(to_source: &[u8]) -> Option<i64> {
+    let sent = split(to_source, &DecodeLimits::requests(1 << 20))
+        .unwrap()
+        .unwrap();
+    request::Query::parse(sent.body).unwrap().params.timestamp
+}
+
+fn params_of(write: &Write) -> &[u8] {
+    match &write.body {
+        Body::Query { params, .. } | Body::Execute { params, .. } => params,
+        Body::Batch { tail, .. } => tail,
+    }
+}
+
+#[test]
+fn a_read_passes_untouched_and_nothing_is_kept() {
+    let mut bench = Bench::new();
+    let bytes = query(3, "SELECT * FROM ks.t", None);
+    assert_eq!(bench.request(&bytes), Taken::Yes);
+    assert_eq!(bench.to_source, bytes);
+    assert!(!bench.session.owes_verdict());
+    assert_eq!(bench.session.unanswered(), 1);
+    bench.applied(3);
+    assert!(bench.outputs.is_empty());
+    assert_eq!(bench.session.unanswered(), 0);
+}
+
+#[test]
+fn a_write_without_a_stamp_gets_one_for_both() {
+    let mut bench = Bench::new();
+    bench.request(&query(1, "INSERT INTO ks.t (k) VALUES (1)", None));
+    let stamp = timestamp_sent(&bench.to_source).unwrap();
+    assert_eq!(stamp, NOW_US);
+    bench.applied(1);
+    let write = bench.mirrored();
+    assert_eq!(write.stamp_us, Some(stamp));
+    assert_eq!(
+        QueryParams::parse(params_of(&write)).unwrap().timestamp,
+        Some(stamp)
+    );
+}
+
+#[test]
+fn the_clients_stamp_stays() {
+    let mut bench = Bench::new();
+    let bytes = query(1, "UPDATE ks.t SET v=1 WHERE k=1", Some(77));
+    bench.request(&bytes);
+    assert_eq!(bench.to_source, bytes, "not a byte changes");
+    bench.applied(1);
+    assert_eq!(bench.mirrored().stamp_us, Some(77));
+}
+
+#[test]
+fn a_stamp_in_the_text_needs_no_other() {
+    let mut bench = Bench::new();
+    let bytes = query(1, "INSERT INTO ks.t (k) VALUES (1) USING TIMESTAMP 5", None);
+    bench.request(&bytes);
+    assert_eq!(bench.to_source, bytes);
+    bench.applied(1);
+    assert_eq!(bench.mirrored().stamp_us, None);
+}
+
+#[test]
+fn the_verdict_decides() {
+    for (code, mirrored, resolved) in [
+        (0x2200, false, false),
+        (0x1000, false, false),
+        (0x1100, false, true),
+        (0x1500, false, true),
+    ] {
+        let mut bench = Bench::new();
+        bench.request(&query(1, "DELETE FROM ks.t WHERE k=1", None));
+        bench.answer(1, Opcode::Error, |w| {
+            w.int(code);
+            w.string("no");
+        });
+        let found = bench.outputs.pop();
+        assert_eq!(
+            matches!(found, Some(Output::Mirror(_))),
+            mirrored,
+            "{code:#x}"
+        );
+        assert_eq!(
+            matches!(found, Some(Output::Resolve(_))),
+            resolved,
+            "{code:#x}"
+        );
+    }
+}
+
+#[test]
+fn a_lost_source_leaves_every_write_in_flight_unresolved() {
+    let mut bench = Bench::new();
+    bench.request(&query(1, "INSERT INTO ks.t (k) VALUES (1)", None));
+    bench.request(&query(2, "SELECT * FROM ks.t", None));
+    bench.request(&query(3, "INSERT INTO ks.t (k) VALUES (2)", None));
+    bench
+        .session
+        .source_lost(&mut bench.common.tally, &mut bench.outputs);
+    assert_eq!(bench.outputs.len(), 2);
+    assert!(
+        bench
+            .outputs
+            .iter()
+            .all(|output| matches!(output, Output::Resolve(_)))
+    );
+}
+
+#[test]
+fn unqualified_names_follow_the_session() {
+    let mut bench = Bench::new();
+    bench.request(&query(1, "USE \"My Ks\"", None));
+    bench.answer(1, Opcode::Result, |w| {
+        result::encode_set_keyspace(w, "My Ks")
+    });
+    bench.request(&query(2, "INSERT INTO t (k) VALUES (1)", None));
+    bench.applied(2);
+    let write = bench.mirrored();
+    assert_eq!((&*write.keyspace, &*write.table), ("My Ks", "t"));
+    let Body::Query { text, .. } = &write.body else {
+        panic!("a text")
+    };
+    assert_eq!(&**text, "INSERT INTO \"My Ks\".t (k) VALUES (1)");
+}
+
+#[test]
+fn a_prepared_write_is_published_before_its_client_sees_it() {
+    let mut bench = Bench::new();
+    bench.prepare(
+        1,
+        "INSERT INTO ks.t (k,v) VALUES (?,?)",
+        &[("k", ColumnType::Int), ("v", ColumnType::Int)],
+    );
+    let Some(Output::Publish(News::Prepared { id, binds, .. })) = bench.outputs.pop() else {
+        panic!("not published")
+    };
+    assert_eq!((&*id, binds.len()), (&b"0123456789abcdef"[..], 2));
+    let values = [(None, Value::Bytes(&[0, 0, 0, 1])), (None, Value::Null)];
+    let mut block = Vec::new();
+    crate::cql::values::write(&mut block, values).unwrap();
+    let params = QueryParams {
+        values: Some(crate::cql::Values::parse(&block, false).unwrap()),
+        ..QueryParams::new(Consistency::Quorum)
+    };
+    let execute = |stream| {
+        envelope(stream, Opcode::Execute, |w| {
+            request::execute::encode(w, b"0123456789abcdef", &params);
+        })
+    };
+    bench.request(&execute(9));
+    bench.applied(9);
+    let write = bench.mirrored();
+    let Body::Execute { prepared, params } = &write.body else {
+        panic!("prepared")
+    };
+    assert_eq!(&*prepared.plan.text, "INSERT INTO ks.t (k,v) VALUES (?,?)");
+    assert_eq!(
+        QueryParams::parse(params).unwrap().timestamp,
+        write.stamp_us
+    );
+    assert_eq!(write.repeat, Repeat::Free);
+    // the same id with a later stamp
+    bench.request(&execute(9));
+    bench.applied(9);
+    assert!(bench.mirrored().stamp_us > write.stamp_us);
+}
+
+#[test]
+fn an_unknown_id_is_answered_with_unprepared() {
+    let mut bench = Bench::new();
+    let params = QueryParams::new(Consistency::One);
+    let bytes = envelope(4, Opcode::Execute, |w| {
+        request::execute::encode(w, b"nobody", &params)
+    });
+    bench.request(&bytes);
+    assert!(bench.to_source.is_empty());
+    let told = split(&bench.to_client, &DecodeLimits::responses(1 << 20))
+        .unwrap()
+        .unwrap();
+    assert_eq!((told.header.stream, told.header.opcode), (4, Opcode::Error));
+    assert_eq!(told.body[..4], 0x2500i32.to_be_bytes());
+    assert!(told.body.ends_with(b"\0\x06nobody"));
+}
+
+#[test]
+fn now_is_one_value_for_both_in_texts() {
+    let mut bench = Bench::new();
+    bench.request(&query(1, "INSERT INTO ks.t (k,t) VALUES (1,now())", None));
+    let sent = split(&bench.to_source, &DecodeLimits::requests(1 << 20))
+        .unwrap()
+        .unwrap();
+    let text = request::Query::parse(sent.body).unwrap().text.to_owned();
+    assert!(!text.contains("now()"), "{text}");
+    bench.applied(1);
+    let write = bench.mirrored();
+    let Body::Query { text: mirrored, .. } = &write.body else {
+        panic!("a text")
+    };
+    assert_eq!(**mirrored, *text);
+}
+
+#[test]
+fn now_is_a_hidden_marker_in_prepared_statements() {
+    let mut bench = Bench::new();
+    let text = "INSERT INTO ks.t (t,k) VALUES (now(),?)";
+    bench.prepare(
+        1,
+        text,
+        &[("t", ColumnType::Timeuuid), ("k", ColumnType::Int)],
+    );
+    let sent = split(&bench.to_source, &DecodeLimits::requests(1 << 20))
+        .unwrap()
+        .unwrap();
+    assert!(!String::from_utf8_lossy(sent.body).contains("now"));
+    let told = split(&bench.to_client, &DecodeLimits::responses(1 << 20))
+        .unwrap()
+        .unwrap();
+    let told = Prepared::parse(told.body, Version::V4).unwrap();
+    let names: Vec<_> = told.bind.columns().map(|column| column.name).collect();
+    assert_eq!(names, ["k"]);
+    assert_eq!(
+        told.bind.pk_indices().len(),
+        0,
+        "the key is made by the proxy"
+    );
+
+    bench.to_source.clear();
+    let mut block = Vec::new();
+    crate::cql::values::write(&mut block, [(None, Value::Bytes(&[0, 0, 0, 7]))]).unwrap();
+    let params = QueryParams {
+        values: Some(crate::cql::Values::parse(&block, false).unwrap()),
+        ..QueryParams::new(Consistency::One)
+    };
+    bench.request(&envelope(2, Opcode::Execute, |w| {
+        request::execute::encode(w, b"0123456789abcdef", &params);
+    }));
+    let sent = split(&bench.to_source, &DecodeLimits::requests(1 << 20))
+        .unwrap()
+        .unwrap();
+    let sent = request::Execute::parse(sent.body).unwrap();
+    let values: Vec<_> = sent
+        .params
+        .values
+        .unwrap()
+        .iter()
+        .map(|b| b.value)
+        .collect();
+    assert!(matches!(values[0], Value::Bytes(uuid) if uuid.len() == 16));
+    assert_eq!(values[1], Value::Bytes(&[0, 0, 0, 7]));
+    let raw = sent.params.raw.to_vec();
+    bench.applied(2);
+    assert_eq!(
+        params_of(&bench.mirrored()),
+        raw,
+        "the target gets the same bytes"
+    );
+}
+
+#[test]
+fn compressed_requests_are_looked_into() {
+    let mut bench = Bench::new();
+    bench.request(&envelope(0, Opcode::Startup, |w| {
+        request::startup::encode(w, [("CQL_VERSION", "3.0.0"), ("COMPRESSION", "LZ4")]);
+    }));
+    bench.to_source.clear();
+    let plain = query(1, "INSERT INTO ks.t (k) VALUES (1)", None);
+    let mut body = Vec::new();
+    Compression::Lz4.compress(&plain[9..], &mut body).unwrap();
+    let mut bytes = Vec::new();
+    encode::envelope(
+        &mut bytes,
+        Version::V4,
+        Flags::COMPRESSION,
+        1,
+        Opcode::Query,
+        |w| w.raw(&body),
+    )
+    .unwrap();
+    bench.request(&bytes);
+    assert_eq!(timestamp_sent(&bench.to_source), Some(NOW_US));
+}
+
+#[test]
+fn what_cannot_be_read_is_passed_on() {
+    let mut bench = Bench::new();
+    let bytes = envelope(1, Opcode::Execute, |w| w.raw(&[0xFF, 0xFF, 1]));
+    assert_eq!(bench.request(&bytes), Taken::Yes);
+    assert_eq!(bench.to_source, bytes);
+    assert_eq!(bench.common.tally.opaque, 1);
+}
+
+#[test]
+fn conditional_writes_are_the_sources_alone() {
+    let mut bench = Bench::new();
+    let bytes = query(1, "INSERT INTO ks.t (k) VALUES (1) IF NOT EXISTS", None);
+    bench.request(&bytes);
+    assert_eq!(bench.to_source, bytes, "never stamped");
+    bench.answer(1, Opcode::Error, |w| {
+        w.int(0x2200);
+        w.string("no");
+    });
+    assert!(bench.outputs.is_empty());
+}
+
+#[test]
+fn how_often_a_write_may_be_sent() {
+    let rules = Rules {
+        mirror_ddl: MirrorDdl::Tables,
+        filter: None,
+    };
+    let cases = [
+        (
+            "UPDATE ks.c SET n = n + 1 WHERE k=1",
+            &[][..],
+            Repeat::Once,
+            RecordKind::Counter,
+        ),
+        (
+            "UPDATE ks.t SET l = l + [1] WHERE k=1",
+            &[],
+            Repeat::Once,
+            RecordKind::List,
+        ),
+        (
+            "UPDATE ks.t SET l = [1] WHERE k=1",
+            &[],
+            Repeat::Bump,
+            RecordKind::List,
+        ),
+        (
+            "UPDATE ks.t SET s = s + {1} WHERE k=1",
+            &[],
+            Repeat::Free,
+            RecordKind::Write,
+        ),
+        (
+            "UPDATE ks.t SET l = l + ? WHERE k=?",
+            &[BindKind::List, BindKind::Other],
+            Repeat::Once,
+            RecordKind::List,
+        ),
+        (
+            "UPDATE ks.t SET s = s + ? WHERE k=?",
+            &[BindKind::Other, BindKind::Other],
+            Repeat::Free,
+            RecordKind::Write,
+        ),
+        (
+            "INSERT INTO ks.t (k,l) VALUES (?,?)",
+            &[BindKind::Other, BindKind::List],
+            Repeat::Bump,
+            RecordKind::List,
+        ),
+        (
+            "INSERT INTO ks.t (k,v) VALUES (?,?)",
+            &[BindKind::Other, BindKind::Other],
+            Repeat::Free,
+            RecordKind::Write,
+        ),
+        (
+            "UPDATE ks.c SET n += ? WHERE k=?",
+            &[BindKind::Counter, BindKind::Other],
+            Repeat::Once,
+            RecordKind::Counter,
+        ),
+    ];
+    for (text, binds, repeat, kind) in cases {
+        let plan = Plan::new(text, None, binds, &rules);
+        assert_eq!((plan.repeat, plan.kind), (repeat, kind), "{text}");
+    }
+}
+
+#[test]
+fn a_write_survives_its_record_and_its_ttl_shrinks() {
+    let mut bench = Bench::new();
+    bench.request(&query(
+        1,
+        "INSERT INTO ks.t (k) VALUES (1) USING TTL 100",
+        None,
+    ));
+    bench.applied(1);
+    let write = bench.mirrored();
+    let mut bytes = Vec::new();
+    super::spilled::record(&write, None, |view| record::encode(view, &mut bytes)).unwrap();
+    let view = record::decode(&bytes).unwrap();
+    for (elapsed_s, ttl) in [(0, 100), (40, 60), (1_000, 1)] {
+        let back = super::spilled::write(&view, &mut bench.common.plans, elapsed_s);
+        let Body::Query { text, params } = &back.body else {
+            panic!("a text")
+        };
+        assert_eq!(
+            **text,
+            *format!("INSERT INTO ks.t (k) VALUES (1) USING TTL {ttl}")
+        );
+        assert_eq!(
+            (back.stamp_us, params_of(&write)),
+            (write.stamp_us, &params[..])
+        );
+    }
+}
