@@ -1,5 +1,5 @@
-//! What a process has used: processor time, context switches, and with `perf` instructions and system
-//! calls.
+//! What a process has used: processor time, context switches, and with `perf` instructions and
+//! system calls.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
-//! A relay that understands nothing: the ring inside a glommio executor, and optionally a second write
-//! to a mirror, to weigh how long it should linger.
+//! A relay that understands nothing: the ring inside a glommio executor, and optionally a second
+//! write to a mirror, to weigh how long it should linger.
 
 use std::io;
 use std::mem::{self, MaybeUninit};

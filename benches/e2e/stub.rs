@@ -64,8 +64,8 @@ pub(crate) fn run(address: SocketAddr, delay: Duration) -> anyhow::Result<()> {
                 Event::AcceptFailed { .. } | Event::Connected { .. } | Event::Readable { .. } => {}
             }
         }
-        while let Some((_, id)) = held.pop_front_if(|(due, _)| *due <= Instant::now()) {
-            answered.push(id);
+        while held.front().is_some_and(|(due, _)| *due <= Instant::now()) {
+            answered.extend(held.pop_front().map(|(_, id)| id));
         }
         for id in answered.drain(..) {
             let client = &mut clients[id.index()];

@@ -1,5 +1,5 @@
-//! As much of the native protocol (v3 and v4) as the lab needs, on its own: the gauge must not share
-//! the bugs of what it measures. Section numbers are those of `native_protocol_v4.spec`.
+//! As much of the native protocol (v3 and v4) as the lab needs, on its own: the gauge must not
+//! share the bugs of what it measures. Section numbers are those of `native_protocol_v4.spec`.
 
 /// Bytes of a header (2): version, flags, stream, opcode, length of the body.
 pub(crate) const HEADER_BYTES: usize = 9;

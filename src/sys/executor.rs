@@ -1,13 +1,13 @@
 //! How our ring lives inside a glommio executor.
 //!
-//! The executor's only busy task is the shard's loop, which sleeps in [`Ring::wait`], so glommio itself
-//! never does. Two things keep its timers, files and channels going:
+//! The executor's only busy task is the shard's loop, which sleeps in [`Ring::wait`], so glommio
+//! itself never does. Two things keep its timers, files and channels going:
 //!
 //! - Its rings are watched by our ring. When one of them has news, [`Glue::turn`] steps aside.
-//! - glommio arms its preemption timer whenever it hands the processor to a task. The timer expires on
-//!   one of those rings, which makes us step aside once a *tick*; then glommio submits, and takes the
-//!   completions of, whatever its tasks do. So a timer is up to two ticks late, and each operation on
-//!   a file takes as long: good for few large ones.
+//! - glommio arms its preemption timer whenever it hands the processor to a task. The timer expires
+//!   on one of those rings, which makes us step aside once a *tick*; then glommio submits, and
+//!   takes the completions of, whatever its tasks do. So a timer is up to two ticks late, and each
+//!   operation on a file takes as long: good for few large ones.
 //!
 //! glommio does not tell which rings are its own. [`spawn`] finds them: those that appear in the
 //! process while an executor is being built. Builds, and the making of our own rings, exclude each
@@ -197,11 +197,11 @@ impl Glue {
 
     /// Keeps timers running, so that glommio cannot fall asleep for good.
     ///
-    /// When the preemption timer expires before the executor has run its first task (the thread lost
-    /// the processor for a tick), glommio 0.9 takes the tasks that are ready for none and goes to
-    /// sleep, until a timer or an operation of its own wakes it; with neither, for ever. A timer that
-    /// is due by then keeps it awake, and the longer ones end the sleep in case that the short one had
-    /// just expired itself.
+    /// When the preemption timer expires before the executor has run its first task (the thread
+    /// lost the processor for a tick), glommio 0.9 takes the tasks that are ready for none and goes
+    /// to sleep, until a timer or an operation of its own wakes it; with neither, for ever. A timer
+    /// that is due by then keeps it awake, and the longer ones end the sleep in case that the short
+    /// one had just expired itself.
     fn guard_against_sleep(&self) {
         for period in [
             self.tick,

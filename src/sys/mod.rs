@@ -1,4 +1,5 @@
-//! Everything that talks to the kernel below the standard library, and the only place with `unsafe`.
+//! Everything that talks to the kernel below the standard library, and the only place with
+//! `unsafe`.
 //!
 //! - [`ring`]: an io_uring of our own for all sockets of a shard.
 //! - [`executor`]: how that ring lives inside a glommio executor without starving it.

@@ -1,5 +1,5 @@
-//! What the machine must offer, checked before anything starts: each finding says what is wrong, why
-//! it matters and the command that mends it.
+//! What the machine must offer, checked before anything starts: each finding says what is wrong,
+//! why it matters and the command that mends it.
 
 use std::fs;
 

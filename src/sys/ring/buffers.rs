@@ -15,8 +15,8 @@ use crate::sys::probe;
 /// The group that all receive operations draw from.
 pub(super) const GROUP: u16 = 0;
 
-/// `count` buffers of `bytes` each. A buffer is either the kernel's, or ours from the completion that
-/// names it until [`recycle`](Buffers::recycle).
+/// `count` buffers of `bytes` each. A buffer is either the kernel's, or ours from the completion
+/// that names it until [`recycle`](Buffers::recycle).
 pub(super) struct Buffers {
     /// The shared array of descriptors, followed by the data of all buffers.
     map: Mapping,
@@ -68,8 +68,8 @@ impl Buffers {
         let offset = usize::from(buffer) * self.bytes as usize;
         // SAFETY: in bounds by the first `min`.
         let start = unsafe { self.data.add(offset) };
-        // SAFETY: in bounds by the second one; initialised, as the mapping is zeroed; not written to,
-        // as the kernel leaves the buffer alone until `recycle`, which needs `&mut self`.
+        // SAFETY: in bounds by the second one; initialised, as the mapping is zeroed; not written
+        // to, as the kernel leaves the buffer alone until `recycle`, which needs `&mut self`.
         unsafe { slice::from_raw_parts(start.as_ptr(), length) }
     }
 
@@ -96,8 +96,8 @@ impl Buffers {
         let offset = usize::from(buffer.min(self.count - 1)) * self.bytes as usize;
         // SAFETY: `slot` is below `count`, so within the array.
         let mut entry = unsafe { self.map.address.cast::<BufRingEntry>().add(slot) };
-        // SAFETY: valid, aligned and ours alone: the kernel reads an entry only after `publish`. The
-        // tail overlays a field of the first entry that is not written here.
+        // SAFETY: valid, aligned and ours alone: the kernel reads an entry only after `publish`.
+        // The tail overlays a field of the first entry that is not written here.
         let entry = unsafe { entry.as_mut() };
         // SAFETY: in bounds, as `buffer` is.
         entry.set_addr(unsafe { self.data.as_ptr().add(offset) } as u64);

@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// A ring could not be made: says what is missing and, where there is one, the command that mends it.
+/// A ring could not be made: says what is missing and, where there is one, the command that mends
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RingError {

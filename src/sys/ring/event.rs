@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// Names a socket of one ring. The id of a closed socket stays stale for good: what is asked of it is
-/// ignored, and no event carries it.
+/// Names a socket of one ring. The id of a closed socket stays stale for good: what is asked of it
+/// is ignored, and no event carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketId {
     pub(super) index: u32,
@@ -12,8 +12,8 @@ pub struct SocketId {
 }
 
 impl SocketId {
-    /// A small number, unique among the open sockets of the ring and used again after a close: fit to
-    /// index an array.
+    /// A small number, unique among the open sockets of the ring and used again after a close: fit
+    /// to index an array.
     #[must_use]
     pub fn index(self) -> usize {
         self.index as usize

@@ -182,8 +182,8 @@ impl Kernel {
             && self.ready() > 0
     }
 
-    /// `IORING_REGISTER_PBUF_STATUS`: how many buffers of a group the kernel has taken so far, modulo
-    /// 2^16.
+    /// `IORING_REGISTER_PBUF_STATUS`: how many buffers of a group the kernel has taken so far,
+    /// modulo 2^16.
     #[cfg(test)]
     pub(super) fn buffer_head(&self, group: u16) -> io::Result<u16> {
         /// `struct io_uring_buf_status` of `<linux/io_uring.h>`.

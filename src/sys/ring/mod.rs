@@ -264,8 +264,8 @@ impl Ring {
         self.sockets.peek(id).is_some_and(|slot| slot.sending)
     }
 
-    /// Tells the peer that nothing more will be sent. Call it after the last [`Event::Sent`]: it takes
-    /// effect at once, not in the order of the queue.
+    /// Tells the peer that nothing more will be sent. Call it after the last [`Event::Sent`]: it
+    /// takes effect at once, not in the order of the queue.
     pub fn shutdown_write(&mut self, id: SocketId) {
         if let Some(descriptor) = self.sockets.open(id).and_then(|slot| slot.descriptor()) {
             socket::shutdown_write(descriptor);
@@ -351,11 +351,12 @@ impl Ring {
         self.kernel.submit()
     }
 
-    /// Hands what is queued to the kernel and waits until something happened or `timeout` is over; how
-    /// many completions are there to look at. Zero after a timeout or a signal.
+    /// Hands what is queued to the kernel and waits until something happened or `timeout` is over;
+    /// how many completions are there to look at. Zero after a timeout or a signal.
     ///
-    /// A timeout in the near future costs a timer interrupt to set up, which on a virtual machine is
-    /// more than a small send: better to look at what is due whenever something else ends the wait.
+    /// A timeout in the near future costs a timer interrupt to set up, which on a virtual machine
+    /// is more than a small send: better to look at what is due whenever something else ends the
+    /// wait.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)` that say that the ring is of no more use.
