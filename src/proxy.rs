@@ -152,7 +152,8 @@ impl Running {
                     _ = tick.tick() => {
                         let behind_us = time.follow();
                         if behind_us > 1_000_000 {
-                            tracing::warn!(behind_us, "the clock was set back; stamps do not follow");
+                            let words = "the clock was set back; stamps do not follow";
+                            tracing::warn!(behind_us, "{words}");
                         }
                         write_stamps(stamps, time);
                         self.check()?;

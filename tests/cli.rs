@@ -1,6 +1,7 @@
 //! The program as an operator starts it: exit codes, what is said, and what is never said.
 //!
 //! `cargo test --test cli`. Needs nothing but the loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The house rules as a test: which module may use which, what stays pure, how large files get.
 //!
 //! `cargo test --test tidy`. A rule that must bend is bent here, with the reason beside it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("preflight", &["limits", "side", "config", "sys"]),
     ("statement", &["cql", "limits"]),
-    ("topology", &["cql", "limits"]),
+    ("topology", &["cql", "statement", "limits"]),
     (
         "relay",
         &[
@@ -401,7 +402,9 @@ fn lines_fit_the_page() {
         for path in rust_files(&root().join(folder)) {
             let text = fs::read_to_string(&path).expect("a source file is UTF-8");
             for (number, line) in text.lines().enumerate() {
-                if line.chars().count() > MAX_COLUMNS {
+                // rows of a table cannot be broken
+                let table = line.trim_start().starts_with("//! |");
+                if !table && line.chars().count() > MAX_COLUMNS {
                     wrong.push(format!("{}:{}", relative(&path), number + 1));
                 }
             }

@@ -16,6 +16,7 @@ mod summary;
 mod wire;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +33,9 @@ enum Tool {
         /// Where to listen.
         #[arg(long)]
         listen: SocketAddr,
+        /// Hold answers back this long, as a node does that is elsewhere and has work to do.
+        #[arg(long, default_value_t = 0)]
+        delay_us: u64,
     },
     /// Forwards bytes on the ring inside a glommio executor: the least that a proxy can cost.
     Relay(relay::Options),
@@ -43,7 +47,7 @@ enum Tool {
 
 fn main() -> anyhow::Result<()> {
     match Command::parse().tool {
-        Tool::Stub { listen } => stub::run(listen),
+        Tool::Stub { listen, delay_us } => stub::run(listen, Duration::from_micros(delay_us)),
         Tool::Relay(options) => relay::run(options),
         Tool::Load(options) => load::run(&options),
         Tool::Summary => summary::run(),

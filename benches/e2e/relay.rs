@@ -26,13 +26,11 @@ pub(crate) struct Options {
     /// How long a copy may wait for others.
     #[arg(long, default_value_t = 0)]
     linger_us: u64,
+    /// Arm no timer for the linger: look when something else wakes the relay, a tick at worst.
+    #[arg(long)]
+    no_timer: bool,
     #[arg(long, value_enum, default_value = "armed")]
     mirror_answers: MirrorAnswers,
-    /// Wait this long for `--want` completions before going on with one (Linux 6.12).
-    #[arg(long, default_value_t = 0)]
-    min_wait_us: u64,
-    #[arg(long, default_value_t = 1)]
-    want: u32,
     /// The core to run on.
     #[arg(long)]
     core: Option<usize>,
@@ -111,11 +109,9 @@ impl Relay {
 
     fn wait(&mut self) -> io::Result<()> {
         let due = self.mirror.as_ref().and_then(|mirror| mirror.due);
+        let due = due.filter(|_| !self.options.no_timer);
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-        let min_wait = Duration::from_micros(self.options.min_wait_us);
-        self.ring
-            .wait_for(self.options.want, min_wait, timeout)
-            .map(|_| ())
+        self.ring.wait(timeout).map(|_| ())
     }
 
     fn handle_events(&mut self) -> anyhow::Result<()> {

@@ -1,7 +1,8 @@
 //! A node that answers at once and stores nothing: so cheap that what is measured is the proxy.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use twinring::sys::ring::{Event, Ring, RingConfig, SocketId};
 use twinring::sys::socket::{self, StreamOptions};
@@ -30,15 +31,20 @@ struct Client {
     answers: Vec<u8>,
 }
 
-pub(crate) fn run(address: SocketAddr) -> anyhow::Result<()> {
+pub(crate) fn run(address: SocketAddr, delay: Duration) -> anyhow::Result<()> {
     let mut ring = Ring::new(&RingConfig::default())?;
     ring.listen(socket::listen_shared(address, 1024)?);
     let mut clients: Vec<Client> = Vec::new();
     let mut answered: Vec<SocketId> = Vec::new();
     let mut accepted = Vec::new();
     let mut closed = Vec::new();
+    // Whose answers are held back, and until when, oldest first.
+    let mut held: VecDeque<(Instant, SocketId)> = VecDeque::new();
     loop {
-        ring.wait(Some(Duration::from_secs(1)))?;
+        let due = held
+            .front()
+            .map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        ring.wait(due.or(Some(Duration::from_secs(1))))?;
         while let Some(event) = ring.next_event() {
             match event {
                 Event::Accepted { socket, .. } => accepted.push(socket),
@@ -46,12 +52,20 @@ pub(crate) fn run(address: SocketAddr) -> anyhow::Result<()> {
                     let client = &mut clients[id.index()];
                     client.rest.extend_from_slice(bytes);
                     answer_all(client);
-                    answered.push(id);
+                    if delay.is_zero() {
+                        answered.push(id);
+                    } else {
+                        held.push_back((Instant::now() + delay, id));
+                    }
                 }
-                Event::Sent { id, .. } => answered.push(id),
+                Event::Sent { id, .. } if delay.is_zero() => answered.push(id),
+                Event::Sent { id, .. } => held.push_back((Instant::now(), id)),
                 Event::Eof { id } | Event::Failed { id, .. } => closed.push(id),
                 Event::AcceptFailed { .. } | Event::Connected { .. } | Event::Readable { .. } => {}
             }
+        }
+        while let Some((_, id)) = held.pop_front_if(|(due, _)| *due <= Instant::now()) {
+            answered.push(id);
         }
         for id in answered.drain(..) {
             let client = &mut clients[id.index()];

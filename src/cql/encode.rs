@@ -1,9 +1,10 @@
 //! Envelopes from parts.
 
 use crate::envelope::{Flags, HEADER_LEN, Header};
-use crate::error::EncodeError;
+use crate::error::{EncodeError, EnvelopeError, Notation};
 use crate::opcode::Opcode;
 use crate::primitive::Writer;
+use crate::response::{ErrorBody, ErrorCode};
 use crate::version::Version;
 
 /// Appends one envelope to `out`. `body` writes the message; the length is filled in afterwards.
@@ -40,6 +41,33 @@ pub fn envelope(
     Ok(())
 }
 
+/// Appends an ERROR envelope.
+///
+/// # Errors
+/// A name in the detail is too long; the words of the error are cut. `out` is then as before.
+pub fn error(
+    out: &mut Vec<u8>,
+    version: Version,
+    stream: i16,
+    error: &ErrorBody<'_>,
+) -> Result<(), EncodeError> {
+    envelope(out, version, Flags::NONE, stream, Opcode::Error, |w| {
+        error.encode(w)
+    })
+}
+
+/// Appends the answer that a header deserves which cannot be accepted: a protocol error on its
+/// stream, in its version or, if that is not spoken here, in the newest one that is. Drivers look
+/// for these words to find a version that both sides speak.
+///
+/// # Errors
+/// None in fact: the words are short.
+pub fn refusal(out: &mut Vec<u8>, refused: EnvelopeError) -> Result<(), EncodeError> {
+    let words = refused.to_string();
+    let body = ErrorBody::new(ErrorCode::Protocol, &words);
+    error(out, refused.answer_version(), refused.stream(), &body)
+}
+
 /// Writes the length of the body that follows the header at `start` into it. For callers who put
 /// header ([`Header::encode`]) and body into `out` themselves.
 ///
@@ -48,7 +76,7 @@ pub fn envelope(
 pub fn patch_length(out: &mut [u8], start: usize) -> Result<(), EncodeError> {
     let length = out.len().saturating_sub(start + HEADER_LEN);
     let too_long = EncodeError::TooLong {
-        what: crate::error::Notation::Body,
+        what: Notation::Body,
         length,
     };
     let field = i32::try_from(length).map_err(|_| too_long)?.to_be_bytes();

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::version::Version;
+
 /// The notation of the specification (§3) at which reading or writing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the specification")]
@@ -197,6 +199,22 @@ impl EnvelopeError {
             | Self::NegativeLength { stream, .. }
             | Self::TooLarge { stream, .. } => stream,
         }
+    }
+}
+
+impl EnvelopeError {
+    /// The version in which an ERROR answer is understood: that of the header, or v4.
+    #[must_use]
+    pub fn answer_version(self) -> Version {
+        let number = match self {
+            Self::UnsupportedVersion { .. } => return Version::V4,
+            Self::WrongDirection { version_byte, .. } => version_byte & 0x7F,
+            Self::UnknownOpcode { version, .. }
+            | Self::WrongOpcode { version, .. }
+            | Self::NegativeLength { version, .. }
+            | Self::TooLarge { version, .. } => version,
+        };
+        Version::from_number(number).unwrap_or(Version::V4)
     }
 }
 

@@ -159,11 +159,38 @@ pub fn write<'v>(
     out: &mut Vec<u8>,
     values: impl IntoIterator<Item = (Option<&'v str>, Value<'v>)>,
 ) -> Result<(), EncodeError> {
-    let edits: Vec<Edit<'v>> = values
-        .into_iter()
-        .map(|(name, value)| Edit::Append { name, value })
-        .collect();
-    rewrite(out, None, &edits).map(|_| ())
+    let start = out.len();
+    let result = write_block(out, values);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+#[inline]
+fn write_block<'v>(
+    out: &mut Vec<u8>,
+    values: impl IntoIterator<Item = (Option<&'v str>, Value<'v>)>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    let mut w = Writer::new(out);
+    w.short(0);
+    let mut length = 0_usize;
+    let mut named = false;
+    for (name, value) in values {
+        if length == 0 {
+            named = name.is_some();
+        }
+        put(&mut w, named, name, value)?;
+        length += 1;
+    }
+    w.finish()?;
+    let what = Notation::Value;
+    let count = u16::try_from(length).map_err(|_| EncodeError::TooLong { what, length })?;
+    if let Some(place) = out.get_mut(start..start + 2) {
+        place.copy_from_slice(&count.to_be_bytes());
+    }
+    Ok(())
 }
 
 /// One change of bound values. Indices are those of the values before any edit.

@@ -1,8 +1,9 @@
 //! What the proxy counts, and how it is read.
 //!
 //! Each shard owns one [`Recorder`], the only writer of its [`ShardMetrics`]; the admin thread owns
-//! the [`ShardView`]s and reads. No lock and no atomic read-modify-write lies between them: counters
-//! are plain loads and stores, histograms are handed over whole through a channel when asked for.
+//! the [`ShardView`]s and reads. No lock and no atomic read-modify-write lies between them:
+//! counters
+//! are plain loads and stores, histograms are handed over whole through a channel when asked.
 //!
 //! - `catalogue`: the names: label values, families with help and unit
 //! - `shard`: the counters and their two ends

@@ -7,6 +7,7 @@ use crate::cql::request::{auth_response::AuthResponse, startup::Startup};
 use crate::cql::response::{ErrorCode, Event, Supported};
 use crate::cql::{Compression, Flags, Header, Opcode, Version, encode};
 use crate::statement::SystemTable;
+use crate::statement::rewrite::AddedMarker;
 use crate::topology::{self, Facts};
 
 impl Session {
@@ -108,6 +109,33 @@ pub(super) fn rewrite_rows(
         Opcode::Result,
         |body| {
             if topology::put_rows(body.out(), table, message, facts).is_err() {
+                body.fail(crate::cql::EncodeError::UnevenRows {
+                    cells: 0,
+                    columns: 0,
+                });
+            }
+        },
+    )
+    .is_ok()
+}
+
+/// Puts the answer to PREPARE without the markers that the client does not know of. False: it
+/// cannot be read, and nothing was put.
+pub(super) fn put_prepared(
+    message: &[u8],
+    added: &[AddedMarker],
+    header: Header,
+    to_client: &mut Vec<u8>,
+) -> bool {
+    let version = header.protocol().unwrap_or(Version::V4);
+    encode::envelope(
+        to_client,
+        version,
+        Flags::NONE,
+        header.stream,
+        Opcode::Result,
+        |body| {
+            if super::hidden::hide(message, version, added, body.out()).is_none() {
                 body.fail(crate::cql::EncodeError::UnevenRows {
                     cells: 0,
                     columns: 0,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::write::Write;
 use crate::statement::SystemTable;
+use crate::statement::rewrite::AddedMarker;
 
 /// A request whose answer matters to us. All other answers pass through unseen.
 #[derive(Debug)]
@@ -14,8 +15,10 @@ pub enum Pending {
     Write(Box<Write>),
     /// A PREPARE: its answer teaches us an id.
     Prepare {
-        /// The client's text.
+        /// What was prepared: the client's text, or one with added markers.
         text: Rc<str>,
+        /// The added markers.
+        added: Box<[AddedMarker]>,
         /// The session's keyspace at that time.
         keyspace: Option<Rc<str>>,
     },

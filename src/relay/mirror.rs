@@ -131,10 +131,10 @@ impl Mirror {
 
     /// Takes the next write off the queue: it was sent, or waits for a statement to be prepared.
     pub fn mark_sent(&mut self, now_us: i64) {
-        if let Some(ticket) = self.queue.pop_front() {
-            if let Some(entry) = self.entries[ticket as usize].as_mut() {
-                entry.sent_at_us = Some(now_us);
-            }
+        if let Some(ticket) = self.queue.pop_front()
+            && let Some(entry) = self.entries[ticket as usize].as_mut()
+        {
+            entry.sent_at_us = Some(now_us);
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! session    one client connection: requests in, answers in → bytes, outputs
-//!   requests   QUERY, PREPARE, EXECUTE, BATCH: stamps, writes, prepared statements
+//!   requests   QUERY, PREPARE, EXECUTE: stamps, writes, prepared statements     batches  BATCH
+//!   generated  now(), uuid() and kin: one value for both clusters    hidden  the markers for it
 //!   handshake  STARTUP, OPTIONS, AUTH_RESPONSE, events, system tables
 //!   inflight   what waits for the source's answer, by stream id
 //!   verdict    what an answer says about a write
@@ -15,9 +16,12 @@
 //! clock      write timestamps          functions  values for now(), uuid() and kin
 //! ```
 
+mod batches;
 pub mod clock;
 pub mod functions;
+mod generated;
 mod handshake;
+pub mod hidden;
 pub mod inflight;
 pub mod link;
 pub mod mirror;

@@ -2,6 +2,7 @@
 
 use super::plan::BindKind;
 use super::write::Write;
+use crate::statement::rewrite::AddedMarker;
 
 /// One thing to do. The shard's match over this is the whole border between deciding and doing.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub enum News {
         keyspace: Option<Box<str>>,
         /// What the source said about its markers.
         binds: Box<[BindKind]>,
+        /// Markers that clients do not know of.
+        added: Box<[AddedMarker]>,
     },
 }
 

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use regex::Regex;
 
 use crate::spill::Kind as RecordKind;
+use crate::statement::rewrite::AddedMarker;
 use crate::statement::{
     self, Action, Assignment, Kind, Object, Operation, Statement, SystemTable, Value, ValueKind,
 };
@@ -84,6 +85,8 @@ pub struct Plan {
     pub table: Rc<str>,
     /// The text for the target: all names qualified.
     pub target_text: Rc<str>,
+    /// Markers that the client does not know of; see [`super::hidden`].
+    pub added: Box<[AddedMarker]>,
 }
 
 /// What the source said about a bind marker when it prepared a statement.
@@ -162,6 +165,7 @@ impl Plan {
             keyspace,
             table,
             target_text,
+            added: Box::default(),
         }
     }
 }

@@ -20,7 +20,8 @@ use super::verdict::{self, Verdict};
 use crate::cql::envelope::Envelope;
 use crate::cql::response::rows::Rows;
 use crate::cql::response::{ErrorCode, Prepared, ResultBody};
-use crate::cql::{Compression, Flags, Header, Opcode, Reader, Version, encode};
+use crate::cql::{Compression, EnvelopeError, Flags, Header, Opcode, Reader, Version, encode};
+use crate::statement::rewrite::AddedMarker;
 use crate::topology::Facts;
 
 /// What a shard lends to a session for one call.
@@ -147,7 +148,7 @@ impl Session {
     ) -> Taken {
         let version = envelope.header.version;
         if !self.facts.speaks(version) {
-            let error = crate::cql::EnvelopeError::UnsupportedVersion {
+            let error = EnvelopeError::UnsupportedVersion {
                 version_byte: version,
                 stream: envelope.header.stream,
             };
@@ -182,7 +183,7 @@ impl Session {
     }
 
     /// Notes that a request goes to the source whose answer matters.
-    pub(super) fn await_answer(&mut self, stream: i16, pending: Pending, cx: &mut Context<'_>) {
+    pub(super) fn expect_answer(&mut self, stream: i16, pending: Pending, cx: &mut Context<'_>) {
         // Two requests at once on one stream: no driver does that, and the answer of the first
         // can no longer be told from that of the second.
         if let Some(Pending::Write(write)) = self.inflight.insert(stream, pending) {
@@ -255,6 +256,18 @@ impl Session {
             (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
                 self.system_rows(table, message, envelope, cx)
             }
+            (
+                Pending::Prepare {
+                    text,
+                    added,
+                    keyspace,
+                },
+                Some(message),
+            ) if !added.is_empty() && envelope.header.opcode == Opcode::Result => {
+                let version = envelope.header.protocol().unwrap_or(Version::V4);
+                learn_prepared(&text, &added, keyspace, message, version, cx);
+                super::handshake::put_prepared(message, &added, envelope.header, cx.to_client)
+            }
             (pending, message) => {
                 self.learn(pending, envelope.header, message.unwrap_or_default(), cx);
                 false
@@ -287,8 +300,8 @@ impl Session {
                     Verdict::Ambiguous => cx.outputs.push(Output::Resolve(write)),
                 }
             }
-            Pending::Prepare { text, keyspace } if verdict == Verdict::Applied => {
-                learn_prepared(&text, keyspace, message, version, cx);
+            Pending::Prepare { text, keyspace, .. } if verdict == Verdict::Applied => {
+                learn_prepared(&text, &[], keyspace, message, version, cx);
             }
             Pending::Use if verdict == Verdict::Applied => {
                 if let Ok(ResultBody::SetKeyspace(name)) = ResultBody::parse(message, version) {
@@ -335,8 +348,12 @@ impl Session {
     }
 
     /// The client's bytes cannot be cut any further: its answer, after which it is closed.
-    pub fn bad_request(error: &crate::cql::EnvelopeError, to_client: &mut Vec<u8>) -> Ending {
-        let stream = error.stream().max(0);
+    pub fn bad_request(error: &EnvelopeError, to_client: &mut Vec<u8>) -> Ending {
+        // Cassandra looks at the version before it reads the stream id, and gocql relies on it
+        let stream = match error {
+            EnvelopeError::UnsupportedVersion { .. } => 0,
+            _ => error.stream().max(0),
+        };
         let words = error.to_string();
         // the highest version that is spoken here, as Cassandra answers
         let version = Version::V4;
@@ -390,6 +407,7 @@ impl Session {
 /// Remembers what was prepared and tells the other shards.
 fn learn_prepared(
     text: &str,
+    added: &[AddedMarker],
     keyspace: Option<Rc<str>>,
     message: &[u8],
     version: Version,
@@ -411,13 +429,15 @@ fn learn_prepared(
         .columns()
         .map(|column| BindKind::of(column.name, column.column_type.number()))
         .collect();
-    let plan = Plan::new(text, keyspace.clone(), &binds, cx.common.plans.rules());
+    let mut plan = Plan::new(text, keyspace.clone(), &binds, cx.common.plans.rules());
+    plan.added = added.into();
     cx.common.registry.insert(id, Rc::new(plan));
     cx.outputs.push(Output::Publish(News::Prepared {
         id: id.into(),
         text: text.into(),
         keyspace: keyspace.as_deref().map(Into::into),
         binds: binds.into(),
+        added: added.into(),
     }));
 }
 

@@ -131,7 +131,7 @@ fn aged_query(plan: &Rc<Plan>, params: &[u8], elapsed_s: i64) -> (Rc<str>, Vec<u
         parsed.rewrite(&mut rewritten, &edits(&lefts), None).is_ok()
     });
     let params = if done { rewritten } else { params.to_vec() };
-    (text_of(plan, &aged.text), params)
+    (text_of(plan, aged.text), params)
 }
 
 fn aged_child(
@@ -166,10 +166,10 @@ fn has_ttl(plan: &Plan) -> bool {
         .any(|mutation| mutation.using.ttl != UsingValue::None)
 }
 
-fn text_of(plan: &Plan, text: &Cow<'_, str>) -> Rc<str> {
+fn text_of(plan: &Plan, text: Cow<'_, str>) -> Rc<str> {
     match text {
         Cow::Borrowed(_) => plan.target_text.clone(),
-        Cow::Owned(text) => text.as_str().into(),
+        Cow::Owned(text) => text.into(),
     }
 }
 

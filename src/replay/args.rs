@@ -17,7 +17,8 @@ pub struct ReplayArgs {
     /// Port of contact points without one
     #[arg(long, value_name = "PORT", default_value_t = 9042)]
     pub target_port: u16,
-    /// User at the target; the password comes from --target-password-file or TWINRING_TARGET_PASSWORD
+    /// User at the target; the password comes from --target-password-file or
+    /// TWINRING_TARGET_PASSWORD
     #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_USERNAME")]
     pub target_username: Option<String>,
     /// File that holds the password, and nothing else but a line end
@@ -50,7 +51,7 @@ pub struct ReplayArgs {
     pub json: bool,
 }
 
-const AFTER_HELP: &str = "The result is exact: records read, replayed, rejected, in doubt, skipped, \
-damaged and left. Exit code 0: nothing is left, rejected, in doubt or damaged; 3: something is; \
-1: the replay could not be done or finished, and going on later loses nothing. A replay that was \
-killed goes on where it stopped: start it again.";
+const AFTER_HELP: &str = "The result is exact: records read, replayed, rejected, in doubt, \
+skipped, damaged and left. Exit code 0: nothing is left, rejected, in doubt or damaged; 3: \
+something is; 1: the replay could not be done or finished, and going on later loses nothing. A \
+replay that was killed goes on where it stopped: start it again.";

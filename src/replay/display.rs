@@ -24,7 +24,7 @@ impl Display {
     pub(super) fn new(total: u64) -> Display {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let line = "{bar:30} {pos}/{len} records  {per_sec}  {eta} left  {msg}";
+            let line = "{bar:30} {pos}/{len} records  {eta} left  {msg}";
             if let Ok(style) = ProgressStyle::with_template(line) {
                 bar.set_style(style);
             }
@@ -42,23 +42,27 @@ impl Display {
     /// Shows how far it is.
     pub(super) fn show(&mut self, summary: &Summary, retries: u64) {
         let settled = summary.settled();
+        let seconds = self.started.elapsed().as_secs().max(1);
+        let rate = settled / seconds;
         if let Some(bar) = &self.bar {
+            let rejected = summary.rejected;
             bar.set_position(settled);
-            bar.set_message(format!("{} rejected, {retries} retries", summary.rejected));
+            bar.set_message(format!(
+                "{rate} per second, {rejected} rejected, {retries} retries"
+            ));
             return;
         }
         if self.last_line.elapsed() < LINE_EVERY {
             return;
         }
         self.last_line = Instant::now();
-        let seconds = self.started.elapsed().as_secs().max(1);
-        let rate = settled / seconds;
         let left = summary.read.saturating_sub(settled);
         let eta = left
             .checked_div(rate)
             .map_or("?".to_owned(), |eta| eta.to_string());
         self.say(&format!(
-            "{settled} of {} records, {rate} per second, {eta} s left, {} rejected, {retries} retries",
+            "{settled} of {} records, {rate} per second, {eta} s left, {} rejected, \
+             {retries} retries",
             summary.read, summary.rejected
         ));
     }

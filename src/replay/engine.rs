@@ -20,10 +20,10 @@ use super::report::Summary;
 /// How often progress is written down.
 const STORE_EVERY: Duration = Duration::from_secs(1);
 /// So many writes that must not be repeated are written down as started together.
-const STARTED_TOGETHER: usize = 64;
+const STARTED_TOGETHER: usize = 32;
 
-const TOO_OLD: &str = "this delete is older than the target's gc_grace_seconds: older data may come \
-                       back; send it with --include-rejected --force";
+const TOO_OLD: &str = "this delete is older than the target's gc_grace_seconds: older data may \
+                       come back; send it with --include-rejected --force";
 
 /// The state of a replay.
 pub(super) struct Engine<'e> {

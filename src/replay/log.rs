@@ -1,9 +1,10 @@
 //! The logs of all shards as one stream in order of arrival, with what is done written down.
 //!
-//! A shard's log is nearly, but not quite, in order of arrival: a write that was tried first and spilled
-//! later stands behind younger ones. Stamped writes may be sent in any order, so this matters at
-//! barriers only: before one, each shard is read on until nothing older can follow (the
-//! greatest disorder is known from a first look at the log), and what was passed over is read again.
+//! A shard's log is nearly, but not quite, in order of arrival: a write that was tried first and
+//! spilled later stands behind younger ones. Stamped writes may be sent in any order, so this
+//! matters at barriers only: before one, each shard is read on until nothing older can follow (the
+//! greatest disorder is known from a first look at the log), and what was passed over is read
+//! again.
 
 use std::collections::HashSet;
 

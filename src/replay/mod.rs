@@ -6,10 +6,10 @@
 //! → settle: count, enter into the book, reject → progress written down each second → summary
 //! ```
 //! Stamped writes go many at once and in any order, and are sent again until the target answers.
-//! Counters and lists go once: they are written down as started before they are sent, so that not even
-//! a replay that is killed and started again sends one twice; what is then not known is in doubt,
-//! counted, and kept in the rejected files. Schema changes and TRUNCATE are barriers: all that arrived
-//! before goes first, then the barrier alone, then the rest.
+//! Counters and lists go once: they are written down as started before they are sent, so that not
+//! even a replay that is killed and started again sends one twice; what is then not known is in
+//! doubt, counted, and kept in the rejected files. Schema changes and TRUNCATE are barriers: all
+//! that arrived before goes first, then the barrier alone, then the rest.
 
 pub mod args;
 mod deliver;
@@ -56,7 +56,7 @@ pub const NOT_COMPLETE: u8 = 3;
 pub fn main(args: &ReplayArgs) -> Result<ExitCode> {
     let mut summary = Summary::default();
     let done = run(args, &mut summary);
-    if summary != Summary::default() {
+    if summary != Summary::default() && (args.json || !args.dry_run) {
         print(args, &summary)?;
     }
     done?;
@@ -85,7 +85,7 @@ pub fn run(args: &ReplayArgs, summary: &mut Summary) -> Result<()> {
         .build()?;
     let tasks = tokio::task::LocalSet::new();
     let result = if args.dry_run {
-        describe(args, &logs.found)
+        describe(args, &logs.found, summary)
     } else {
         tasks.block_on(&runtime, replay(args, password, &mut logs, summary))
     };
@@ -101,7 +101,8 @@ async fn replay(
     summary: &mut Summary,
 ) -> Result<()> {
     if logs.found.records == 0 {
-        // Segments that are wholly done may still be there.
+        // Segments that are wholly done, or hold nothing but damage, may still be there.
+        while logs.next(None)?.is_some() {}
         return logs.store(args.keep);
     }
     let mut stop = Stop::new()?;
@@ -142,7 +143,7 @@ fn password(args: &ReplayArgs) -> Result<Option<String>> {
 }
 
 /// Says what there is to do.
-fn describe(args: &ReplayArgs, found: &Stat) -> Result<()> {
+fn describe(args: &ReplayArgs, found: &Stat, summary: &Summary) -> Result<()> {
     if args.json {
         return Ok(());
     }
@@ -171,6 +172,7 @@ fn describe(args: &ReplayArgs, found: &Stat) -> Result<()> {
             ago(newest)
         )?;
     }
+    writeln!(out, "{summary}")?;
     Ok(())
 }
 

@@ -81,14 +81,8 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.elapsed_ms / 1000;
-        writeln!(f, "{:>12}  records read", self.read)?;
-        writeln!(
-            f,
-            "{:>12}  replayed in {seconds} s, {} retries",
-            self.replayed, self.retries
-        )?;
         let more = [
+            (self.replayed, "replayed"),
             (
                 self.already_there,
                 "schema changes that the target had already",
@@ -126,18 +120,60 @@ impl fmt::Display for Summary {
                 self.torn_tails,
                 "segments with a torn tail, cut; kept as .damaged",
             ),
-            (self.left, "left: start the replay again"),
+            (self.retries, "sends were repeated"),
+            (self.left, "left"),
         ];
-        for (count, words) in more {
-            if count > 0 {
-                writeln!(f, "{count:>12}  {words}")?;
-            }
+        writeln!(f, "{:>12}  records in {} ms", self.read, self.elapsed_ms)?;
+        for (count, words) in more.iter().filter(|(count, _)| *count > 0) {
+            writeln!(f, "{count:>12}  {words}")?;
         }
         let end = if self.is_clean() {
-            "the target has all of it"
+            "complete: the target has all of it"
         } else {
             "not complete"
         };
         write!(f, "{:>12}  {end}", "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_target_lacks_is_told_and_is_not_clean() {
+        let clean = Summary {
+            read: 5,
+            replayed: 4,
+            already_there: 1,
+            retries: 9,
+            ..Summary::default()
+        };
+        assert!(clean.is_clean());
+        assert_eq!(clean.settled(), 5);
+        assert!(
+            clean
+                .to_string()
+                .ends_with("complete: the target has all of it")
+        );
+        let lacks: [fn(&mut Summary) -> &mut u64; 7] = [
+            |s| &mut s.left,
+            |s| &mut s.too_old,
+            |s| &mut s.rejected,
+            |s| &mut s.in_doubt,
+            |s| &mut s.kept_in_doubt,
+            |s| &mut s.skipped,
+            |s| &mut s.damaged_places,
+        ];
+        for lack in lacks {
+            let mut summary = clean.clone();
+            *lack(&mut summary) = 777;
+            assert!(!summary.is_clean());
+            let words = summary.to_string();
+            assert!(
+                words.contains("777  ") && words.ends_with("not complete"),
+                "{words}"
+            );
+        }
     }
 }

@@ -92,7 +92,7 @@ proptest! {
         for budget in [die_after, usize::MAX] {
             let dir = SpillDir::open(&path).unwrap();
             let mut logs = Logs::open(&dir, false).unwrap();
-            prop_assert_eq!(logs.found.records as usize, total - done.len());
+            prop_assert_eq!(logs.found.records, (total - done.len()) as u64);
             work_off(&mut logs, budget, &mut done);
             logs.store(false).unwrap();
         }

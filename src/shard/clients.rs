@@ -196,7 +196,7 @@ impl Shard {
     }
 
     /// Bytes of a client. Gives the number of requests in them.
-    pub(super) fn from_client(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
+    pub(super) fn client_bytes(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
         self.recorder
             .bytes(Side::Client, Flow::In, bytes.len() as u64);
         let Self {
@@ -275,7 +275,7 @@ impl Shard {
     }
 
     /// Bytes of the source. Gives the number of answers in them.
-    pub(super) fn from_source(&mut self, at: ConnectionId, mut bytes: &[u8]) -> u64 {
+    pub(super) fn source_bytes(&mut self, at: ConnectionId, mut bytes: &[u8]) -> u64 {
         self.recorder
             .bytes(Side::Source, Flow::In, bytes.len() as u64);
         let Self {

@@ -2,7 +2,8 @@
 //!
 //! Only complete segments are read; the shard completes the open one when there is nothing else to
 //! drain. What is done is written down in the log's progress file, which may lag: a stamped write
-//! that is sent once more changes nothing. A record that must not be repeated is entered as started,
+//! that is sent once more changes nothing. A record that must not be repeated is entered as
+//! started,
 //! and that is on disk, before it is sent.
 
 use std::cell::RefCell;

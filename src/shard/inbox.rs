@@ -122,7 +122,7 @@ impl Inbox {
     }
 
     /// The next message.
-    pub fn next(&mut self) -> Option<Message> {
+    pub fn take(&mut self) -> Option<Message> {
         self.taken
             .pop_front()
             .or_else(|| self.receiver.try_recv().ok())
@@ -146,9 +146,11 @@ pub(super) fn learn(news: News, common: &mut Common) {
             text,
             keyspace,
             binds,
+            added,
         } => {
             let keyspace = keyspace.map(|name| name.into());
-            let plan = Plan::new(&text, keyspace, &binds, common.plans.rules());
+            let mut plan = Plan::new(&text, keyspace, &binds, common.plans.rules());
+            plan.added = added;
             common.registry.insert(&id, Rc::new(plan));
         }
     }

@@ -7,7 +7,8 @@
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
-//! spiller    records → segments          drain   segments → records          files  the file operations
+//! spiller    records → segments          drain   segments → records          files  the file
+//! operations
 //! inbox      what shards tell each other                          time     one time base for all
 //! ```
 //! One task of the executor runs the loop; a connection is an entry in a table, not a task. Other
@@ -304,8 +305,8 @@ impl Shard {
             later.push(match event {
                 Event::Received { id, bytes } => {
                     match self.owner(id) {
-                        Owner::Client(at) => moved.requests += self.from_client(at, bytes),
-                        Owner::Source(at) => moved.answers += self.from_source(at, bytes),
+                        Owner::Client(at) => moved.requests += self.client_bytes(at, bytes),
+                        Owner::Source(at) => moved.answers += self.source_bytes(at, bytes),
                         Owner::Target(node) => {
                             let (events, now_us) = (&mut self.remote_events, self.now_us);
                             if let Err(why) = self.target.received(node, bytes, now_us, events) {

@@ -73,7 +73,7 @@ impl Shard {
     }
 
     pub(super) fn read_inbox(&mut self) {
-        while let Some(message) = self.inbox.next() {
+        while let Some(message) = self.inbox.take() {
             match message {
                 Message::News(news) => super::inbox::learn(news, &mut self.common),
                 Message::Hold {

@@ -7,8 +7,8 @@
 //!   is_last     → sync the file and close it; the next batch begins a new segment
 //! recycle(bytes)             gives the memory back
 //! ```
-//! Batches come in order and leave no gaps, so at most one file is open. After a failed sync the file
-//! must not be trusted nor written to any more: [`SegmentWriter::reissue`] puts the batch's
+//! Batches come in order and leave no gaps, so at most one file is open. After a failed sync the
+//! file must not be trusted nor written to any more: [`SegmentWriter::reissue`] puts the batch's
 //! records into a new segment. Twice on disk is harmless but for records that must not be repeated,
 //! which therefore are told apart by the caller.
 
@@ -204,8 +204,9 @@ impl SegmentWriter {
     /// Puts the records of a batch that could not be made safe into a new segment.
     ///
     /// `header` is the front of the segment that it was meant for. Gives the number of records. The
-    /// old segment must not be written to any more: batches for it that were not taken are put into the
-    /// new one too. Batches that were written since the last good sync are for the caller to give again.
+    /// old segment must not be written to any more: batches for it that were not taken are put into
+    /// the new one too. Batches that were written since the last good sync are for the caller to
+    /// give again.
     pub fn reissue(
         &mut self,
         batch: &Batch,

@@ -40,8 +40,19 @@ impl Disk {
         }
     }
 
+    /// The records' arrivals, when nothing is torn.
     fn arrivals(&self) -> Vec<u64> {
-        let mut arrivals = Vec::new();
+        let (arrivals, endings) = self.read();
+        assert!(
+            endings.iter().all(|ending| *ending == Ending::Clean),
+            "{endings:?}"
+        );
+        arrivals
+    }
+
+    /// The records' arrivals, and how each segment ends.
+    fn read(&self) -> (Vec<u64>, Vec<Ending>) {
+        let (mut arrivals, mut endings) = (Vec::new(), Vec::new());
         for bytes in self.files.values() {
             let mut scanner = Scanner::new();
             scanner.push(bytes);
@@ -52,14 +63,27 @@ impl Disk {
                         arrivals.push(record.arrival_us - 1_700_000_000_000_000);
                     }
                     Step::End(ending) => {
-                        assert_eq!(ending, Ending::Clean);
+                        endings.push(ending);
                         break;
                     }
                     other => panic!("{other:?}"),
                 }
             }
         }
-        arrivals
+        (arrivals, endings)
+    }
+
+    /// Whether a segment ends behind its header or a record, by the lengths that stand in it.
+    fn ends_whole(&self, segment: u64) -> bool {
+        let bytes = &self.files[&segment];
+        let mut at = if bytes.is_empty() { 0 } else { HEADER_BYTES };
+        while at < bytes.len() {
+            let Some(length) = format::u32_at(bytes, at + 4) else {
+                return false;
+            };
+            at += FRAME_BYTES + usize::try_from(length).unwrap();
+        }
+        at == bytes.len()
     }
 }
 
@@ -186,4 +210,47 @@ fn after_a_failed_sync_the_records_go_into_a_new_segment() {
     arrivals.sort_unstable();
     assert_eq!(arrivals, (0..7).collect::<Vec<_>>());
     assert_eq!(writer.pending_bytes(), 0);
+}
+
+/// Wherever a process dies while it writes, all records that were whole on disk are read, the torn
+/// one is reported, and the next process goes on behind without touching what is there.
+#[test]
+fn a_crash_at_any_byte_costs_the_torn_record_only() {
+    let mut batches = Vec::new();
+    let mut writer = writer(300);
+    for number in 0..6 {
+        writer.append(&insert(number, b"value"), 1).unwrap();
+        batches.extend(writer.take());
+    }
+    writer.seal();
+    batches.extend(std::iter::from_fn(|| writer.take()));
+    assert!(batches.iter().filter(|batch| batch.offset == 0).count() >= 3);
+    for (whole, torn) in batches.iter().enumerate() {
+        for length in 0..torn.bytes.len() {
+            let mut disk = Disk::default();
+            batches[..whole].iter().for_each(|batch| disk.write(batch));
+            let before = disk.arrivals();
+            let file = disk.files.entry(torn.segment).or_default();
+            file.extend_from_slice(&torn.bytes[..length]);
+            let last = *disk.files.keys().last().unwrap();
+            let config = WriterConfig::new(Holds::Backlog, 1, 43, last + 1);
+            let mut next = SegmentWriter::new(config);
+            next.append(&insert(99, b"after"), 2).unwrap();
+            disk.write(&next.take().unwrap());
+            let (arrivals, endings) = disk.read();
+            let (after, found) = arrivals.split_last().unwrap();
+            assert_eq!(*after, 99);
+            assert!(found.starts_with(&before) && found.len() <= before.len() + 1);
+            let torn_tails = endings
+                .iter()
+                .filter(|ending| **ending != Ending::Clean)
+                .count();
+            let is_whole = disk.ends_whole(torn.segment);
+            assert_eq!(
+                torn_tails,
+                usize::from(!is_whole),
+                "batch {whole} cut at {length}"
+            );
+        }
+    }
 }

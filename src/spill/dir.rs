@@ -1,5 +1,6 @@
-//! The spill directory on `std::fs`: lock, names, files. For start-up, offline tools and tests; a running
-//! shard writes its segments through its own files by the steps that [`super::append`] names.
+//! The spill directory on `std::fs`: lock, names, files. For start-up, offline tools and tests; a
+//! running shard writes its segments through its own files by the steps that [`super::append`]
+//! names.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -361,7 +362,8 @@ pub struct DirWriter {
 }
 
 impl DirWriter {
-    /// A writer into a shard's directory. `config` names what it holds and the first segment's number.
+    /// A writer into a shard's directory. `config` names what it holds and the first segment's
+    /// number.
     pub fn new(shard: ShardDir, config: super::append::WriterConfig) -> DirWriter {
         DirWriter {
             shard,
@@ -378,7 +380,8 @@ impl DirWriter {
 
     /// Writes what was appended; with `sync` it survives a crash of the machine.
     ///
-    /// After an error the log on disk ends at its last good record; the writer must not be used again.
+    /// After an error the log on disk ends at its last good record; the writer must not be used
+    /// again.
     pub fn flush(&mut self, sync: bool) -> Result<(), DirError> {
         while let Some(batch) = self.writer.take() {
             self.write(&batch)?;

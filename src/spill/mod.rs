@@ -1,14 +1,15 @@
 //! The spill log: writes that wait for the target, on disk, able to stand alone.
 //!
-//! A write that the target cannot take now goes to its shard's spill log. Each record holds all that
-//! a replay needs on another machine and by a later version: statement text (never a prepared id),
-//! keyspace, values, consistency, stamp, arrival time, kind. Nothing here is ever changed in place:
-//! a segment is appended to, then read, then deleted as a whole once all of it is on the target.
+//! A write that the target cannot take now goes to its shard's spill log. Each record holds all
+//! that a replay needs on another machine and by a later version: statement text (never a prepared
+//! id), keyspace, values, consistency, stamp, arrival time, kind. Nothing here is ever changed in
+//! place: a segment is appended to, then read, then deleted as a whole once all of it is on the
+//! target.
 //!
 //! ```text
 //! append  records → bytes at an offset of a segment   pure: the shard writes through its own files
 //! scan    bytes → records, damage, ending             pure: never changes the log
-//! progress  what is done                              small file beside the segments, replaced whole
+//! progress  what is done                              a small file, replaced whole
 //! dir     names, lock, writing through std::fs        start-up, offline tools and tests
 //! read    reading through std::fs                     the same
 //! stat    counts, bytes, oldest, per kind             for status and replay
@@ -16,14 +17,14 @@
 //!
 //! # On disk
 //! ```text
-//! DIR/LOCK                                    flock: one process at a time; first line names the format
+//! DIR/LOCK                                    flock: one process; its first line names the format
 //! DIR/shard-0007/0000000000000012.spill       segment 12 of shard 7
-//! DIR/shard-0007/rejected-0000000000000003.spill   what the target refused for good, or is in doubt
-//! DIR/shard-0007/progress                     what is done (see `progress`); `rejected-progress` beside it
+//! DIR/shard-0007/rejected-0000000000000003.spill   refused by the target for good, or in doubt
+//! DIR/shard-0007/progress                     what is done; `rejected-progress` beside it
 //! ```
-//! Directories are 0700, files 0600, opened with `O_NOFOLLOW`. After a file is created its directory
-//! is synced. A segment that a process did not finish is never appended to by another: the next
-//! process starts a new one.
+//! Directories are 0700, files 0600, opened with `O_NOFOLLOW`. After a file is created its
+//! directory is synced. A segment that a process did not finish is never appended to by another:
+//! the next process starts a new one.
 //!
 //! # Segment, format version 1
 //! All numbers are little-endian. `CRC32` is the IEEE polynomial.
@@ -53,14 +54,14 @@
 //!   26   1  protocol version of the values: 3, 4 or 5
 //!   27   1  shape: 1 query, 2 batch
 //!   28   4  the target's error code (signed), 0 without
-//!   32      [u16 n][n] session keyspace · [u16 n][n] keyspace · [u16 n][n] table · [u16 n][n] reason
+//!   32      [u16 n][n] each: session keyspace · keyspace · table · reason
 //!           query: [u32 n][n] text · [u32 n][n] <query_parameters> of native protocol v4
 //!           batch: [u8] batch type · [u16] children · each [u32 n][n] text, [u32 n][n] values
 //!                  · [u32 n][n] tail of the BATCH body from <consistency> on
 //! ```
-//! Both checksums of a record go on from the segment's header, whose instance id nobody outside knows:
-//! bytes inside of a client's value that look like a record are therefore not taken for one when
-//! the scanner looks for the next good record behind a damaged one.
+//! Both checksums of a record go on from the segment's header, whose instance id nobody outside
+//! knows: bytes inside of a client's value that look like a record are therefore not taken for one
+//! when the scanner looks for the next good record behind a damaged one.
 
 pub mod append;
 pub mod dir;

@@ -1,8 +1,8 @@
 //! What of a shard's log is done: a small file beside the segments, and the book that fills it.
 //!
-//! The file may lag behind the truth: a stamped write that is sent once more changes nothing. Records
-//! that must not be repeated are therefore entered as *started* before they are sent, and an entry
-//! that is still there after a crash is a write in doubt.
+//! The file may lag behind the truth: a stamped write that is sent once more changes nothing.
+//! Records that must not be repeated are therefore entered as *started* before they are sent, and
+//! an entry that is still there after a crash is a write in doubt.
 //!
 //! ```text
 //!    0   8  magic "TWRPROGR"            then, for each place done behind `next`, then for each
@@ -176,8 +176,8 @@ pub fn path_of(shard: &ShardDir, holds: Holds) -> PathBuf {
 
 /// The book of one shard's log while it is worked off. Pure.
 ///
-/// Each record that is read is [`Ledger::seen`], in the order of the log; each that is dealt with is
-/// [`Ledger::finish`]ed, in any order.
+/// Each record that is read is [`Ledger::seen`], in the order of the log; each that is dealt with
+/// is [`Ledger::finish`]ed, in any order.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// End of what was seen so far.

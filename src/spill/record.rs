@@ -77,7 +77,8 @@ pub struct Refusal<'a> {
 /// A spilled write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Number of the record: segment × 2³² + index. The writer sets it; what a caller gives is ignored.
+    /// Number of the record: segment × 2³² + index. The writer sets it; what a caller gives is
+    /// ignored.
     pub sequence: u64,
     /// When the client's request arrived, µs since 1970.
     pub arrival_us: u64,
@@ -89,9 +90,11 @@ pub struct Record<'a> {
     pub version: u8,
     /// The keyspace that names without one belong to; empty if the session had none.
     pub session_keyspace: &'a str,
-    /// The keyspace written to (of a batch: by the first child), as stored, without quotes; may be empty.
+    /// The keyspace written to (of a batch: by the first child), as stored, without quotes; may be
+    /// empty.
     pub keyspace: &'a str,
-    /// The table written to (of a batch: by the first child), as stored, without quotes; may be empty.
+    /// The table written to (of a batch: by the first child), as stored, without quotes; may be
+    /// empty.
     pub table: &'a str,
     /// Set when the target refused it for good or may have applied it.
     pub refusal: Option<Refusal<'a>>,

@@ -4,10 +4,10 @@
 //! [`Step::NeedBytes`]; after the last bytes of the file [`Scanner::finish`], then go on until
 //! [`Step::End`]. A segment that is still written to is simply never finished.
 //!
-//! A bad place with a good record somewhere behind it is [`Step::Damage`]; a bad place with nothing good
-//! behind it is a torn tail, which a crash leaves behind: [`Ending::TornTail`].
+//! A bad place with a good record somewhere behind it is [`Step::Damage`]; a bad place with nothing
+//! good behind it is a torn tail, which a crash leaves behind: [`Ending::TornTail`].
 
-use super::format::{self, Framed, HEADER_BYTES, Seeds};
+use super::format::{self, FORMAT_VERSION, Framed, HEADER_BYTES, Seeds};
 use super::record::{self, Record};
 use super::segment::{Header, HeaderError};
 
@@ -60,7 +60,7 @@ pub enum Step<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
     /// A later version of the program wrote it.
-    #[error("the segment has format version {0}, this program reads version {v}", v = format::FORMAT_VERSION)]
+    #[error("the segment has format version {0}, this program reads version {FORMAT_VERSION}")]
     Version(u16),
 }
 

@@ -186,7 +186,8 @@ fn use_keyspace(cursor: &mut Cursor<'_>, statement: &mut Statement) -> Result<()
     cursor.end()
 }
 
-/// After a text was not understood: no value in it can be replaced, and an `IF` anywhere may make it
+/// After a text was not understood: no value in it can be replaced, and an `IF` anywhere may make
+/// it
 /// conditional. The table of a single mutation is still told.
 fn look_over(text: &str, cursor: &mut Cursor<'_>, statement: &mut Statement) {
     let mutation = statement.is_mutation();

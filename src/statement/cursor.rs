@@ -43,6 +43,8 @@ struct Open {
     closing: TokenKind,
     /// It begins a list, set or map, or stands inside one.
     collection: bool,
+    /// In braces, before the `:` between a key and its value.
+    key: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -280,10 +282,11 @@ impl<'a> Cursor<'a> {
     pub(super) fn brackets(&mut self) -> Result<()> {
         use TokenKind::*;
         self.open.clear();
-        // after a term, in braces, `:` stands between a key and its value
+        // after a key, in braces, `:` stands before its value; else it begins a bind marker
         let mut after_term = false;
         loop {
-            match self.token.kind {
+            let kind = self.token.kind;
+            match kind {
                 open @ (OpenParen | OpenBracket | OpenBrace) => {
                     if self.open.len() == DEPTH_LIMIT {
                         return Err(NotUnderstood);
@@ -302,8 +305,13 @@ impl<'a> Cursor<'a> {
                     }
                     after_term = true;
                 }
-                Colon if after_term && self.in_braces() => {
+                Colon if after_term && self.take_key() => {
                     self.advance();
+                    after_term = false;
+                }
+                Comma => {
+                    self.advance();
+                    self.expect_key();
                     after_term = false;
                 }
                 Question | Colon => {
@@ -340,16 +348,28 @@ impl<'a> Cursor<'a> {
             TokenKind::OpenBracket => (TokenKind::CloseBracket, true),
             _ => (TokenKind::CloseBrace, !user_type()),
         };
+        let key = closing == TokenKind::CloseBrace;
+        let collection = collection || outer;
         self.open.push(Open {
             closing,
-            collection: collection || outer,
+            collection,
+            key,
         });
     }
 
-    fn in_braces(&self) -> bool {
+    /// Whether a key of the innermost bracket has been read, but not its value yet; the value is
+    /// next then.
+    fn take_key(&mut self) -> bool {
         self.open
-            .last()
-            .is_some_and(|open| open.closing == TokenKind::CloseBrace)
+            .last_mut()
+            .is_some_and(|open| std::mem::take(&mut open.key))
+    }
+
+    /// After a comma in braces a key comes next.
+    fn expect_key(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            open.key = open.closing == TokenKind::CloseBrace;
+        }
     }
 
     /// Consumes a name with its qualifier, and the brackets too when it is a call of a function

@@ -4,7 +4,8 @@
 //! [`Lexer`] cuts a text into tokens, so that nothing in a string, comment or quoted name is ever
 //! taken for something else. [`classify`] reads the tokens: the first word tells the [`Kind`], and
 //! a reader for that kind collects what the proxy needs. Terms are only skipped over, in balanced
-//! brackets, with the bind markers and [`FunctionCall`]s in them noted. [`rewrite`] makes new texts:
+//! brackets, with the bind markers and [`FunctionCall`]s in them noted. [`rewrite`] makes new
+//! texts:
 //! with qualified names, with generated values in the place of `now()` and kin, with the TTL that
 //! is left. [`Classifier`] remembers what it has seen.
 //!

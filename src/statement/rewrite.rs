@@ -31,7 +31,8 @@ pub fn qualify<'a>(text: &'a str, statement: &Statement, keyspace: &str) -> Cow<
 pub fn replace_functions(text: &str, statement: &Statement, values: &[GeneratedValue]) -> String {
     let mut edit = Edit::new(text, values.len() * 52);
     for (call, value) in statement.functions.iter().zip(values) {
-        edit.replace(call.span, |out| _ = write!(out, "{value}"));
+        let gap = gap_after(text, call.span);
+        edit.replace(call.span, |out| _ = write!(out, "{value}{gap}"));
     }
     edit.finish()
 }
@@ -69,10 +70,11 @@ pub fn parametrize_functions(text: &str, statement: &Statement) -> Parametrized 
     for (index, call) in statement.functions.iter().enumerate() {
         let before = u16::try_from(index).unwrap_or(u16::MAX);
         let name = named.then(|| unused_name(statement, index));
+        let gap = gap_after(text, call.span);
         edit.replace(call.span, |out| {
             _ = match &name {
-                Some(name) => write!(out, "({}):{name}", call.returns.type_name()),
-                None => write!(out, "({})?", call.returns.type_name()),
+                Some(name) => write!(out, "({}):{name}{gap}", call.returns.type_name()),
+                None => write!(out, "({})?{gap}", call.returns.type_name()),
             }
         });
         let ordinal = call.markers_before.saturating_add(before);
@@ -85,6 +87,14 @@ pub fn parametrize_functions(text: &str, statement: &Statement) -> Parametrized 
     Parametrized {
         text: edit.finish(),
         added: added.into(),
+    }
+}
+
+/// A space when the next token would melt into what replaces `call`, as in `now()WHERE`.
+fn gap_after(text: &str, call: Span) -> &'static str {
+    match text.as_bytes().get(call.end as usize) {
+        Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'-' => " ",
+        _ => "",
     }
 }
 

@@ -6,8 +6,8 @@
 //! - Its rings are watched by our ring. When one of them has news, [`Glue::turn`] steps aside.
 //! - glommio arms its preemption timer whenever it hands the processor to a task. The timer expires on
 //!   one of those rings, which makes us step aside once a *tick*; then glommio submits, and takes the
-//!   completions of, whatever its tasks do. So a timer is up to a tick late, and each operation on a
-//!   file takes a tick: good for few large ones.
+//!   completions of, whatever its tasks do. So a timer is up to two ticks late, and each operation on
+//!   a file takes as long: good for few large ones.
 //!
 //! glommio does not tell which rings are its own. [`spawn`] finds them: those that appear in the
 //! process while an executor is being built. Builds, and the making of our own rings, exclude each

@@ -6,7 +6,7 @@
 //! the port that the proxies listen on. The answer to OPTIONS is cut down to what the proxy speaks.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use crate::cql::response::rows::Rows;

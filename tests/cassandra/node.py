@@ -2,6 +2,7 @@
 """Real Apache Cassandra nodes for the tests: jars from Maven Central, loopback addresses only.
 
   node.py fetch VERSION...          resolve the jars of these versions (once; safe to run in parallel)
+  node.py resolve POM               print the class path that this pom asks for
   node.py run [options]             one node in the foreground; it dies with this process
 
 `run` starts the node, prints `ready ADDRESS PORT PID SECONDS`, and then obeys lines on its standard
@@ -50,17 +51,19 @@ def fail(text):
     sys.exit("node.py: " + text)
 
 
-def classpath(version):
-    """The jars of one version, from Maven's local repository; resolved when one is missing."""
-    home = VAR / "jars" / version
+def resolve(name, pom):
+    """The class path that a pom asks for, from Maven's local repository; fetched where missing."""
+    home = VAR / "jars" / name
     found = home / "classpath"
     home.mkdir(parents=True, exist_ok=True)
     with open(VAR / "jars" / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two runs of Maven must not fill one repository
         for attempt in range(3):
-            if found.exists() and all(map(os.path.exists, found.read_text().split(":"))):
+            same = (home / "pom.xml").exists() and (home / "pom.xml").read_text() == pom
+            if same and found.exists() and all(map(os.path.exists, found.read_text().split(":"))):
                 return found.read_text()
-            (home / "pom.xml").write_text(POM.format(version))
+            found.unlink(missing_ok=True)
+            (home / "pom.xml").write_text(pom)
             done = subprocess.run(
                 ["mvn", "-q", "-B", "-Dstyle.color=never", "-f", home / "pom.xml", CLASSPATH_GOAL,
                  "-DincludeScope=runtime", "-Dmdep.outputFile=%s.new" % found],
@@ -69,7 +72,12 @@ def classpath(version):
                 os.replace("%s.new" % found, found)
             else:
                 time.sleep(2 + 5 * attempt)
-    fail("Maven could not resolve cassandra-all %s" % version)
+    fail("Maven could not resolve %s" % name)
+
+
+def classpath(version):
+    """The jars of one version of Cassandra."""
+    return resolve(version, POM.format(version))
 
 
 def settings(o, dirs):
@@ -240,6 +248,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch").add_argument("version", nargs="+")
+    commands.add_parser("resolve").add_argument("pom", type=pathlib.Path)
     r = commands.add_parser("run", help="see above")
     r.add_argument("--name", default="node", help="cluster_name, and the directory under var/run")
     r.add_argument("--dir", help="where the node keeps its state (default var/run/NAME)")
@@ -258,6 +267,8 @@ def main():
         for version in options.version:
             jars = classpath(version)
             print("%s: %d jars" % (version, jars.count(":") + 1))
+    elif options.command == "resolve":
+        print(resolve(options.pom.resolve().parent.name, options.pom.read_text()))
     else:
         run(options)
 

@@ -86,7 +86,7 @@ public class CassandraVerdicts {
         List<String> markers = markers(parsed);
         if (!markers.isEmpty()) out.append(" markers=").append(String.join(",", markers));
         List<String> functions = new ArrayList<>();
-        if (!kind(parsed).equals("select"))
+        if (kind(parsed).matches("(insert|update|delete|batch).*"))
             functions(parsed, functions, Collections.newSetFromMap(new IdentityHashMap<>()));
         Collections.sort(functions);
         for (String function : functions) out.append(" ").append(function).append("()");

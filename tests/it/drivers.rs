@@ -11,6 +11,9 @@ use crate::support::lab::{self, Pair};
 /// Tables whose content may differ: conditional writes, and values that the cluster makes.
 const SKIPPED: &[&str] = &["lwt_", "gen_"];
 
+/// What marks the line of a step that passed.
+const OK: &str = r#""ok": true"#;
+
 /// One way to run a suite. Zero or empty: the driver's own default.
 #[derive(Debug, Clone, Copy, Default)]
 struct Way {
@@ -38,10 +41,7 @@ fn run(mut command: Command, contact: SocketAddr, pair: &Pair, keyspace: &str, w
         .output()
         .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let words = String::from_utf8_lossy(&output.stdout);
-    let bad: Vec<_> = words
-        .lines()
-        .filter(|line| !line.contains(r#""ok": true"#))
-        .collect();
+    let bad: Vec<_> = words.lines().filter(|line| !line.contains(OK)).collect();
     let trouble = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success() && words.contains(r#""suite""#),
@@ -57,17 +57,29 @@ fn run(mut command: Command, contact: SocketAddr, pair: &Pair, keyspace: &str, w
     );
 }
 
-/// Runs a suite through the proxy and compares the clusters; then directly at the source, and
-/// compares what the two runs left there.
-fn matrix(suite: fn() -> Command, name: &str, nodes: [fn() -> &'static Cassandra; 2], way: Way) {
-    let _turn = lab::beside_others();
+/// A driver's suite, as `tests/it/drivers/NAME/run` starts it.
+fn suite(driver: &str) -> Command {
+    let mut command = Command::new(drivers_dir().join(driver).join("run"));
+    command.env("TWINRING_DRIVERS", drivers_dir());
+    command
+}
+
+/// Runs a suite through the proxy and compares the clusters.
+fn mirrored(driver: &str, nodes: [fn() -> &'static Cassandra; 2], way: Way) -> Pair {
     setup();
-    let pair = Pair::new(name, nodes[0](), nodes[1]());
-    run(suite(), pair.contact(), &pair, &pair.keyspace, way);
+    let pair = Pair::new(driver, nodes[0](), nodes[1]());
+    run(suite(driver), pair.contact(), &pair, &pair.keyspace, way);
     pair.assert_equal(SKIPPED);
+    pair
+}
+
+/// As `mirrored`; then the suite directly at the source: the values must be the same, so the
+/// proxy has not changed what the client wrote.
+fn mirrored_and_unchanged(driver: &str, nodes: [fn() -> &'static Cassandra; 2], way: Way) {
+    let pair = mirrored(driver, nodes, way);
     let plain = format!("{}_plain", pair.keyspace);
     lab::create_keyspace(pair.source, &plain);
-    run(suite(), pair.source.address, &pair, &plain, way);
+    run(suite(driver), pair.source.address, &pair, &plain, way);
     let (mut left, mut right) = (pair.source.connect(), pair.source.connect());
     let report = compare(
         &mut Place {
@@ -85,55 +97,87 @@ fn matrix(suite: fn() -> Command, name: &str, nodes: [fn() -> &'static Cassandra
     assert!(report.is_equal() && report.cells > 0, "{plain}: {report}");
 }
 
-fn python() -> Command {
-    let dir = drivers_dir().join("python");
-    let mut command = Command::new(dir.join("run"));
-    command.arg("suite.py");
-    command
+const FROM_41_TO_50: [fn() -> &'static Cassandra; 2] = [lab::source_41, lab::target_50];
+const FROM_41_TO_41: [fn() -> &'static Cassandra; 2] = [lab::source_41, lab::durable_41];
+const FROM_50_TO_50: [fn() -> &'static Cassandra; 2] = [lab::source_50, lab::target_50];
+const UNSTAMPED_V4_LZ4: Way = Way {
+    protocol: 4,
+    lz4: true,
+    unstamped: true,
+    vector: false,
+};
+const UNSTAMPED_V3: Way = Way {
+    protocol: 3,
+    lz4: false,
+    unstamped: true,
+    vector: false,
+};
+
+#[test]
+fn python() {
+    let _turn = lab::beside_others();
+    mirrored_and_unchanged("python", FROM_41_TO_50, Way::default());
 }
 
 #[test]
-fn python_from_41_to_50() {
-    matrix(
-        python,
+fn python_unstamped_v4_lz4() {
+    let _turn = lab::beside_others();
+    mirrored("python", FROM_41_TO_50, UNSTAMPED_V4_LZ4);
+}
+
+#[test]
+fn python_unstamped_v3_to_41() {
+    let _turn = lab::beside_others();
+    mirrored("python", FROM_41_TO_41, UNSTAMPED_V3);
+}
+
+/// Between two 5.0 nodes the elements of collections have WRITETIME and TTL too.
+#[test]
+fn python_unstamped_from_50_to_50() {
+    let _turn = lab::beside_others();
+    mirrored(
         "python",
-        [lab::source_41, lab::target_50],
-        Way::default(),
+        FROM_50_TO_50,
+        Way {
+            unstamped: true,
+            vector: true,
+            ..Way::default()
+        },
     );
 }
 
 #[test]
-fn python_unstamped_from_41_to_50() {
-    let way = Way {
-        protocol: 4,
-        lz4: true,
-        unstamped: true,
-        ..Way::default()
-    };
-    matrix(
-        python,
-        "python_unstamped",
-        [lab::source_41, lab::target_50],
-        way,
-    );
+fn go() {
+    let _turn = lab::beside_others();
+    mirrored_and_unchanged("go", FROM_41_TO_50, Way::default());
 }
 
 #[test]
-fn python_v3_from_41_to_41() {
-    let way = Way {
-        protocol: 3,
-        unstamped: true,
-        ..Way::default()
-    };
-    matrix(python, "python_v3", [lab::source_41, lab::durable_41], way);
+fn go_unstamped_v4_lz4_to_41() {
+    let _turn = lab::beside_others();
+    mirrored("go", FROM_41_TO_41, UNSTAMPED_V4_LZ4);
 }
 
 #[test]
-fn python_from_50_to_50() {
-    let way = Way {
-        unstamped: true,
-        vector: true,
-        ..Way::default()
-    };
-    matrix(python, "python_50", [lab::source_50, lab::target_50], way);
+fn java() {
+    let _turn = lab::beside_others();
+    mirrored_and_unchanged("java", FROM_41_TO_50, Way::default());
+}
+
+#[test]
+fn java_unstamped_v4_lz4() {
+    let _turn = lab::beside_others();
+    mirrored("java", FROM_41_TO_50, UNSTAMPED_V4_LZ4);
+}
+
+#[test]
+fn node() {
+    let _turn = lab::beside_others();
+    mirrored_and_unchanged("node", FROM_41_TO_50, Way::default());
+}
+
+#[test]
+fn node_unstamped_v3_to_41() {
+    let _turn = lab::beside_others();
+    mirrored("node", FROM_41_TO_41, UNSTAMPED_V3);
 }

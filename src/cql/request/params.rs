@@ -162,9 +162,21 @@ impl<'a> QueryParams<'a> {
 
     /// Appends the parameters as the fields say.
     pub fn encode(&self, w: &mut Writer<'_>) {
-        let named = self.values.is_some_and(|values| values.is_named());
-        let flags = QueryFlags::NONE
-            .with_if(self.values.is_some(), QueryFlags::VALUES)
+        w.consistency(self.consistency);
+        w.byte(
+            self.flags_for(self.values.map(|values| values.is_named()))
+                .0,
+        );
+        if let Some(values) = self.values {
+            w.raw(values.block());
+        }
+        self.encode_tail(w);
+    }
+
+    /// The flags that the fields make; `named`: whether there are values and whether with names.
+    fn flags_for(&self, named: Option<bool>) -> QueryFlags {
+        QueryFlags::NONE
+            .with_if(named.is_some(), QueryFlags::VALUES)
             .with_if(
                 self.flags.contains(QueryFlags::SKIP_METADATA),
                 QueryFlags::SKIP_METADATA,
@@ -176,13 +188,7 @@ impl<'a> QueryParams<'a> {
                 QueryFlags::SERIAL_CONSISTENCY,
             )
             .with_if(self.timestamp.is_some(), QueryFlags::TIMESTAMP)
-            .with_if(named, QueryFlags::NAMES);
-        w.consistency(self.consistency);
-        w.byte(flags.0);
-        if let Some(values) = self.values {
-            w.raw(values.block());
-        }
-        self.encode_tail(w);
+            .with_if(named == Some(true), QueryFlags::NAMES)
     }
 
     fn encode_tail(&self, w: &mut Writer<'_>) {
@@ -212,24 +218,36 @@ impl<'a> QueryParams<'a> {
         edits: &[Edit<'_>],
         stamp: Option<i64>,
     ) -> Result<(), EncodeError> {
-        let mut block = Vec::new();
-        let named = values::rewrite(&mut block, self.values, edits)?;
-        // What `rewrite` wrote can be read; were it not so, the request must not go out.
-        let written = Values::parse(&block, named).map_err(|_| EncodeError::MixedNames)?;
-        let keep_none = self.values.is_none() && written.is_empty();
-        let values = if keep_none { None } else { Some(written) };
-        let changed = QueryParams {
-            values,
-            timestamp: stamp.or(self.timestamp),
-            ..*self
-        };
         let start = out.len();
-        let mut w = Writer::new(out);
-        changed.encode(&mut w);
-        let result = w.finish();
+        let result = self.rewrite_at(out, start, edits, stamp);
         if result.is_err() {
             out.truncate(start);
         }
         result
+    }
+
+    fn rewrite_at(
+        &self,
+        out: &mut Vec<u8>,
+        start: usize,
+        edits: &[Edit<'_>],
+        stamp: Option<i64>,
+    ) -> Result<(), EncodeError> {
+        let changed = QueryParams {
+            timestamp: stamp.or(self.timestamp),
+            ..*self
+        };
+        out.extend_from_slice(&self.consistency.number().to_be_bytes());
+        out.push(0); // the flags, once it is known whether values have names
+        let named = match (self.values, edits) {
+            (None, []) => None,
+            _ => Some(values::rewrite(out, self.values, edits)?),
+        };
+        if let Some(flags) = out.get_mut(start + 2) {
+            *flags = changed.flags_for(named).0;
+        }
+        let mut w = Writer::new(out);
+        changed.encode_tail(&mut w);
+        w.finish()
     }
 }

@@ -12,7 +12,9 @@ const HAS_MORE_PAGES: i32 = 0x0002;
 const NO_METADATA: i32 = 0x0004;
 /// v5: the columns changed since PREPARE; their new id follows.
 const METADATA_CHANGED: i32 = 0x0008;
-const KNOWN: i32 = 0x000F;
+/// ScyllaDB marks conditional statements so, if the client asked for it; no field belongs to it.
+const SCYLLA_LWT: i32 = i32::MIN;
+const KNOWN: i32 = 0x000F | SCYLLA_LWT;
 
 /// Columns, checked once; they stay in their buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Metadata<'a> {
     pub flags: i32,
     /// How many columns.
     pub column_count: usize,
+    /// Whether indices of the partition key are part of the layout.
+    with_pk: bool,
     /// Prepared statements from v4 on: index of the bind marker of each part of the partition
     /// key, as big-endian `[short]`s. Empty if not all parts are bound.
     pk_indices: &'a [u8],
@@ -93,6 +97,7 @@ impl<'a> Metadata<'a> {
         let mut metadata = Self {
             flags,
             column_count,
+            with_pk,
             pk_indices,
             paging_state,
             new_metadata_id,
@@ -149,6 +154,45 @@ impl<'a> Metadata<'a> {
     }
 }
 
+impl Metadata<'_> {
+    /// Appends bind markers without those in `hidden`; indices are there and ascend.
+    pub(super) fn encode_without(&self, out: &mut Vec<u8>, hidden: &[u16]) {
+        let mut w = Writer::new(out);
+        let left = self.column_count.saturating_sub(hidden.len());
+        let global = self.global_table.filter(|_| left > 0);
+        w.int(if global.is_some() {
+            self.flags
+        } else {
+            self.flags & !GLOBAL_TABLE
+        });
+        w.count(left, Notation::Columns);
+        if self.with_pk {
+            let hides_key = self.pk_indices().any(|index| hidden.contains(&index));
+            let kept = if hides_key {
+                0
+            } else {
+                self.pk_indices().len()
+            };
+            w.count(kept, Notation::Columns);
+            for index in self.pk_indices().take(kept) {
+                let before = hidden.iter().filter(|h| **h < index).count();
+                w.short(index - u16::try_from(before).unwrap_or(0));
+            }
+        }
+        if let Some((keyspace, table)) = global {
+            w.string(keyspace);
+            w.string(table);
+        }
+        for (index, column) in self.columns().enumerate() {
+            let is_hidden = hidden.iter().any(|h| usize::from(*h) == index);
+            if !is_hidden {
+                let span = column.at.0 - self.specs_at..column.at.1 - self.specs_at;
+                w.raw(self.specs.get(span).unwrap_or_default());
+            }
+        }
+    }
+}
+
 fn read_pk<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let count = reader.count(Notation::Columns)?;
     let start = reader.position();
@@ -202,6 +246,8 @@ impl<'a> Iterator for Columns<'a> {
         (self.left, Some(self.left))
     }
 }
+
+impl ExactSizeIterator for Columns<'_> {}
 
 /// A column to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]

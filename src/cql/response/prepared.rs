@@ -2,7 +2,7 @@
 
 use super::metadata::{self, ColumnDef, Metadata, MetadataHead};
 use super::result::ResultKind;
-use crate::error::DecodeError;
+use crate::error::{DecodeError, EncodeError};
 use crate::primitive::{Reader, Writer};
 use crate::version::Version;
 
@@ -47,6 +47,29 @@ impl<'a> Prepared<'a> {
             bind,
             result,
         })
+    }
+
+    /// Appends the message without the bind markers whose indices are in `hidden` (ascending), so
+    /// that the client does not see values that a proxy binds itself. All else stays as it is. The
+    /// partition key is named only if the client still binds all its parts.
+    ///
+    /// # Errors
+    /// An index that is not there or out of order. `out` is then as before.
+    pub fn hide_binds(&self, out: &mut Vec<u8>, hidden: &[u16]) -> Result<(), EncodeError> {
+        let count = self.bind.columns().len();
+        let ascending = hidden.windows(2).all(|pair| pair.first() < pair.last());
+        if let Some(&last) = hidden.last()
+            && (!ascending || usize::from(last) >= count)
+        {
+            return Err(EncodeError::NoSuchValue {
+                index: last.into(),
+                count,
+            });
+        }
+        out.extend_from_slice(self.raw.get(..self.bind.start).unwrap_or_default());
+        self.bind.encode_without(out, hidden);
+        out.extend_from_slice(self.raw.get(self.bind.end..).unwrap_or_default());
+        Ok(())
     }
 }
 

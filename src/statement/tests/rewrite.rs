@@ -108,6 +108,19 @@ fn functions_become_literals() {
 }
 
 #[test]
+fn what_replaces_a_call_does_not_melt_into_the_next_word() {
+    let text = "UPDATE t SET a=now()WHERE k=:k";
+    let statement = classify(text);
+    let made = parametrize_functions(text, &statement);
+    assert_eq!(
+        made.text,
+        "UPDATE t SET a=(timeuuid):generated_0 WHERE k=:k"
+    );
+    let literal = replace_functions(text, &statement, &[GeneratedValue::Timestamp(12)]);
+    assert_eq!(literal, "UPDATE t SET a=(timestamp)12 WHERE k=:k");
+}
+
+#[test]
 fn days_and_times_are_written_out() {
     for (days, text) in [
         (0, "(date)'1970-01-01'"),

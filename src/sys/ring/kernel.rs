@@ -68,7 +68,6 @@ pub(super) struct Kernel {
     registered: Option<i32>,
     /// Entries for which the submission queue had no room, in order.
     waiting: VecDeque<squeue::Entry>,
-    min_wait: bool,
 }
 
 impl Kernel {
@@ -86,19 +85,12 @@ impl Kernel {
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             return Err(probe::too_old("EXT_ARG and NODROP", "6.1"));
         }
-        let min_wait = ring.params().is_feature_min_timeout();
         let registered = register_own_descriptor(&ring);
         Ok(Kernel {
             ring,
             registered,
             waiting: VecDeque::new(),
-            min_wait,
         })
-    }
-
-    /// Whether [`enter`](Self::enter) heeds `min_wait` (Linux 6.12).
-    pub(super) fn has_min_wait(&self) -> bool {
-        self.min_wait
     }
 
     pub(super) fn submitter(&self) -> io_uring::Submitter<'_> {
@@ -136,19 +128,13 @@ impl Kernel {
         }
     }
 
-    /// Submits everything and waits for `want` completions or until `timeout`. With `min_wait`, waits
-    /// for `want` that long, then is content with a single one.
+    /// Submits everything and waits for `want` completions or until `timeout`.
     ///
     /// An expired timeout and a signal are no errors.
-    pub(super) fn enter(
-        &mut self,
-        want: u32,
-        min_wait: Duration,
-        timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    pub(super) fn enter(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
         let queued = self.refill();
         let mut flags = EnterFlags::GETEVENTS.bits();
-        let answer = if timeout.is_none() && min_wait.is_zero() {
+        let answer = if timeout.is_none() {
             self.call(queued, want, flags, None)
         } else {
             flags |= EnterFlags::EXT_ARG.bits();
@@ -159,7 +145,7 @@ impl Kernel {
             let argument = WaitArgument {
                 signal_mask: 0,
                 signal_mask_bytes: 0,
-                min_wait_us: u32::try_from(min_wait.as_micros()).unwrap_or(u32::MAX),
+                min_wait_us: 0,
                 timeout: time.as_ref().map_or(0, |time| ptr::from_ref(time) as u64),
             };
             self.call(queued, want, flags, Some(&argument))
@@ -192,7 +178,7 @@ impl Kernel {
     /// Brings completions back that found the queue full; true if there is now something to take.
     pub(super) fn flush_overflow(&mut self) -> bool {
         self.ring.submission().cq_overflow()
-            && self.enter(0, Duration::ZERO, Some(Duration::ZERO)).is_ok()
+            && self.enter(0, Some(Duration::ZERO)).is_ok()
             && self.ready() > 0
     }
 

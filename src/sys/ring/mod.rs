@@ -354,33 +354,17 @@ impl Ring {
     /// Hands what is queued to the kernel and waits until something happened or `timeout` is over; how
     /// many completions are there to look at. Zero after a timeout or a signal.
     ///
+    /// A timeout in the near future costs a timer interrupt to set up, which on a virtual machine is
+    /// more than a small send: better to look at what is due whenever something else ends the wait.
+    ///
     /// # Errors
     /// Those of `io_uring_enter(2)` that say that the ring is of no more use.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        self.wait_for(1, Duration::ZERO, timeout)
-    }
-
-    /// As [`wait`](Self::wait), but waits up to `min_wait` for `want` completions before it is content
-    /// with one: fewer, larger turns. Kernels before 6.12 take no `min_wait`: as if it were zero and
-    /// `want` were 1.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub fn wait_for(
-        &mut self,
-        want: u32,
-        min_wait: Duration,
-        timeout: Option<Duration>,
-    ) -> io::Result<usize> {
-        let (want, min_wait) = match self.kernel.has_min_wait() && !min_wait.is_zero() {
-            true => (want.max(1), min_wait),
-            false => (1, Duration::ZERO),
-        };
         if self.own.is_empty() {
             let timeout = self.wake_rested(timeout);
-            self.kernel.enter(want, min_wait, timeout)?;
+            self.kernel.enter(1, timeout)?;
         } else {
-            self.kernel.enter(0, Duration::ZERO, None)?;
+            self.kernel.enter(0, None)?;
         }
         Ok(self.kernel.ready() + self.own.len())
     }
@@ -560,7 +544,7 @@ impl Drop for Ring {
         while self.in_flight > 0 && Instant::now() < deadline {
             if self
                 .kernel
-                .enter(1, Duration::ZERO, Some(Duration::from_millis(10)))
+                .enter(1, Some(Duration::from_millis(10)))
                 .is_err()
             {
                 break;

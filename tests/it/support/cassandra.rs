@@ -40,7 +40,14 @@ impl Cassandra {
         command
             .arg(tests_dir().join("cassandra/node.py"))
             .args(["run", "--name", name]);
-        command.args(["--version", version, "--address", &ip.to_string()]);
+        command.args([
+            "--version",
+            version,
+            "--address",
+            &ip.to_string(),
+            "--tier",
+            "1",
+        ]);
         command.arg("--dir").arg(run_dir().join(name));
         command.args(options.durable.then_some("--durable"));
         command.args(options.auth.then_some("--auth"));

@@ -1,7 +1,9 @@
 //! `twinring proxy` as a real process.
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -41,6 +43,7 @@ impl Proxy {
         let metrics = free.local_addr().unwrap();
         drop(free);
         std::fs::create_dir_all(data_dir).unwrap();
+        std::fs::set_permissions(data_dir, Permissions::from_mode(0o700)).unwrap();
         let log = run_dir().join(format!("{name}.log"));
         let words = std::fs::OpenOptions::new()
             .create(true)

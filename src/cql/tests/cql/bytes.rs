@@ -425,3 +425,75 @@ fn compression_goes_there_and_back_within_the_limit() {
         }
     }
 }
+
+#[test]
+fn a_refusal_is_heard_on_its_stream_and_in_a_version_that_is_spoken() {
+    let answer = |bytes: &[u8]| {
+        let error = decoder::split(bytes, &DecodeLimits::requests(16)).unwrap_err();
+        let mut out = Vec::new();
+        encode::refusal(&mut out, error).unwrap();
+        out
+    };
+    let out = answer(b"\x05\x00\x01\x02\x05\x00\x00\x00\x00");
+    let envelope = decoder::split(&out, &DecodeLimits::responses(1000))
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (envelope.header.version, envelope.header.stream),
+        (4, 0x0102)
+    );
+    let error = ErrorBody::parse(envelope.body, Version::V4).unwrap();
+    assert_eq!(error.code, ErrorCode::Protocol);
+    let words = "Invalid or unsupported protocol version (5); \
+                 supported versions are (3/v3, 4/v4)";
+    assert_eq!(error.message, words);
+    assert_eq!(
+        answer(b"\x03\x00\x00\x09\x07\x00\x00\x01\x00")[..4],
+        *b"\x83\x00\x00\x09"
+    );
+}
+
+#[test]
+fn hidden_bind_markers_leave_the_rest_as_it_was() {
+    let column = |name| response::ColumnDef {
+        keyspace: "ks",
+        table: "t",
+        name,
+        column_type: ColumnType::Int,
+    };
+    let encoded = |version, names: &[&'static str], pk_indices: &[u16]| {
+        let bind: Vec<_> = names.iter().map(|name| column(name)).collect();
+        let result = [column("r")];
+        let def = response::PreparedDef {
+            id: b"id",
+            pk_indices,
+            bind: &bind,
+            result: &result,
+        };
+        let mut raw = Vec::new();
+        let mut w = Writer::new(&mut raw);
+        response::prepared::encode(&mut w, version, &def);
+        w.finish().unwrap();
+        raw
+    };
+    let hide = |version, raw: &[u8], hidden: &[u16]| {
+        let mut out = Vec::new();
+        let ResultBody::Prepared(prepared) = ResultBody::parse(raw, version).unwrap() else {
+            panic!("not prepared");
+        };
+        prepared.hide_binds(&mut out, hidden).map(|()| out)
+    };
+    for version in [Version::V3, Version::V4] {
+        let raw = encoded(version, &["a", "b", "c", "d"], &[3, 0]);
+        assert_eq!(hide(version, &raw, &[]).unwrap(), raw);
+        let fewer = encoded(version, &["a", "d"], &[1, 0]);
+        assert_eq!(hide(version, &raw, &[1, 2]).unwrap(), fewer);
+        // The client no longer binds the whole partition key: it cannot route by it.
+        let no_key = encoded(version, &["b", "c", "d"], &[]);
+        assert_eq!(hide(version, &raw, &[0]).unwrap(), no_key);
+        let none = encoded(version, &[], &[]);
+        assert_eq!(hide(version, &raw, &[0, 1, 2, 3]).unwrap(), none);
+        assert!(hide(version, &raw, &[4]).is_err());
+        assert!(hide(version, &raw, &[2, 1]).is_err());
+    }
+}

@@ -2,10 +2,10 @@
 
 use twinring_cql::compression::CompressionError;
 use twinring_cql::request::{Batch, Query, QueryParams, Startup};
-use twinring_cql::response::{ErrorBody, Event, ResultBody};
+use twinring_cql::response::{ErrorBody, ErrorDetail, Event, ResultBody, WriteType};
 use twinring_cql::{
-    Compression, DecodeError, EncodeError, Envelope, Flags, Notation, Opcode, Reader, Version,
-    Writer, decoder, encode, envelope,
+    Compression, Consistency, DecodeError, EncodeError, Envelope, Flags, Notation, Opcode, Reader,
+    Version, Writer, decoder, encode, envelope,
 };
 
 #[test]
@@ -203,4 +203,74 @@ fn compressed_bodies_cannot_claim_more_than_they_hold() {
     let none = Compression::None.decompress(b"", &mut out, 100);
     assert_eq!(none, Err(CompressionError::NotNegotiated));
     assert_eq!(out.capacity(), 0);
+}
+
+#[test]
+fn what_only_v5_says_is_read() {
+    // Contentions behind a write type of CAS; reasons of failures by address.
+    let timeout = b"\0\0\x11\0\0\x01m\0\x04\0\0\0\x01\0\0\0\x02\0\x03CAS\0\x07";
+    let error = ErrorBody::parse(timeout, Version::V5).unwrap();
+    assert!(matches!(
+        error.detail,
+        ErrorDetail::WriteTimeout {
+            contentions: Some(7),
+            received: 1,
+            block_for: 2,
+            ..
+        }
+    ));
+    let error = ErrorBody::parse(timeout, Version::V4).unwrap();
+    let none = ErrorDetail::WriteTimeout {
+        consistency: Consistency::Quorum,
+        received: 1,
+        block_for: 2,
+        write_type: WriteType::Cas,
+        contentions: None,
+    };
+    assert_eq!(error.detail, none);
+    let failure = b"\0\0\x13\0\0\0\0\x01\0\0\0\x01\0\0\0\x02\0\0\0\x01\x04\x7F\0\0\x01\0\x01\x01";
+    let error = ErrorBody::parse(failure, Version::V5).unwrap();
+    let ErrorDetail::ReadFailure {
+        failures,
+        data_present,
+        ..
+    } = error.detail
+    else {
+        panic!("{error:?}");
+    };
+    let reasons = Some(&b"\x04\x7F\0\0\x01\0\x01"[..]);
+    assert_eq!(
+        (failures.count, failures.reasons, data_present),
+        (1, reasons, true)
+    );
+    // PREPARE's answer with the id of the result's columns; rows whose columns changed.
+    let empty = b"\0\0\0\0\0\0\0\0";
+    let raw = [&b"\0\0\0\x04\0\x01i\0\x02rm"[..], empty, b"\0\0\0\0", empty].concat();
+    let ResultBody::Prepared(prepared) = ResultBody::parse(&raw, Version::V5).unwrap() else {
+        panic!("not prepared");
+    };
+    assert_eq!(
+        (prepared.id, prepared.result_metadata_id),
+        (&b"i"[..], Some(&b"rm"[..]))
+    );
+    let changed = b"\0\0\0\x02\0\0\0\x08\0\0\0\0\0\x01n\0\0\0\0";
+    let ResultBody::Rows(rows) = ResultBody::parse(changed, Version::V5).unwrap() else {
+        panic!("no rows");
+    };
+    assert_eq!(rows.metadata.new_metadata_id, Some(&b"n"[..]));
+}
+
+#[test]
+fn unknown_flags_of_columns_are_refused_but_the_mark_of_scylla() {
+    let rows = |flags: u32| {
+        let body = [
+            &b"\0\0\0\x02"[..],
+            &flags.to_be_bytes(),
+            b"\0\0\0\0\0\0\0\0",
+        ]
+        .concat();
+        ResultBody::parse(&body, Version::V4).is_ok()
+    };
+    assert!(rows(0) && rows(0x8000_0000));
+    assert!(!rows(0x10) && !rows(0x4000_0000));
 }

@@ -41,17 +41,18 @@ def equal(got, want):
     check(got == want, "got", repr(got)[:300], "want", repr(want)[:300])
 
 
-def cluster(address):
+def cluster(address, protocol=PROTOCOL):
     host, port = address.rsplit(":", 1)
-    options = {"protocol_version": PROTOCOL} if PROTOCOL else {}
+    options = {"protocol_version": protocol} if protocol else {}
     profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(),
                                retry_policy=FallthroughRetryPolicy(), request_timeout=60)
-    return Cluster([host], port=int(port), compression=ENV.get("compression") == "lz4",
+    return Cluster([host], port=int(port), connect_timeout=30, control_connection_timeout=30,
+                   compression=ENV.get("compression") == "lz4",
                    execution_profiles={EXEC_PROFILE_DEFAULT: profile}, **options)
 
 
-def open_session(address, keyspace=KS):
-    session = cluster(address).connect(keyspace)
+def open_session(address, keyspace=KS, protocol=PROTOCOL):
+    session = cluster(address, protocol).connect(keyspace)
     session.use_client_timestamp = ENV.get("stamps", "client") == "client"
     return session
 
@@ -67,7 +68,9 @@ class Run:
 
     def __init__(self):
         self.session = open_session(ENV["contact"])
-        self.direct = open_session(ENV["direct"])
+        # some errors depend on the version of the protocol
+        negotiated = self.session.cluster.protocol_version
+        self.direct = open_session(ENV["direct"], protocol=negotiated)
         self.execute = self.session.execute
         self.prepare = self.session.prepare
 

@@ -1,0 +1,135 @@
+//! BATCH: several statements at once, texts and prepared ones mixed.
+
+use super::inflight::Pending;
+use super::output::RequestKind;
+use super::plan::{Repeat, Treatment};
+use super::requests::{
+    FLAGS_AT, Opened, WITH_TIMESTAMP, new_write, put_request, stamp, unknown_id,
+};
+use super::session::{Context, Session, Taken};
+use super::write::{Body, Child, ChildStatement};
+use crate::cql::Reader;
+use crate::cql::envelope::Envelope;
+use crate::cql::error::DecodeError;
+use crate::spill::Kind as RecordKind;
+
+impl Session {
+    pub(super) fn batch(
+        &mut self,
+        opened: &Opened<'_>,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+        after_news: bool,
+    ) -> Result<Taken, DecodeError> {
+        let mut reader = Reader::new(opened.message);
+        let kind = reader.byte()?;
+        let count = reader.short()?;
+        let mut children = Vec::with_capacity(usize::from(count).min(1_024));
+        let mut values = Vec::new();
+        for _ in 0..count {
+            let statement = match reader.byte()? {
+                0 => {
+                    let text = String::from_utf8_lossy(reader.bytes()?.unwrap_or_default());
+                    ChildStatement::Text(cx.common.plans.plan(&text, self.keyspace.as_ref()))
+                }
+                _ => {
+                    let id = reader.short_bytes()?;
+                    match cx.common.registry.get(id) {
+                        Some(prepared) => ChildStatement::Prepared(prepared.clone()),
+                        None => return Ok(unknown_id(id, envelope, cx, after_news)),
+                    }
+                }
+            };
+            let start = reader.position();
+            for _ in 0..reader.short()? {
+                reader.value()?;
+            }
+            let from = values.len();
+            values.extend_from_slice(reader.since(start));
+            children.push(Child {
+                statement,
+                values: from..values.len(),
+            });
+        }
+        let before = reader.position();
+        if let Some(made) = self.with_generated(kind, &children, &values, cx) {
+            let tail = opened.message.get(before..).unwrap_or_default();
+            return Ok(self.substitute_batch(kind, made, opened, tail, cx));
+        }
+        self.run_batch(kind, children, values, opened, before, envelope, cx);
+        Ok(Taken::Yes)
+    }
+
+    #[allow(clippy::too_many_arguments)] // the parts of one request
+    pub(super) fn run_batch(
+        &mut self,
+        kind: u8,
+        mut children: Vec<Child>,
+        values: Vec<u8>,
+        opened: &Opened<'_>,
+        before: usize,
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        let lwt = children
+            .iter()
+            .any(|child| child.statement.plan().treatment == Treatment::Lwt);
+        children.retain(|child| {
+            matches!(
+                child.statement.plan().treatment,
+                Treatment::Mirror | Treatment::Lwt
+            )
+        });
+        let (head, tail) = opened.message.split_at(before);
+        let Some(worst) = children
+            .iter()
+            .map(|child| child.statement.plan())
+            .max_by_key(|plan| plan.repeat)
+            .filter(|_| tail.len() > FLAGS_AT)
+            .cloned()
+        else {
+            cx.common.tally.request(RequestKind::Other); // empty, or nothing that is mirrored
+            return self.forward(envelope, cx);
+        };
+        let first = children[0].statement.plan().clone();
+        let counters = worst.kind == RecordKind::Counter || kind == 2;
+        let body = |tail: Vec<u8>| Body::Batch {
+            kind,
+            children,
+            values,
+            tail,
+        };
+        if lwt {
+            cx.common.tally.request(RequestKind::Lwt);
+            let write = new_write(&first, cx.now_us, None, body(tail.to_vec()));
+            self.expect_answer(envelope.header.stream, Pending::Lwt(write), cx);
+            return self.forward(envelope, cx);
+        }
+        cx.common.tally.request(RequestKind::Batch);
+        let (stamp_us, stamped) = stamp(tail, counters, cx);
+        let mut write = new_write(&first, cx.now_us, stamp_us, body(stamped));
+        write.repeat = if counters { Repeat::Once } else { worst.repeat };
+        write.kind = if counters {
+            RecordKind::Counter
+        } else {
+            worst.kind
+        };
+        self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
+        match stamp_us {
+            Some(stamp_us) if tail[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
+                let flags = tail[FLAGS_AT] | WITH_TIMESTAMP;
+                let parts = [
+                    opened.prelude,
+                    head,
+                    &tail[..FLAGS_AT],
+                    &[flags],
+                    &tail[FLAGS_AT + 1..],
+                    &stamp_us.to_be_bytes(),
+                ];
+                put_request(cx.to_source, envelope.header, &parts);
+                self.count_sent();
+            }
+            _ => self.forward(envelope, cx),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Bind markers that the client does not know of: prepared statements with `now()` and kin.
+//!
+//! Such a statement is prepared at the source with a marker in the place of each call. The client
+//! sees the answer without these markers, and each EXECUTE gets the values on its way, so both
+//! clusters store the same.
+
+use super::functions::Generator;
+use super::plan::{Plan, Treatment};
+use crate::cql::request::params::QueryParams;
+use crate::cql::response::Prepared;
+use crate::cql::values::{self, Edit, Values};
+use crate::cql::{Value, Version, Writer};
+use crate::statement::rewrite::{AddedMarker, Parametrized};
+use crate::statement::{Generated, GeneratedBytes, rewrite};
+
+/// The text to prepare instead, if the plan is mirrored and has calls that markers can stand for.
+#[must_use]
+pub fn parametrize(plan: &Plan) -> Option<Parametrized> {
+    let statement = &plan.statement;
+    let wanted = !statement.functions.is_empty()
+        && plan.treatment == Treatment::Mirror
+        && statement.functions_are_bindable();
+    wanted.then(|| rewrite::parametrize_functions(&plan.text, statement))
+}
+
+/// Appends the message of the answer to PREPARE without the added markers. `None`: it is not what
+/// was expected.
+#[must_use]
+pub fn hide(
+    message: &[u8],
+    version: Version,
+    added: &[AddedMarker],
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let prepared = Prepared::parse(message, version).ok()?;
+    let bind = &prepared.bind;
+    let is_added = |at: usize| added.iter().any(|marker| usize::from(marker.ordinal) == at);
+    let kept = bind.column_count.checked_sub(added.len())?;
+    out.extend_from_slice(message.get(..bind.start)?);
+    let mut w = Writer::new(out);
+    w.int(bind.flags);
+    w.int(i32::try_from(kept).ok()?);
+    if version >= Version::V4 {
+        let indices: Vec<u16> = bind.pk_indices().collect();
+        // a key that the proxy makes is none that the client could route by
+        let routable = !indices.iter().any(|index| is_added(usize::from(*index)));
+        let indices = if routable { indices } else { Vec::new() };
+        w.int(i32::try_from(indices.len()).ok()?);
+        for index in indices {
+            let before = added.iter().filter(|marker| marker.ordinal < index).count();
+            w.short(index - u16::try_from(before).ok()?);
+        }
+    }
+    if let Some((keyspace, table)) = bind.global_table {
+        w.string(keyspace);
+        w.string(table);
+    }
+    for (at, column) in bind.columns().enumerate() {
+        if !is_added(at) {
+            w.raw(message.get(column.span())?);
+        }
+    }
+    w.raw(message.get(bind.end..)?);
+    w.finish().ok()
+}
+
+/// Values for the added markers of one execution.
+fn generate(added: &[AddedMarker], generator: &mut Generator, now_us: i64) -> Vec<GeneratedBytes> {
+    let value = |kind: Generated, generator: &mut Generator| generator.value(kind, now_us).bytes();
+    added
+        .iter()
+        .map(|marker| value(marker.returns, generator))
+        .collect()
+}
+
+fn edits<'e>(added: &'e [AddedMarker], bytes: &'e [GeneratedBytes]) -> Vec<Edit<'e>> {
+    (0..)
+        .zip(added.iter().zip(bytes))
+        .map(|(earlier, (marker, bytes))| Edit::Insert {
+            before: usize::from(marker.ordinal) - earlier,
+            name: marker.name.as_deref(),
+            value: Value::Bytes(bytes),
+        })
+        .collect()
+}
+
+/// The `<query_parameters>` of an EXECUTE with the added values.
+#[must_use]
+pub fn with_values(
+    params: &[u8],
+    added: &[AddedMarker],
+    generator: &mut Generator,
+    now_us: i64,
+) -> Option<Vec<u8>> {
+    let bytes = generate(added, generator, now_us);
+    let mut out = Vec::with_capacity(params.len() + 20 * added.len());
+    let parsed = QueryParams::parse(params).ok()?;
+    parsed.rewrite(&mut out, &edits(added, &bytes), None).ok()?;
+    Some(out)
+}
+
+/// Appends the values of a statement in a BATCH with the added ones.
+#[must_use]
+pub fn with_batch_values(
+    bound: &[u8],
+    added: &[AddedMarker],
+    generator: &mut Generator,
+    now_us: i64,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    let bytes = generate(added, generator, now_us);
+    let parsed = Values::parse(bound, false).ok()?;
+    values::rewrite(out, Some(parsed), &edits(added, &bytes)).ok()?;
+    Some(())
+}
