@@ -217,7 +217,7 @@ fn answers_as_cassandra_does() {
     let node = node();
     let mut client = Client::connect(&node);
     let cases = cases(include_str!("golden.txt"));
-    assert!(cases.len() > 400, "the golden file is cut short");
+    assert!(cases.len() > 550, "the golden file is cut short");
     for case in cases {
         if let Some(wait) = case.wait {
             std::thread::park_timeout(wait);

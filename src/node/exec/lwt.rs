@@ -13,9 +13,10 @@ use crate::node::value::{Value, split_collection, split_parts};
 use super::expr::Scope;
 use super::modify::{ColumnCondition, ConditionPlan, ModifyPlan};
 use super::read::{Rows, op_holds};
-use super::restrict::{Part, Place};
+use super::restrict::Part;
 use super::select::ColumnSpec;
 use super::selector::{compare, find_element};
+use super::slices::Place;
 use super::view::RowView;
 
 /// What the conditions of a statement or batch came to.
@@ -262,9 +263,10 @@ fn compare_nullable(
         (value, other) => match op {
             Op::Eq | Op::In => Ok(value.is_none() && other.is_none()),
             Op::Ne => Ok(value.is_some() != other.is_some()),
-            _ if other.is_none() => Err(CqlError::invalid(
-                "Invalid comparison with null for operator in a condition",
-            )),
+            _ if other.is_none() => Err(CqlError::invalid(format!(
+                "Invalid comparison with null for operator \"{}\"",
+                op.symbol()
+            ))),
             _ => Ok(false),
         },
     }

@@ -11,6 +11,7 @@ pub(crate) mod read;
 mod restrict;
 pub(crate) mod select;
 mod selector;
+mod slices;
 pub(crate) mod system;
 mod view;
 mod write;

@@ -220,6 +220,11 @@ impl ModifyPlan {
                 )));
             }
             let action = match (key, field, &column.ty) {
+                (Some(_), _, ty) if !ty.is_collection() => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid deletion operation for non collection column {name}"
+                    )));
+                }
                 (Some(key), _, ty) => Action::Element(compile_key(compiler, key, ty, name)?, None),
                 (_, Some(field), ty) => Action::Field(field_of(ty, field, name)?.0, None),
                 _ => Action::Delete,
@@ -474,7 +479,13 @@ fn compile_assign(
             let value_ty = match ty {
                 CqlType::List(item, false) => item,
                 CqlType::Map(_, value, false) => value,
-                _ => return Err(no_operation("[]", ty, name)),
+                _ => {
+                    return Err(CqlError::invalid(format!(
+                        "Invalid operation ({name}[{}] = {}) for non collection column {name}",
+                        show(key),
+                        show(value)
+                    )));
+                }
             };
             let key = compile_key(compiler, key, ty, name)?;
             let value = compiler.compile(value, value_ty, &format!("value({name})"))?;
@@ -503,7 +514,7 @@ fn no_operation(operation: &str, ty: &CqlType, name: &str) -> CqlError {
 }
 
 /// A term as error messages show it.
-fn show(term: &Term) -> String {
+pub(crate) fn show(term: &Term) -> String {
     let join = |items: &[Term]| items.iter().map(show).collect::<Vec<_>>().join(", ");
     match term {
         Term::Literal(LiteralKind::Text, text) => format!("'{text}'"),

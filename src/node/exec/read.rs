@@ -1,5 +1,6 @@
 //! Executing SELECT: walk partitions and slices, keep what is live and wanted, page by page.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use crate::node::error::{CqlError, CqlResult};
@@ -97,10 +98,11 @@ pub(crate) fn select(
         more: false,
     };
     let keys = plan.restrictions.partitions(&plan.table, scope)?;
+    let tokens = token_range(plan, scope)?;
     if let Some(data) = data {
         match keys {
-            Some(keys) => walk.named_partitions(data, &keys),
-            None => walk.all_partitions(data, scope)?,
+            Some(keys) => walk.named_partitions(data, &keys, &tokens),
+            None => walk.all_partitions(data, tokens),
         }
     }
     let state = walk.last.take().filter(|_| walk.more);
@@ -121,7 +123,10 @@ fn limit_of(expr: Option<&Expr>, name: &str, scope: &mut Scope<'_>) -> CqlResult
     };
     match expr.eval(scope)? {
         Value::Unset => Ok(u64::MAX),
-        Value::Null => Err(CqlError::invalid(format!("Invalid null value of {name}"))),
+        Value::Null => Err(CqlError::invalid(format!(
+            "Invalid null value of {}",
+            name.to_lowercase()
+        ))),
         Value::Bytes(bytes) => {
             let value = bytes.as_slice().try_into().map_or(0, i32::from_be_bytes);
             match u64::try_from(value) {
@@ -161,7 +166,12 @@ fn ready_filters(plan: &SelectPlan, scope: &mut Scope<'_>) -> CqlResult<Vec<Read
 }
 
 impl<'d> Walk<'d> {
-    fn named_partitions(&mut self, data: &'d TableData, keys: &[Vec<Vec<u8>>]) {
+    fn named_partitions(
+        &mut self,
+        data: &'d TableData,
+        keys: &[Vec<Vec<u8>>],
+        tokens: &RangeInclusive<i64>,
+    ) {
         let keys: Vec<PartitionKey> = keys
             .iter()
             .map(|components| PartitionKey::new(components))
@@ -171,7 +181,8 @@ impl<'d> Walk<'d> {
             .as_ref()
             .and_then(|from| keys.iter().position(|k| *k == from.key));
         for key in keys.into_iter().skip(resumed.unwrap_or(0)) {
-            if let Some(partition) = data.get(&key)
+            if tokens.contains(&key.token)
+                && let Some(partition) = data.get(&key)
                 && !self.partition(&key, partition)
             {
                 return;
@@ -179,35 +190,19 @@ impl<'d> Walk<'d> {
         }
     }
 
-    fn all_partitions(&mut self, data: &'d TableData, scope: &mut Scope<'_>) -> CqlResult<()> {
+    fn all_partitions(&mut self, data: &'d TableData, tokens: RangeInclusive<i64>) {
         let mut start = PartitionKey {
-            token: i64::MIN,
+            token: *tokens.start(),
             bytes: Box::default(),
         };
-        let mut end = i64::MAX;
-        if let Some((expr, inclusive)) = &self.plan.restrictions.token_from {
-            match (token_value(expr, scope)?, inclusive) {
-                (token, true) => start.token = token,
-                (i64::MAX, false) => return Ok(()),
-                (token, false) => start.token = token + 1,
-            }
-        }
-        if let Some((expr, inclusive)) = &self.plan.restrictions.token_to {
-            match (token_value(expr, scope)?, inclusive) {
-                (i64::MIN, _) => {} // the least token ends the ring
-                (token, true) => end = token,
-                (token, false) => end = token - 1,
-            }
-        }
         if let Some(from) = &self.from {
             start = start.max(from.key.clone());
         }
         for (key, partition) in data.from(&start) {
-            if key.token > end || !self.partition(key, partition) {
+            if key.token > *tokens.end() || !self.partition(key, partition) {
                 break;
             }
         }
-        Ok(())
     }
 
     /// Walks one partition; false when no more rows are wanted.
@@ -306,6 +301,29 @@ impl<'d> Walk<'d> {
             matches_filter(filter, &column.ty, &value)
         })
     }
+}
+
+/// The tokens that the bounds on `token(…)` allow.
+fn token_range(plan: &SelectPlan, scope: &mut Scope<'_>) -> CqlResult<RangeInclusive<i64>> {
+    let none = RangeInclusive::new(1, 0);
+    let (mut start, mut end) = (i64::MIN, i64::MAX);
+    if let Some((expr, inclusive)) = &plan.restrictions.token_from {
+        start = token_value(expr, scope)?;
+        if !inclusive {
+            match start.checked_add(1) {
+                Some(next) => start = next,
+                None => return Ok(none),
+            }
+        }
+    }
+    if let Some((expr, inclusive)) = &plan.restrictions.token_to {
+        match token_value(expr, scope)? {
+            i64::MIN => {} // the least token ends the ring
+            token if *inclusive => end = token,
+            token => end = token - 1,
+        }
+    }
+    Ok(start..=end)
 }
 
 fn token_value(expr: &Expr, scope: &mut Scope<'_>) -> CqlResult<i64> {

@@ -1,7 +1,6 @@
 //! WHERE: which partitions, which slices of them, and what is left to filter.
 
 use crate::node::error::{CqlError, CqlResult};
-use crate::node::order::{after_prefix, push_clustering_key};
 use crate::node::parser::ast::{Op, Operand, Relation, Target, Term};
 use crate::node::schema::{ColumnDef, ColumnKind, Table};
 use crate::node::store::Slice;
@@ -9,6 +8,7 @@ use crate::node::types::CqlType;
 use crate::node::value::{Value, split_collection, split_parts};
 
 use super::expr::{Compiler, Expr, Scope, order_key};
+use super::slices::{self, Place, Side, extend};
 
 /// Rows that the IN lists of one statement may name together.
 const COMBINATIONS_MAX: usize = 65_535;
@@ -60,9 +60,6 @@ pub(crate) struct Restrictions {
     upper: Option<Bound>,
     pub(crate) filters: Vec<Filter>,
 }
-
-/// One row's place: its order key and its clustering values (maybe only the first ones).
-pub(crate) type Place = (Vec<u8>, Vec<Box<[u8]>>);
 
 impl Part {
     /// All values, without null and unset, which are errors for the column `name`.
@@ -176,7 +173,7 @@ impl Restrictions {
         relation: &Relation,
     ) -> CqlResult<()> {
         let (at, column) = table.column(name)?;
-        let ty = operand_type(&column.ty, relation.op)?;
+        let ty = operand_type(&column.ty, relation.op, name)?;
         let part = compile_part(compiler, relation.op, &relation.operand, &ty, name)?;
         let equal = matches!(relation.op, Op::Eq | Op::In);
         match column.kind {
@@ -190,6 +187,9 @@ impl Restrictions {
                 let Part::One(expr) = part else {
                     return Err(CqlError::invalid("IN and a bound do not go together"));
                 };
+                if self.clustering[i].is_some() {
+                    return Err(twice(name));
+                }
                 self.bound(i, TupleValue::Each(vec![expr]), relation.op, name)?;
             }
             _ => self.filters.push(Filter {
@@ -337,14 +337,6 @@ impl Restrictions {
                 Ok(())
             }
             (op, Operand::One(term)) if is_slice(op) => {
-                let turned = columns
-                    .iter()
-                    .any(|(_, c)| c.descending != columns[0].1.descending);
-                if turned {
-                    return Err(CqlError::invalid(
-                        "Bounds over columns of different order are not supported by this node",
-                    ));
-                }
                 let value = tuple_value(compiler, &columns, term)?;
                 self.bound(first, value, op, &names.join(", "))
             }
@@ -538,72 +530,39 @@ impl Restrictions {
     /// The slices of a partition that hold every row wanted, in order, none overlapping.
     pub(crate) fn slices(&self, table: &Table, scope: &mut Scope<'_>) -> CqlResult<Vec<Slice>> {
         let places = self.places(table, scope)?;
+        let bounds = [(&self.lower, true), (&self.upper, false)];
         let mut slices = Vec::with_capacity(places.len());
         for (prefix, _) in places {
-            let mut slice = Slice {
-                start: prefix.clone(),
-                end: after_prefix(&prefix),
-            };
-            for (bound, is_lower) in [(&self.lower, true), (&self.upper, false)] {
-                if let Some(bound) = bound {
-                    narrow(&mut slice, &prefix, bound, is_lower, table, scope)?;
-                }
+            let mut parts = vec![slices::under(&prefix)];
+            for (bound, is_lower) in bounds {
+                let Some(bound) = bound else { continue };
+                let columns = table.clustering().get(bound.at..).unwrap_or(&[]);
+                let name = columns.first().map_or("", |column| column.name.as_str());
+                let values = bound.value.values(name, scope)?;
+                let side = Side {
+                    is_lower,
+                    inclusive: bound.inclusive,
+                };
+                let allowed = slices::beyond(&prefix, columns, &values, side);
+                parts = slices::both(&parts, &allowed);
             }
-            if !slice.is_empty() {
-                slices.push(slice);
-            }
+            slices.extend(parts);
         }
         Ok(slices)
     }
 }
 
-/// Moves one end of `slice` to a bound; for a descending column, the other end.
-fn narrow(
-    slice: &mut Slice,
-    prefix: &[u8],
-    bound: &Bound,
-    is_lower: bool,
-    table: &Table,
-    scope: &mut Scope<'_>,
-) -> CqlResult<()> {
-    let columns = table.clustering().get(bound.at..).unwrap_or(&[]);
-    let name = columns.first().map_or("", |column| column.name.as_str());
-    let descending = columns.first().is_some_and(|column| column.descending);
-    let values = bound.value.values(name, scope)?;
-    let (key, _) = extend(&(prefix.to_vec(), Vec::new()), columns, values);
-    let after = after_prefix(&key);
-    let at_start = is_lower != descending;
-    if at_start {
-        slice.start = match (bound.inclusive, after) {
-            (true, _) => key,
-            (false, Some(after)) => after,
-            (false, None) => {
-                slice.end = Some(Vec::new());
-                key
-            }
-        };
-    } else {
-        slice.end = if bound.inclusive { after } else { Some(key) };
-    }
-    Ok(())
-}
-
-fn extend(place: &Place, columns: &[ColumnDef], values: Vec<Vec<u8>>) -> Place {
-    let (mut key, mut all) = place.clone();
-    for (column, value) in columns.iter().zip(values) {
-        push_clustering_key(&column.ty, column.descending, &value, &mut key);
-        all.push(value.into_boxed_slice());
-    }
-    (key, all)
-}
-
 fn fill(place: &mut Option<Part>, part: Part, name: &str) -> CqlResult<()> {
     if place.replace(part).is_some() {
-        return Err(CqlError::invalid(format!(
-            "{name} cannot be restricted by more than one relation if it includes an Equal"
-        )));
+        return Err(twice(name));
     }
     Ok(())
+}
+
+fn twice(name: &str) -> CqlError {
+    CqlError::invalid(format!(
+        "{name} cannot be restricted by more than one relation if it includes an Equal"
+    ))
 }
 
 fn is_slice(op: Op) -> bool {
@@ -611,14 +570,14 @@ fn is_slice(op: Op) -> bool {
 }
 
 /// The type that the right side has, given the column's and the operator.
-fn operand_type(ty: &CqlType, op: Op) -> CqlResult<CqlType> {
+fn operand_type(ty: &CqlType, op: Op, name: &str) -> CqlResult<CqlType> {
     match (op, ty) {
         (Op::Contains, CqlType::List(item, _) | CqlType::Set(item, _)) => Ok((**item).clone()),
         (Op::Contains, CqlType::Map(_, value, _)) => Ok((**value).clone()),
         (Op::ContainsKey, CqlType::Map(key, _, _)) => Ok((**key).clone()),
-        (Op::Contains | Op::ContainsKey, _) => Err(CqlError::invalid(
-            "Cannot use CONTAINS on a column that is no such collection",
-        )),
+        (Op::Contains | Op::ContainsKey, _) => Err(CqlError::invalid(format!(
+            "Cannot use CONTAINS on non-collection column {name}"
+        ))),
         (Op::Ne | Op::Like | Op::IsNotNull, _) => {
             Err(CqlError::invalid("Unsupported operator in WHERE"))
         }

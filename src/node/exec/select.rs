@@ -155,7 +155,6 @@ fn check_filtering(
         .filter(|part| part.is_some())
         .count();
     let full_key = given == table.partition_len;
-    let by_token = restrictions.token_from.is_some() || restrictions.token_to.is_some();
     if !may_filter {
         if let Some((at, gap)) = restrictions.gap() {
             let columns = table.clustering();
@@ -170,11 +169,6 @@ fn check_filtering(
         if partial || rows_of_all || !restrictions.filters.is_empty() {
             return Err(CqlError::invalid(FILTERING));
         }
-    }
-    if full_key && by_token {
-        return Err(CqlError::invalid(
-            "Columns cannot be restricted by both a normal relation and a token relation",
-        ));
     }
     if restrictions.gap().is_some() {
         restrictions.filter_gap(table);

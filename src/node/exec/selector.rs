@@ -12,7 +12,7 @@ use crate::node::value::{Value, split_collection, split_parts};
 
 use super::expr::{Compiler, Expr, Scope, order_key};
 use super::functions::{self, Signature};
-use super::modify::field_of;
+use super::modify::{field_of, show};
 use super::view::RowView;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,13 @@ pub(crate) fn compile(
         }
         Selector::Field(inner, field) => {
             let inner = compile(compiler, table, inner)?;
+            if !matches!(inner.ty, CqlType::Udt(..)) {
+                return Err(CqlError::invalid(format!(
+                    "Invalid field selection: {} of type {} is not a user type",
+                    inner.name,
+                    inner.ty.name()
+                )));
+            }
             let (at, ty) = field_of(&inner.ty, field, &inner.name)?;
             let ty = ty.clone();
             let name = format!("{}.{field}", inner.name);
@@ -112,7 +119,7 @@ pub(crate) fn compile(
             Ok(Compiled {
                 sel: Sel::Term(expr),
                 ty,
-                name: "[selection]".to_owned(),
+                name: show(term),
             })
         }
     }
@@ -163,6 +170,12 @@ fn element(
     let (key_ty, ty, is_map) = match &inner.ty {
         CqlType::Map(key, value, _) => ((**key).clone(), (**value).clone(), true),
         CqlType::Set(item, _) => ((**item).clone(), (**item).clone(), false),
+        CqlType::List(..) => {
+            return Err(CqlError::invalid(format!(
+                "Element selection is only allowed on sets and maps, but {} is a list",
+                inner.name
+            )));
+        }
         other => {
             return Err(CqlError::invalid(format!(
                 "Invalid element selection: {} is of type {} is not a collection",

@@ -13,7 +13,7 @@ use crate::node::value::{Value, split_collection, split_parts};
 
 use super::expr::{Expr, Scope, order_key};
 use super::modify::{Action, Edit, ModifyPlan};
-use super::restrict::Place;
+use super::slices::Place;
 
 /// Twenty years, Cassandra's greatest TTL.
 const TTL_MAX_S: i32 = 630_720_000;

@@ -62,6 +62,25 @@ pub(crate) enum Op {
     Like,
 }
 
+impl Op {
+    /// As error messages show it.
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Op::Eq => "=",
+            Op::Ne => "!=",
+            Op::Lt => "<",
+            Op::Le => "<=",
+            Op::Gt => ">",
+            Op::Ge => ">=",
+            Op::In => "IN",
+            Op::Contains => "CONTAINS",
+            Op::ContainsKey => "CONTAINS KEY",
+            Op::IsNotNull => "IS NOT",
+            Op::Like => "LIKE",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Target {
     Column(String),

@@ -89,6 +89,17 @@ impl Parser<'_> {
         let using = self.using()?;
         self.expect_word("set")?;
         let assigns = self.comma_list(Self::assignment)?;
+        for (at, (column, assign)) in assigns.iter().enumerate() {
+            let part = |assign: &Assign| matches!(assign, Assign::Element(..) | Assign::Field(..));
+            let clash = |(other, earlier): &(String, Assign)| {
+                other == column && !(part(earlier) && part(assign))
+            };
+            if assigns[..at].iter().any(clash) {
+                return Err(CqlError::syntax(format!(
+                    "Multiple incompatible setting of column {column}"
+                )));
+            }
+        }
         self.expect_word("where")?;
         let wheres = self.relations()?;
         let condition = self.condition()?;
@@ -141,9 +152,7 @@ impl Parser<'_> {
             } else {
                 &mut using.ttl
             };
-            if place.replace(term).is_some() {
-                return Err(CqlError::syntax("a USING option is given twice"));
-            }
+            *place = Some(term); // given twice, the last one counts
             if !self.eat_word("and") {
                 return Ok(using);
             }
