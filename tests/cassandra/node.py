@@ -31,6 +31,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 VAR = HERE / "var"
 DEFAULT_VERSION = "4.1.10"
 START_TIMEOUT_S = 180
+MEMORY_DISK = pathlib.Path("/dev/shm")
+MEMORY_DISK_FREE = 4 << 30
 
 # What Cassandra needs of a JDK 17 or 21 beyond its public interfaces.
 EXPORTS = ["java.base/jdk.internal.misc", "java.management.rmi/com.sun.jmx.remote.internal.rmi",
@@ -39,6 +41,7 @@ OPENS = ["java.base/" + p for p in (
     "java.io", "java.lang", "java.nio", "java.util", "java.util.concurrent",
     "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch")]
 
+DATA_DIRS = ("data", "commitlog", "hints", "saved_caches", "cdc")
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>twinring.tests</groupId><artifactId>cassandra</artifactId><version>{0}</version>
 <packaging>pom</packaging><dependencies><dependency><groupId>org.apache.cassandra</groupId>
@@ -105,6 +108,8 @@ def settings(o, dirs):
     conf.update(("%s_timeout" % name, "30s") for name in (
         "read_request", "range_request", "write_request", "counter_write_request", "cas_contention",
         "truncate_request", "request"))
+    if int(o.version.split(".")[0]) >= 5:
+        conf["native_transport_timeout"] = "60s"
     if o.durable:  # every acknowledged write is on disk: for nodes that get killed
         conf["commitlog_sync"] = "batch"
     else:
@@ -168,6 +173,17 @@ def answers_cql(o):
             raise OSError("not ready: opcode %d" % opcode)
 
 
+def data_home(home):
+    """Where data and commit log go: in memory where there is room, since a node syncs all the time
+    and a busy disk makes it look hung. What is there survives the node, not the machine."""
+    if not MEMORY_DISK.is_dir() or shutil.disk_usage(MEMORY_DISK).free < MEMORY_DISK_FREE:
+        return home
+    for old in MEMORY_DISK.glob("twinring-*-*"):  # of a run that was killed
+        if not os.path.exists("/proc/%s" % old.name.split("-")[1]):
+            shutil.rmtree(old, ignore_errors=True)
+    return MEMORY_DISK / ("twinring-%d-%s" % (os.getpid(), home.name))
+
+
 class Node:
     def __init__(self, options):
         self.o = options
@@ -175,9 +191,9 @@ class Node:
         self.process = None
         if not options.keep:
             shutil.rmtree(self.home, ignore_errors=True)
-        names = ("data", "commitlog", "hints", "saved_caches", "cdc", "log", "tmp", "triggers")
-        dirs = {name: self.home / name for name in names}
-        for path in dirs.values():
+        self.data = self.home if options.keep else data_home(self.home)
+        dirs = {name: self.data / name for name in DATA_DIRS}
+        for path in (*dirs.values(), *(self.home / name for name in ("log", "tmp", "triggers"))):
             path.mkdir(parents=True, exist_ok=True)
         (self.home / "cassandra.yaml").write_text(settings(options, dirs))
         self.args = command_line(options, self.home, classpath(options.version))
@@ -239,8 +255,10 @@ def run(o):
     finally:
         node.signal(signal.SIGKILL)
         if not o.keep:
-            for name in ("data", "commitlog", "hints", "saved_caches", "cdc", "tmp"):
-                shutil.rmtree(node.home / name, ignore_errors=True)
+            for path in (*(node.data / name for name in DATA_DIRS), node.home / "tmp"):
+                shutil.rmtree(path, ignore_errors=True)
+            if node.data != node.home:
+                shutil.rmtree(node.data, ignore_errors=True)
 
 
 def main():
