@@ -156,7 +156,10 @@ fn run_compare(args: &CompareArgs, out: &mut dyn Write) -> anyhow::Result<bool> 
     if args.shape.create {
         for endpoint in &endpoints {
             let address = endpoint.address;
-            create(&Plan { endpoint: address, ..plan.clone() })?;
+            create(&Plan {
+                endpoint: address,
+                ..plan.clone()
+            })?;
         }
     }
     let comparison = compare(&plan, &endpoints, args.rounds, || true)?;
@@ -215,5 +218,7 @@ fn resolve(text: &str) -> anyhow::Result<SocketAddr> {
     let mut found = text
         .to_socket_addrs()
         .with_context(|| format!("`{text}` is no HOST:PORT"))?;
-    found.next().with_context(|| format!("`{text}` has no address"))
+    found
+        .next()
+        .with_context(|| format!("`{text}` has no address"))
 }

@@ -107,9 +107,9 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     let middle = values.len() / 2;
     match (values.len() % 2, values.get(middle), middle.checked_sub(1)) {
         (1, Some(&value), _) => value,
-        (0, Some(&upper), Some(below)) => {
-            values.get(below).map_or(upper, |lower| (lower + upper) / 2.0)
-        }
+        (0, Some(&upper), Some(below)) => values
+            .get(below)
+            .map_or(upper, |lower| (lower + upper) / 2.0),
         _ => 0.0,
     }
 }

@@ -143,7 +143,7 @@ impl Load {
     /// # Errors
     /// A thread that panicked.
     pub fn finish(mut self) -> anyhow::Result<Report> {
-        let mut report = Report::new(&self.shared.plan)?;
+        let mut report = Report::new(&self.shared.plan);
         for (sending, receiving) in self.threads.drain(..) {
             let ended = || anyhow!("a thread of the load has panicked");
             let sent = sending.join().map_err(|_| ended())?;

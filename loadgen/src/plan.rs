@@ -192,12 +192,30 @@ mod tests {
         let good = plan(Mode::Write);
         good.check().unwrap();
         let wrong = [
-            Plan { rate_per_s: 0, ..good.clone() },
-            Plan { connections: 0, ..good.clone() },
-            Plan { depth: 0, ..good.clone() },
-            Plan { depth: 40_000, ..good.clone() },
-            Plan { keys: 128, ..good.clone() },
-            Plan { value_bytes: 15, ..good },
+            Plan {
+                rate_per_s: 0,
+                ..good.clone()
+            },
+            Plan {
+                connections: 0,
+                ..good.clone()
+            },
+            Plan {
+                depth: 0,
+                ..good.clone()
+            },
+            Plan {
+                depth: 40_000,
+                ..good.clone()
+            },
+            Plan {
+                keys: 128,
+                ..good.clone()
+            },
+            Plan {
+                value_bytes: 15,
+                ..good
+            },
         ];
         for plan in wrong {
             assert!(plan.check().is_err(), "{plan:?}");

@@ -16,12 +16,8 @@ use crate::sender::Sent;
 const LONGEST_NS: u64 = 60_000_000_000;
 
 /// The quantiles of every table.
-pub const QUANTILES: [(&str, f64); 4] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99.9", 0.999),
-];
+pub const QUANTILES: [(&str, f64); 4] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
 /// One run, measured from the end of the warm-up, but where it says otherwise.
 #[derive(Clone, Debug, Serialize)]
@@ -65,9 +61,9 @@ pub struct Report {
 pub struct Latency(pub Histogram<u64>);
 
 impl Report {
-    pub(crate) fn new(plan: &Plan) -> anyhow::Result<Report> {
+    pub(crate) fn new(plan: &Plan) -> Report {
         let empty = || Latency(histogram());
-        Ok(Report {
+        Report {
             endpoint: plan.endpoint.to_string(),
             mode: plan.mode,
             rate_per_s: plan.rate_per_s,
@@ -83,7 +79,7 @@ impl Report {
             reads: empty(),
             send_delay: empty(),
             ledger: Ledger::default(),
-        })
+        }
     }
 
     /// Adds one connection.

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use twinring_cql::request::{QueryParams, execute};
-use twinring_cql::{Consistency, EncodeError, Flags, Opcode, Value, Values, Version, encode, values};
+use twinring_cql::{
+    Consistency, EncodeError, Flags, Opcode, Value, Values, Version, encode, values,
+};
 
 use crate::load::{GLANCE, Lane, Shared};
 use crate::report;
@@ -64,9 +66,12 @@ pub(crate) fn run(
     if sender.follow(statements, free).is_err() {
         lane.broken.store(true, Ordering::Relaxed);
     }
-    let due = shared
-        .schedule
-        .due_until(connection, shared.schedule.now());
+    // A stop shortens the plan; a broken connection does not.
+    let until = match shared.stop.load(Ordering::Relaxed) {
+        true => shared.schedule.now(),
+        false => Duration::MAX,
+    };
+    let due = shared.schedule.due_until(connection, until);
     sender.sent.unsent = due.saturating_sub(sender.sent.total);
     lane.finished.store(true, Ordering::Release);
     sender.sent
@@ -152,12 +157,7 @@ impl Sender<'_> {
             || self.shared.schedule.is_over(now)
     }
 
-    fn encode(
-        &mut self,
-        statements: &Statements,
-        stream: i16,
-        n: u64,
-    ) -> Result<(), EncodeError> {
+    fn encode(&mut self, statements: &Statements, stream: i16, n: u64) -> Result<(), EncodeError> {
         let plan = &self.shared.plan;
         let operation = plan.operation(self.connection, n);
         let key = operation.key.to_be_bytes();
@@ -180,9 +180,16 @@ impl Sender<'_> {
             ..QueryParams::new(Consistency::LocalQuorum)
         };
         let (version, flags) = (Version::V4, Flags::NONE);
-        encode::envelope(&mut self.out, version, flags, stream, Opcode::Execute, |w| {
-            execute::encode(w, id, &params);
-        })
+        encode::envelope(
+            &mut self.out,
+            version,
+            flags,
+            stream,
+            Opcode::Execute,
+            |w| {
+                execute::encode(w, id, &params);
+            },
+        )
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
