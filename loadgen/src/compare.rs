@@ -114,6 +114,14 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+impl Added {
+    /// Whether the rounds do not even agree on which of the two is slower.
+    #[must_use]
+    pub fn is_noise(&self) -> bool {
+        self.lowest_us < 0.0 && self.highest_us > 0.0
+    }
+}
+
 impl Comparison {
     /// Sum of [`Report::client_errors`].
     #[must_use]
@@ -141,13 +149,14 @@ impl fmt::Display for Comparison {
         for row in &self.added {
             writeln!(
                 f,
-                "{:<6} {:>width$.0} {:>width$.0} {:>+9.0}   {:+.0} to {:+.0}",
+                "{:<6} {:>width$.0} {:>width$.0} {:>+9.0}   {:+.0} to {:+.0}{}",
                 row.quantile,
                 row.first_us,
                 row.second_us,
                 row.added_us,
                 row.lowest_us,
-                row.highest_us
+                row.highest_us,
+                if row.is_noise() { ": noise" } else { "" }
             )?;
         }
         Ok(())
@@ -164,6 +173,8 @@ mod tests {
         assert!((row.first_us - 20.0).abs() < 1e-9 && (row.second_us - 90.0).abs() < 1e-9);
         assert!((row.added_us - 5.0).abs() < 1e-9, "{row:?}");
         assert!((row.lowest_us - 3.0).abs() < 1e-9 && (row.highest_us - 70.0).abs() < 1e-9);
+        assert!(!row.is_noise());
+        assert!(super::row("p99", &[(1.0, 2.0), (2.0, 1.0)]).is_noise());
         assert!((median([4.0, 1.0, 3.0, 2.0].into_iter()) - 2.5).abs() < 1e-9);
         assert!(median(std::iter::empty()).abs() < 1e-9);
     }

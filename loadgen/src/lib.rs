@@ -23,6 +23,8 @@ pub mod report;
 pub mod schedule;
 mod sender;
 pub mod session;
+#[cfg(test)]
+mod tests;
 
 pub use compare::{Comparison, compare};
 pub use load::{Load, run};

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 
 use crate::plan::Plan;
 use crate::receiver::{self, Received};
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::schedule::Schedule;
 use crate::sender::{self, Sent, Statements};
 use crate::session::Session;
@@ -27,7 +27,8 @@ pub(crate) const FREE: u64 = u64::MAX;
 pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) schedule: Schedule,
-    pub(crate) stop: AtomicBool,
+    /// When the owner ended the run, in ns after its start; `u64::MAX`: not yet.
+    pub(crate) stopped_ns: AtomicU64,
     pub(crate) lanes: Vec<Lane>,
 }
 
@@ -88,7 +89,7 @@ impl Load {
         let pace = (plan.rate_per_s, plan.connections);
         let shared = Arc::new(Shared {
             schedule: Schedule::new(start, pace, plan.warm_up, plan.duration),
-            stop: AtomicBool::new(false),
+            stopped_ns: AtomicU64::new(u64::MAX),
             lanes: (0..plan.connections)
                 .map(|_| Lane::new(plan.depth))
                 .collect(),
@@ -132,10 +133,11 @@ impl Load {
         all
     }
 
-    /// Sends nothing more; what is in flight is still waited for. What was due by now counts as
-    /// unsent, what is due later as no part of the run.
+    /// Makes now the end of the run: what is due later is no part of it. What is in flight is
+    /// still waited for.
     pub fn stop(&self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        let now_ns = report::ns(self.shared.schedule.now());
+        self.shared.stopped_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// Waits for the end and for the last answers.
@@ -170,6 +172,14 @@ impl Drop for Load {
 /// As [`Load::start`] and [`Load::finish`].
 pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     Load::start(plan)?.finish()
+}
+
+impl Shared {
+    /// When the last request is due: as planned, or as the owner decided.
+    pub(crate) fn end(&self) -> Duration {
+        let stopped = Duration::from_nanos(self.stopped_ns.load(Ordering::Relaxed));
+        stopped.min(self.schedule.end())
+    }
 }
 
 impl Lane {

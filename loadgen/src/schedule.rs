@@ -62,10 +62,10 @@ impl Schedule {
         self.start.elapsed()
     }
 
-    /// Whether `now` is behind the last request.
+    /// The end of the measured part; nothing is due then or later.
     #[must_use]
-    pub fn is_over(&self, now: Duration) -> bool {
-        now >= self.end
+    pub fn end(&self) -> Duration {
+        self.end
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
         let schedule = schedule(1000, 1, 100);
         assert!(!schedule.is_measured(Duration::from_millis(99)));
         assert!(schedule.is_measured(Duration::from_millis(100)));
-        assert!(!schedule.is_over(Duration::from_millis(199)));
-        assert!(schedule.is_over(Duration::from_millis(200)));
+        assert_eq!(schedule.end(), Duration::from_millis(200));
+        assert!(schedule.due(0, 199).is_some() && schedule.due(0, 200).is_none());
     }
 }

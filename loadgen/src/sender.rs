@@ -18,6 +18,8 @@ use crate::schedule::{sleep, wake_on_time};
 
 /// A request sent later than this after it was due counts as late.
 const LATE: Duration = Duration::from_millis(1);
+/// Requests due before the end may still be sent for this long after it.
+const OVERTIME: Duration = Duration::from_millis(100);
 /// Requests that are overdue go out in calls of at most this many bytes.
 const CALL_BYTES: usize = 32 << 10;
 
@@ -66,12 +68,7 @@ pub(crate) fn run(
     if sender.follow(statements, free).is_err() {
         lane.broken.store(true, Ordering::Relaxed);
     }
-    // A stop shortens the plan; a broken connection does not.
-    let until = match shared.stop.load(Ordering::Relaxed) {
-        true => shared.schedule.now(),
-        false => Duration::MAX,
-    };
-    let due = shared.schedule.due_until(connection, until);
+    let due = shared.schedule.due_until(connection, shared.end());
     sender.sent.unsent = due.saturating_sub(sender.sent.total);
     lane.finished.store(true, Ordering::Release);
     sender.sent
@@ -118,7 +115,7 @@ impl Sender<'_> {
     fn wait_until(&mut self, due: Duration) -> anyhow::Result<bool> {
         loop {
             let now = self.shared.schedule.now();
-            if self.must_end(now) {
+            if due >= self.shared.end() || self.must_end(now) {
                 return Ok(false);
             }
             if now >= due {
@@ -152,9 +149,7 @@ impl Sender<'_> {
     }
 
     fn must_end(&self, now: Duration) -> bool {
-        self.shared.stop.load(Ordering::Relaxed)
-            || self.lane.broken.load(Ordering::Relaxed)
-            || self.shared.schedule.is_over(now)
+        self.lane.broken.load(Ordering::Relaxed) || now >= self.shared.end() + OVERTIME
     }
 
     fn encode(&mut self, statements: &Statements, stream: i16, n: u64) -> Result<(), EncodeError> {

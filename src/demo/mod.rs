@@ -118,8 +118,8 @@ fn outage(
     screen: &mut Screen<'_>,
     wrong: &mut Vec<String>,
 ) -> anyhow::Result<()> {
-    screen.table_head()?;
     let load = Load::start(plan)?;
+    screen.table_head()?;
     watch(scene, screen, &load, TargetState::Up, CALM)?;
     scene.target.pause()?;
     let away = Duration::from_secs(args.outage);

@@ -12,8 +12,9 @@ use anyhow::{Context, bail, ensure};
 use twinring_loadgen::Plan;
 use twinring_loadgen::session::Session;
 
+use super::screen::event;
 use super::{DRAIN_LIMIT, GLANCE, QUIET_GLANCES};
-use crate::metrics::{Report, Totals};
+use crate::metrics::{Event, Report, Totals};
 use crate::node::{Node, NodeConfig, NodeHandle};
 use crate::status;
 use crate::sys::process;
@@ -128,7 +129,7 @@ impl Scene {
             let totals = self.status()?.totals;
             quiet = if is_quiet(&totals) { quiet + 1 } else { 0 };
             if quiet >= QUIET_GLANCES {
-                return Ok(totals.events.get("spilled").copied().unwrap_or_default());
+                return Ok(event(&totals, Event::Spilled));
             }
             ensure!(
                 began.elapsed() < DRAIN_LIMIT,

@@ -9,8 +9,17 @@ use twinring_loadgen::{Comparison, Report};
 
 use super::DemoArgs;
 use super::scene::Scene;
-use crate::metrics::Totals;
+use crate::metrics::{Event, Totals};
 use crate::status::{bytes, grouped};
+
+/// How often something has happened.
+pub(super) fn event(totals: &Totals, event: Event) -> u64 {
+    totals
+        .events
+        .get(event.label())
+        .copied()
+        .unwrap_or_default()
+}
 
 /// How the target is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +47,7 @@ impl<'o> Screen<'o> {
             self.out,
             "Two in-memory clusters with twinring between them:\n\n  \
              application ──▶ proxy {} ──▶ source {source}\n  \
-             {:>34} └──▶ target {}\n\n\
+             {:>35} └──▶ target {}\n\n\
              The application writes {} times a second over {} connections, without timestamps.\n\
              After 3 s the target goes away: connections break, new ones are refused.\n",
             scene.proxy.address,
@@ -65,8 +74,7 @@ impl<'o> Screen<'o> {
         target: TargetState,
         totals: &Totals,
     ) -> io::Result<()> {
-        let event = |name: &str| totals.events.get(name).copied().unwrap_or_default();
-        let there = event("mirrored") + event("replayed");
+        let there = event(totals, Event::Mirrored) + event(totals, Event::Replayed);
         let spill = match totals.backlog_records {
             0 => "-".to_owned(),
             n => format!("{} writes, {}", grouped(n), bytes(totals.backlog_bytes)),
