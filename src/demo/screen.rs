@@ -125,7 +125,7 @@ impl<'o> Screen<'o> {
     pub(super) fn compared(&mut self, found: &Difference) -> io::Result<()> {
         writeln!(
             self.out,
-            "Clusters: {} rows compared, value and WRITETIME: {} missing, {} surplus, {} differing.",
+            "Clusters: {} rows, value and WRITETIME: {} missing, {} surplus, {} differing.",
             grouped(found.rows),
             grouped(found.missing),
             grouped(found.surplus),
