@@ -196,6 +196,7 @@ impl Proxy {
             .args([source.addr(), target.addr()].map(|address| address.to_string()))
             .args(["--listen", &address.to_string()])
             .args(["--metrics-port", &admin.port().to_string()])
+            .args(["--cores", &shards().to_string()])
             .args(["--disable-source-tls", "true"])
             .args(["--disable-target-tls", "true"])
             .arg("--data-dir")
@@ -255,6 +256,12 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0); // nothing more can be done about it
     }
+}
+
+/// Two, to show that writes of several shards come together, and no more: each locks memory, which
+/// users other than root have little of.
+fn shards() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
 }
 
 /// An address of the loopback that nobody listens on now.
