@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, ProxyConfig, Settings, Surroundings};
+use crate::demo::DemoArgs;
 use crate::node::args::NodeArgs;
 use crate::replay::args::ReplayArgs;
 use crate::status::StatusArgs;
@@ -40,6 +41,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Run an in-memory CQL node, for trials and tests
     Node(NodeArgs),
+    /// Show it all in half a minute: dual writes, an outage of the target, the cost in latency
+    Demo(DemoArgs),
 }
 
 /// `twinring proxy`.

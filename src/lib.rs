@@ -44,6 +44,7 @@
 //! | [`shard`] | all of the above |
 //! | [`proxy`] | `shard`, [`admin`], [`preflight`] and below |
 //! | [`replay`], [`admin`], [`status`] | `spill`, `metrics`, `config`, `statement`, never `relay` or `shard` |
+//! | [`demo`] | [`node`], `loadgen`, `metrics`, `status`, `sys`; the proxy as a process |
 //! | [`node`] | `cql`, `statement`, `limits` |
 //! | `loadgen` (a crate) | `cql` alone: the gauge must not share the bug |
 //!
@@ -60,6 +61,7 @@ pub use twinring_cql as cql;
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod limits;
 pub mod metrics;
 pub mod node;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use twinring::cli::{self, Cli, Command, ProxyArgs};
 use twinring::config::Surroundings;
-use twinring::{node, preflight, replay, status};
+use twinring::{demo, node, preflight, replay, status};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -33,6 +33,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             cli::log::to_stderr(false);
             node::run(&args)?;
         }
+        Command::Demo(args) => return demo::main(&args, &mut std::io::stdout().lock()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::metrics::Report;
 
-pub use render::render;
+pub use render::{bytes, grouped, render};
 
 /// How long the proxy may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,6 +61,15 @@ pub fn run(args: &StatusArgs, out: &mut dyn Write) -> anyhow::Result<()> {
         )]
         std::thread::sleep(Duration::from_secs(seconds));
     }
+}
+
+/// Asks a running proxy.
+///
+/// # Errors
+/// As [`run`].
+pub fn ask(admin: &str) -> anyhow::Result<Report> {
+    serde_json::from_str(&fetch(admin)?)
+        .with_context(|| format!("understand the answer of {admin}"))
 }
 
 fn fetch(admin: &str) -> anyhow::Result<String> {

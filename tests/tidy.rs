@@ -93,7 +93,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "demo",
-        &["node", "cql", "config", "status", "limits", "side"],
+        &["node", "metrics", "status", "sys", "limits", "side"],
     ),
 ];
 

@@ -164,7 +164,9 @@ fn times(out: &mut String, name: &str, times: &TimesReport) -> fmt::Result {
 }
 
 /// `1234567` → `1,234,567`.
-fn grouped(n: u64) -> String {
+/// A number with commas between the thousands.
+#[must_use]
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -176,7 +178,9 @@ fn grouped(n: u64) -> String {
     out
 }
 
-fn bytes(n: u64) -> String {
+/// A size in the greatest unit that fits.
+#[must_use]
+pub fn bytes(n: u64) -> String {
     let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(size, _)| n >= *size) {
         Some((size, unit)) => {

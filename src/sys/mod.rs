@@ -6,6 +6,7 @@
 //! - [`socket`]: listeners and socket options.
 //! - [`waker`]: how one shard wakes another.
 //! - [`machine`]: limits and file systems.
+//! - [`process`]: child processes.
 //! - [`probe`]: what the machine must offer, checked before anything starts.
 //!
 //! All that is public here is safe to call, whatever the arguments.
@@ -14,6 +15,7 @@
 pub mod executor;
 pub mod machine;
 pub mod probe;
+pub mod process;
 pub mod ring;
 pub mod socket;
 pub mod waker;
