@@ -27,7 +27,7 @@ const STAMPS_RESERVE_US: i64 = 3_000_000;
 /// Connections that may wait for being accepted, per shard.
 const BACKLOG: u32 = 4_096;
 /// Longest wait of glommio's own business.
-const EXECUTOR_TICK: Duration = Duration::from_millis(5);
+const EXECUTOR_TICK: Duration = Duration::from_millis(10);
 
 type Thread = ExecutorThread<Result<(), ShardError>>;
 
