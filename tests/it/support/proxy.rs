@@ -24,7 +24,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy on `ip:9042` and waits until it accepts connections. Its words go to
+    /// Starts a proxy on `ip:9042` and waits until it says that it is ready. Its words go to
     /// `NAME.log` in the run directory.
     pub fn start(name: &str, ip: Ipv4Addr, source: &Cassandra, target: &Cassandra) -> Proxy {
         Self::start_on(name, &run_dir().join(name), ip, source, target)
@@ -83,17 +83,17 @@ impl Proxy {
             child,
             log,
         };
-        proxy.wait_until_it_listens();
+        proxy.wait_until_it_is_ready();
         proxy
     }
 
-    fn wait_until_it_listens(&mut self) {
+    fn wait_until_it_is_ready(&mut self) {
         let began = Instant::now();
-        while TcpStream::connect(self.listen).is_err() {
+        while !self.words().contains("ready for clients") {
             let ended = self.child.try_wait().unwrap();
             assert!(
                 ended.is_none() && began.elapsed() < START_LIMIT,
-                "the proxy does not listen on {} ({ended:?}):\n{}",
+                "the proxy is not ready on {} ({ended:?}):\n{}",
                 self.listen,
                 self.words()
             );
