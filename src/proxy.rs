@@ -14,9 +14,9 @@ use crate::metrics::{self, Facts, ShardView};
 use crate::shard::inbox::{self, Address, Message};
 use crate::shard::time::TimeBase;
 use crate::shard::{self, Inherited, Setup, ShardError};
-use crate::spill::Holds;
 use crate::spill::dir::{ShardDir, SpillDir, replace_file};
 use crate::spill::progress::Progress;
+use crate::spill::{Holds, stat};
 use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
 use crate::sys::socket;
 
@@ -88,6 +88,7 @@ impl Running {
                 inbox,
                 recorder,
                 first_segments: first_segments(&dir, &own)?,
+                kept: kept(spill, index, count)?,
                 dir,
                 inherited: own,
                 instance,
@@ -257,6 +258,21 @@ fn first_segments(dir: &ShardDir, own: &[Inherited]) -> anyhow::Result<(u64, u64
         dir.next_segment(Holds::Backlog, reached)?,
         dir.next_segment(Holds::Rejected, 0)?,
     ))
+}
+
+/// Writes that earlier processes put aside: refused by the target, and in doubt. Directories of
+/// shards that are no more are counted by the first shard.
+fn kept(spill: &SpillDir, index: usize, count: usize) -> anyhow::Result<(u64, u64)> {
+    let mut kept = (0, 0);
+    for dir in spill.shards()? {
+        let shard = usize::try_from(dir.shard)?;
+        if shard == index || (index == 0 && shard >= count) {
+            let found = stat::of_shard(&dir, Holds::Rejected)?;
+            kept.0 += found.rejected;
+            kept.1 += found.in_doubt;
+        }
+    }
+    Ok(kept)
 }
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {

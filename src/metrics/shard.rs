@@ -181,9 +181,9 @@ impl Recorder {
         self.shared.verdicts[verdict.index()].add(n);
     }
 
-    /// A write that is not sent to the target.
-    pub fn skipped(&self, reason: Skip) {
-        self.shared.skipped[reason.index()].add(1);
+    /// Writes that are not sent to the target.
+    pub fn skipped(&self, reason: Skip, n: u64) {
+        self.shared.skipped[reason.index()].add(n);
     }
 
     /// `event` happened `n` times. [`Event::Rejected`] and [`Event::InDoubt`] also raise the

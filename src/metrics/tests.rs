@@ -26,7 +26,7 @@ fn filled() -> (Vec<Recorder>, Hub) {
         recorder.bytes(Side::Client, Flow::In, 100);
         recorder.bytes(Side::Target, Flow::Out, 70);
         recorder.verdicts(Verdict::Applied, 1);
-        recorder.skipped(Skip::Filter);
+        recorder.skipped(Skip::Filter, 1);
         recorder.count(Event::Mirrored, 3);
         recorder.opened(Side::Client);
         recorder.opened(Side::Client);

@@ -67,6 +67,8 @@ pub struct Tally {
     pub ambiguous: u64,
     /// EXECUTEs with an id that no shard knows, answered with UNPREPARED.
     pub unprepared: u64,
+    /// Statements for the source alone, by [`Reason`](super::plan::Reason).
+    pub skipped: [u64; super::plan::Reason::ALL.len()],
     /// Requests that could not be read and were passed on as they are.
     pub opaque: u64,
 }

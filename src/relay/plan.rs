@@ -18,8 +18,8 @@ use crate::statement::{
 pub enum Treatment {
     /// Source only, nothing to learn: reads.
     Pass,
-    /// Source only, though it may change something there: roles, filtered tables, system keyspaces.
-    SourceOnly,
+    /// Source only, though it may change something there.
+    SourceOnly(Reason),
     /// A read of a table that tells drivers where to connect: the answer is rewritten.
     System(SystemTable),
     /// The session's keyspace changes.
@@ -30,6 +30,32 @@ pub enum Treatment {
     Lwt,
     /// DDL or TRUNCATE: to the target behind a barrier.
     Schema,
+}
+
+/// Why a statement that may change something is not for the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// `--filter-tables` matches its text.
+    Filter,
+    /// `--mirror-ddl` leaves it out.
+    Ddl,
+    /// Roles, grants, passwords.
+    Roles,
+    /// A keyspace that belongs to the cluster itself.
+    System,
+    /// A transaction over tables, which this version does not look into.
+    Transaction,
+}
+
+impl Reason {
+    /// All reasons, in the order of [`Tally::skipped`](super::output::Tally::skipped).
+    pub const ALL: [Self; 5] = [
+        Self::Filter,
+        Self::Ddl,
+        Self::Roles,
+        Self::System,
+        Self::Transaction,
+    ];
 }
 
 /// What may be done after a try whose outcome is unknown.
@@ -60,6 +86,8 @@ pub enum MirrorDdl {
 pub struct Rules {
     /// `--mirror-ddl`.
     pub mirror_ddl: MirrorDdl,
+    /// Replication of keyspaces at the target (`--target-replication`), a map as CQL writes it.
+    pub replication: Option<String>,
     /// Texts that are not mirrored (`--filter-tables`).
     pub filter: Option<Regex>,
 }
@@ -147,14 +175,7 @@ impl Plan {
         let treatment = treatment(&statement, session, &keyspace, text, rules);
         let (repeat, kind) = nature(&statement, binds, text);
         let text: Rc<str> = text.into();
-        let target_text = match (session, treatment) {
-            (Some(session), Treatment::Mirror | Treatment::Schema)
-                if !statement.unqualified.is_empty() =>
-            {
-                statement::rewrite::qualify(&text, &statement, session).into()
-            }
-            _ => text.clone(),
-        };
+        let target_text = target_text(&text, &statement, session, treatment, rules);
         Self {
             text,
             session_keyspace,
@@ -167,6 +188,31 @@ impl Plan {
             target_text,
             added: Box::default(),
         }
+    }
+}
+
+/// The text for the target: names qualified, keyspaces replicated as the operator wants.
+fn target_text(
+    text: &Rc<str>,
+    statement: &Statement,
+    session: Option<&str>,
+    treatment: Treatment,
+    rules: &Rules,
+) -> Rc<str> {
+    let replication = statement.ddl.as_ref().and_then(|ddl| ddl.replication);
+    if let (Some(span), Some(wanted)) = (replication, &rules.replication) {
+        let (start, end) = (span.start as usize, span.end as usize);
+        if let (Some(before), Some(after)) = (text.get(..start), text.get(end..)) {
+            return format!("{before}{wanted}{after}").into();
+        }
+    }
+    match (session, treatment) {
+        (Some(session), Treatment::Mirror | Treatment::Schema | Treatment::Lwt)
+            if !statement.unqualified.is_empty() =>
+        {
+            statement::rewrite::qualify(text, statement, session).into()
+        }
+        _ => text.clone(),
     }
 }
 
@@ -184,8 +230,10 @@ fn treatment(
     match statement.kind {
         Kind::Select | Kind::List | Kind::Describe | Kind::Unknown => Treatment::Pass,
         Kind::Use => Treatment::Use,
-        Kind::Role | Kind::Grant | Kind::Transaction => Treatment::SourceOnly,
-        _ if own || is_filtered(text, rules) => Treatment::SourceOnly,
+        Kind::Role | Kind::Grant => Treatment::SourceOnly(Reason::Roles),
+        Kind::Transaction => Treatment::SourceOnly(Reason::Transaction),
+        _ if own => Treatment::SourceOnly(Reason::System),
+        _ if is_filtered(text, rules) => Treatment::SourceOnly(Reason::Filter),
         Kind::Truncate => Treatment::Schema,
         Kind::Ddl(action, object) => match (rules.mirror_ddl, action, object) {
             (MirrorDdl::All, _, _) => Treatment::Schema,
@@ -194,7 +242,7 @@ fn treatment(
                 MirrorDdl::Tables,
                 Action::Create | Action::Alter | Action::Drop,
                 Object::Keyspace,
-            ) => Treatment::SourceOnly,
+            ) => Treatment::SourceOnly(Reason::Ddl),
             (MirrorDdl::Tables, _, _) => Treatment::Schema,
         },
         _ if statement.lwt => Treatment::Lwt,

@@ -175,7 +175,11 @@ impl Session {
         let stream = envelope.header.stream;
         let params = opened.message.get(before..).unwrap_or_default();
         let pending = match plan.treatment {
-            Treatment::Pass | Treatment::SourceOnly => return self.forward(envelope, cx),
+            Treatment::Pass => return self.forward(envelope, cx),
+            Treatment::SourceOnly(reason) => {
+                cx.common.tally.skipped[reason as usize] += 1;
+                return self.forward(envelope, cx);
+            }
             Treatment::System(table) => {
                 self.expect_answer(stream, Pending::System(table), cx);
                 return self.forward_with_metadata(opened, before, cx);
@@ -316,7 +320,7 @@ pub(super) fn unknown_id(
 fn kind_of(plan: &Plan) -> RequestKind {
     match (plan.treatment, plan.kind) {
         (Treatment::Pass | Treatment::System(_), _) => RequestKind::Read,
-        (Treatment::SourceOnly, _) => RequestKind::Other,
+        (Treatment::SourceOnly(_), _) => RequestKind::Other,
         (Treatment::Use, _) => RequestKind::Use,
         (Treatment::Lwt, _) => RequestKind::Lwt,
         (Treatment::Schema, RecordKind::Truncate) => RequestKind::Truncate,

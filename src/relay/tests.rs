@@ -39,6 +39,7 @@ impl Bench {
         let (shown, offer) = (Rc::new(Shown::Single), Rc::new(Offer::default()));
         let rules = Rules {
             mirror_ddl: MirrorDdl::Tables,
+            replication: None,
             filter: None,
         };
         Self {
@@ -460,6 +461,7 @@ fn conditional_writes_are_the_sources_alone() {
 fn how_often_a_write_may_be_sent() {
     let rules = Rules {
         mirror_ddl: MirrorDdl::Tables,
+        replication: None,
         filter: None,
     };
     let cases = [
@@ -551,4 +553,21 @@ fn a_write_survives_its_record_and_its_ttl_shrinks() {
             (write.stamp_us, &params[..])
         );
     }
+}
+
+#[test]
+fn keyspaces_are_replicated_as_the_operator_wants() {
+    let rules = Rules {
+        mirror_ddl: MirrorDdl::All,
+        replication: Some("{'class':'NetworkTopologyStrategy','dc9':3}".to_owned()),
+        filter: None,
+    };
+    let text =
+        "CREATE KEYSPACE k WITH replication = {'class':'SimpleStrategy'} AND durable_writes=true";
+    let plan = Plan::new(text, None, &[], &rules);
+    assert_eq!(
+        &*plan.target_text,
+        "CREATE KEYSPACE k WITH replication = {'class':'NetworkTopologyStrategy','dc9':3} AND \
+         durable_writes=true"
+    );
 }

@@ -36,6 +36,8 @@ struct Log {
     stored: Progress,
     /// Segments in which something could not be read: kept under another name.
     damaged: Vec<u64>,
+    /// Segments that are wholly done, until their files are away.
+    retiring: Vec<u64>,
 }
 
 impl Log {
@@ -135,6 +137,12 @@ impl Drain {
             .into_iter()
             .map(|log| Log {
                 dir: log.dir,
+                retiring: log
+                    .segments
+                    .iter()
+                    .map(|(segment, _)| *segment)
+                    .filter(|segment| *segment < log.progress.next.segment)
+                    .collect(),
                 segments: log.segments.into(),
                 ledger: Ledger::resume(log.progress.clone()),
                 stored: log.progress,
@@ -439,7 +447,10 @@ impl Drain {
                 } => {
                     self.storing = false;
                     match (result, self.logs.get_mut(log)) {
-                        (Ok(()), Some(log)) => log.stored = progress,
+                        (Ok(()), Some(log)) => {
+                            log.stored = progress;
+                            log.retiring.clear();
+                        }
                         (Err(words), _) => {
                             tracing::error!("progress cannot be written: {words}; trying again");
                         }
@@ -457,7 +468,8 @@ impl Drain {
         }
         let Some((index, log, progress)) = self.logs.iter_mut().enumerate().find_map(|(i, log)| {
             let progress = log.ledger.progress();
-            (progress != log.stored).then_some((i, log, progress))
+            let due = progress != log.stored || !log.retiring.is_empty();
+            due.then_some((i, log, progress))
         }) else {
             return false;
         };
@@ -465,17 +477,12 @@ impl Drain {
         self.storing = true;
         let path = progress::path_of(&log.dir, Holds::Backlog);
         let bytes = progress.encode(Holds::Backlog, log.dir.shard);
-        let damaged = std::mem::take(&mut log.damaged);
-        let finished: Vec<_> = log
-            .ledger
-            .take_finished_segments()
-            .into_iter()
-            .map(|segment| {
-                let path = log.dir.segment_path(Holds::Backlog, segment);
-                (path, damaged.contains(&segment))
-            })
-            .collect();
-        log.damaged = damaged;
+        log.retiring.extend(log.ledger.take_finished_segments());
+        let path_of = |segment: &u64| {
+            let path = log.dir.segment_path(Holds::Backlog, *segment);
+            (path, log.damaged.contains(segment))
+        };
+        let finished: Vec<_> = log.retiring.iter().map(path_of).collect();
         let done = self.done.clone();
         glommio::spawn_local(async move {
             let result = files::store(&path, bytes, &finished).await;
@@ -496,7 +503,7 @@ impl Drain {
             && self
                 .logs
                 .iter()
-                .all(|log| log.ledger.progress() == log.stored)
+                .all(|log| log.ledger.progress() == log.stored && log.retiring.is_empty())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The file operations of the spill, on the executor's own ring: none blocks the shard.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use glommio::io::{BufferedFile, Directory, OpenOptions};
@@ -50,11 +51,9 @@ pub async fn store(
         if *damaged {
             let mut kept = segment.clone().into_os_string();
             kept.push(".damaged");
-            glommio::io::rename(segment, &PathBuf::from(kept))
-                .await
-                .map_err(told)?;
+            gone_is_fine(glommio::io::rename(segment, &PathBuf::from(kept)).await).map_err(told)?;
         } else {
-            glommio::io::remove(segment).await.map_err(told)?;
+            gone_is_fine(glommio::io::remove(segment).await).map_err(told)?;
         }
     }
     if let Some(folder) = path.parent() {
@@ -63,4 +62,19 @@ pub async fn store(
         folder.close().await.map_err(told)?;
     }
     Ok(())
+}
+
+/// An earlier try may have taken the file away already.
+fn gone_is_fine(
+    result: Result<(), glommio::GlommioError<()>>,
+) -> Result<(), glommio::GlommioError<()>> {
+    match result {
+        Err(glommio::GlommioError::EnhancedIoError { source, .. })
+            if source.kind() == ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        Err(glommio::GlommioError::IoError(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }

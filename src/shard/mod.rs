@@ -36,7 +36,7 @@ use std::time::Duration;
 use crate::config::ProxyConfig;
 use crate::limits;
 use crate::metrics::Recorder;
-use crate::metrics::{self, Direction, Event as Counted, Gauge};
+use crate::metrics::{self, Direction, Event as Counted, Gauge, Skip};
 use crate::relay::clock::StampClock;
 use crate::relay::functions::Generator;
 use crate::relay::link::Credentials;
@@ -83,6 +83,8 @@ pub struct Setup {
     pub dir: ShardDir,
     /// The first segment that it may write, of the backlog and of what is rejected.
     pub first_segments: (u64, u64),
+    /// Writes that earlier processes put aside: refused by the target, and in doubt.
+    pub kept: (u64, u64),
     /// What earlier processes left for it to drain, its own directory first.
     pub inherited: Vec<Inherited>,
     /// Random id of this process.
@@ -220,6 +222,8 @@ impl Shard {
             Spiller::new(setup.dir.clone(), holds, SegmentWriter::new(config))
         };
         let (first_backlog, first_rejected) = setup.first_segments;
+        setup.recorder.set(Gauge::RejectedHeld, setup.kept.0);
+        setup.recorder.set(Gauge::InDoubtHeld, setup.kept.1);
         Self {
             index: setup.index,
             count: setup.count,
@@ -440,6 +444,16 @@ impl Shard {
         recorder.verdicts(metrics::Verdict::Applied, tally.applied);
         recorder.verdicts(metrics::Verdict::Refused, tally.refused);
         recorder.verdicts(metrics::Verdict::Ambiguous, tally.ambiguous);
+        let reasons = [
+            Skip::Filter,
+            Skip::Ddl,
+            Skip::Roles,
+            Skip::System,
+            Skip::Unsupported,
+        ];
+        for (reason, count) in reasons.into_iter().zip(tally.skipped) {
+            recorder.skipped(reason, count);
+        }
         recorder.count(Counted::StampInjected, tally.stamped);
         recorder.count(Counted::StampClient, tally.client_stamped);
         recorder.count(Counted::StampFarFuture, tally.stamped_in_future);
@@ -458,11 +472,13 @@ impl Shard {
         let spilled = self.drain.oldest_us();
         let oldest = [live, held, spilled].into_iter().flatten().min();
         recorder.oldest_unmirrored(oldest.and_then(|us| u64::try_from(us).ok()));
-        recorder.set(Gauge::BacklogRecords, self.backlog_records);
+        // what an earlier process left is counted in bytes only, until it is drained
+        let backlog_bytes = self.drain.unread_bytes() + self.spiller.open_bytes();
         recorder.set(
-            Gauge::BacklogBytes,
-            self.drain.unread_bytes() + self.spiller.open_bytes(),
+            Gauge::BacklogRecords,
+            self.backlog_records.max(backlog_bytes.min(1)),
         );
+        recorder.set(Gauge::BacklogBytes, backlog_bytes);
         recorder.tick(u64::try_from(self.now_us).unwrap_or_default());
     }
 }
@@ -505,6 +521,7 @@ fn rules(config: &ProxyConfig) -> Rules {
             crate::config::MirrorDdl::Tables => MirrorDdl::Tables,
             crate::config::MirrorDdl::All => MirrorDdl::All,
         },
+        replication: config.mirror.replication.clone(),
         filter: config.mirror.filter.clone(),
     }
 }

@@ -34,7 +34,7 @@ impl Shard {
                 Output::Mirror(write) => self.mirror(*write),
                 Output::Resolve(write) => self.resolve(*write),
                 Output::Schema(write) => self.announce(*write),
-                Output::Conditional(_) => self.recorder.skipped(Skip::Unsupported),
+                Output::Conditional(_) => self.recorder.skipped(Skip::Unsupported, 1),
                 Output::Publish(news) => self.inbox.publish(&news),
             }
         }
