@@ -157,6 +157,10 @@ impl<'o> Screen<'o> {
             grouped(late),
             grouped(unsent)
         )?;
+        if (late + unsent) * 100 > sent {
+            let quiet = "Too many to trust the table: run it again when the machine is quiet.";
+            writeln!(self.out, "{quiet}")?;
+        }
         self.out.flush()
     }
 
