@@ -93,6 +93,13 @@ impl Session {
         };
         let first = children[0].statement.plan().clone();
         let counters = worst.kind == RecordKind::Counter || kind == 2;
+        let deletes = children.iter().any(|child| child.statement.plan().deletes);
+        let first = children
+            .iter()
+            .map(|child| child.statement.plan())
+            .find(|plan| plan.kind != RecordKind::Write)
+            .cloned()
+            .unwrap_or(first);
         let body = |tail: Vec<u8>| Body::Batch {
             kind,
             children,
@@ -109,6 +116,7 @@ impl Session {
         let (stamp_us, stamped) = stamp(tail, counters, cx);
         let mut write = new_write(&first, cx.now_us, stamp_us, body(stamped));
         write.repeat = if counters { Repeat::Once } else { worst.repeat };
+        write.deletes = deletes;
         write.kind = if counters {
             RecordKind::Counter
         } else {

@@ -145,6 +145,19 @@ impl Mirror {
         }
     }
 
+    /// Puts another form of a write in its place.
+    pub fn replace(&mut self, ticket: Ticket, write: Write) {
+        if let Some(entry) = self
+            .entries
+            .get_mut(ticket as usize)
+            .and_then(Option::as_mut)
+        {
+            self.bytes -= entry.write.cost_bytes();
+            self.bytes += write.cost_bytes();
+            entry.write = write;
+        }
+    }
+
     /// The write behind a ticket.
     #[must_use]
     pub fn get(&self, ticket: Ticket) -> Option<&Entry> {
@@ -246,11 +259,14 @@ impl Mirror {
     }
 
     /// Takes everything that is not on its way, to be spilled: the target is gone.
-    pub fn take_unsent(&mut self) -> Vec<Entry> {
+    pub fn take_unsent(&mut self) -> Vec<(Ticket, Entry)> {
         let mut tickets: Vec<Ticket> = self.queue.drain(..).collect();
         tickets.extend(self.retries.drain().map(|Reverse((_, ticket))| ticket));
-        let mut taken: Vec<Entry> = tickets.into_iter().filter_map(|t| self.remove(t)).collect();
-        taken.sort_by_key(|entry| entry.write.arrived_us);
+        let mut taken: Vec<_> = tickets
+            .into_iter()
+            .filter_map(|t| self.remove(t).map(|entry| (t, entry)))
+            .collect();
+        taken.sort_by_key(|(_, entry)| entry.write.arrived_us);
         taken
     }
 

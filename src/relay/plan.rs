@@ -111,6 +111,8 @@ pub struct Plan {
     pub keyspace: Rc<str>,
     /// The table that it is about (of a batch the first), or nothing.
     pub table: Rc<str>,
+    /// It deletes something, or may: a row, a column, an element.
+    pub deletes: bool,
     /// The text for the target: all names qualified.
     pub target_text: Rc<str>,
     /// Markers that the client does not know of; see [`super::hidden`].
@@ -174,6 +176,10 @@ impl Plan {
         let table: Rc<str> = table.into();
         let treatment = treatment(&statement, session, &keyspace, text, rules);
         let (repeat, kind) = nature(&statement, binds, text);
+        let deletes = statement
+            .mutations
+            .iter()
+            .any(|m| m.verb == statement::Verb::Delete);
         let text: Rc<str> = text.into();
         let target_text = target_text(&text, &statement, session, treatment, rules);
         Self {
@@ -185,9 +191,33 @@ impl Plan {
             kind,
             keyspace,
             table,
+            deletes,
             target_text,
             added: Box::default(),
         }
+    }
+}
+
+impl Plan {
+    /// Whether the text gives all its mutations a timestamp. A bound one may be unset, and then the
+    /// default counts.
+    #[must_use]
+    pub fn has_literal_stamp(&self) -> bool {
+        let literal = |using: &statement::Using| {
+            matches!(using.timestamp, statement::UsingValue::Literal { .. })
+        };
+        let mutations = &self.statement.mutations;
+        literal(&self.statement.batch_using)
+            || (!mutations.is_empty() && mutations.iter().all(|m| literal(&m.using)))
+    }
+
+    /// Whether it writes a JSON document.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.statement
+            .mutations
+            .iter()
+            .any(|mutation| mutation.json.is_some())
     }
 }
 

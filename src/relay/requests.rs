@@ -220,9 +220,13 @@ impl Session {
             cx.common.tally.opaque += 1;
             return self.forward(envelope, cx);
         }
-        let own_stamp = plan.kind == RecordKind::Counter || plan.statement.has_timestamp();
+        let own_stamp = plan.kind == RecordKind::Counter || plan.has_literal_stamp();
         let (stamp_us, stamped) = stamp(params, own_stamp, cx);
-        let write = new_write(plan, cx.now_us, stamp_us, body(stamped));
+        let mut write = new_write(plan, cx.now_us, stamp_us, body(stamped));
+        if plan.repeat == Repeat::Bump && plan.is_json() && !params.contains(&b'[') {
+            write.repeat = Repeat::Free; // a document without `[` writes no list
+            write.kind = RecordKind::Write;
+        }
         self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
         match stamp_us {
             Some(stamp_us) if params[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
@@ -282,6 +286,8 @@ pub(super) fn new_write(
         stamp_us,
         repeat: plan.repeat,
         kind: plan.kind,
+        deletes: plan.deletes,
+        aged_s: 0,
         keyspace: plan.keyspace.clone(),
         table: plan.table.clone(),
         body,

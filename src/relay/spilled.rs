@@ -63,9 +63,11 @@ pub fn record<T>(
 /// and never less than one second, since an expired cell must still hide older ones.
 #[must_use]
 pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Write {
+    let mut deletes = false;
     let (mut repeat, body) = match record.body {
         spill::Body::Query { text, params } => {
             let plan = plans.plan(text, None);
+            deletes = plan.deletes;
             let (text, params) = aged_query(&plan, params, elapsed_s);
             (plan.repeat, Body::Query { text, params })
         }
@@ -81,6 +83,7 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
                 .map(|(text, bound)| {
                     let from = values.len();
                     let plan = plans.plan(text, None);
+                    deletes |= plan.deletes;
                     let plan = aged_child(plan, bound, elapsed_s, &mut values, plans);
                     worst = worst.max(plan.repeat);
                     Child {
@@ -111,9 +114,34 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
         stamp_us: record.stamp_us,
         repeat,
         kind: record.kind,
+        deletes,
+        aged_s: elapsed_s.max(0),
         keyspace: record.keyspace.into(),
         table: record.table.into(),
         body,
+    }
+}
+
+/// The write as it must be sent now, if it has waited so long that its TTL is to be shortened.
+#[must_use]
+pub fn aged(write: &Write, plans: &mut PlanCache, now_us: i64) -> Option<Write> {
+    let elapsed_s = (now_us - write.arrived_us).max(0) / 1_000_000 - write.aged_s;
+    if elapsed_s < 1 || !carries_ttl(write, plans) {
+        return None;
+    }
+    let made = record(write, None, |view| Ok(self::write(view, plans, elapsed_s))).ok()?;
+    Some(Write {
+        aged_s: write.aged_s + elapsed_s,
+        repeat: write.repeat,
+        ..made
+    })
+}
+
+fn carries_ttl(write: &Write, plans: &mut PlanCache) -> bool {
+    match &write.body {
+        Body::Query { text, .. } => has_ttl(&plans.plan(text, None)),
+        Body::Execute { prepared, .. } => has_ttl(&prepared.plan),
+        Body::Batch { children, .. } => children.iter().any(|c| has_ttl(c.statement.plan())),
     }
 }
 

@@ -22,6 +22,10 @@ pub struct Write {
     pub repeat: Repeat,
     /// What a spill record calls it.
     pub kind: RecordKind,
+    /// It deletes something.
+    pub deletes: bool,
+    /// How much of its age is already taken off its TTL (s).
+    pub aged_s: i64,
     /// Keyspace of the written table, or of the first one in a batch; for barriers and filters.
     pub keyspace: Rc<str>,
     /// The written table, or the first one in a batch.

@@ -44,6 +44,8 @@ pub enum Message {
         /// The change.
         id: ChangeId,
     },
+    /// To the owner of a table: a write that must keep its place, as a spill record.
+    Ordered(Vec<u8>),
     /// Stop: accept no more, finish what is in flight.
     Stop,
 }
@@ -119,6 +121,19 @@ impl Inbox {
         if let Some(address) = self.all.get(shard) {
             address.tell(message);
         }
+    }
+
+    /// Tells one shard, unless its inbox is full: then the message comes back.
+    pub fn try_tell(&self, shard: usize, message: Message) -> Result<(), Message> {
+        let Some(address) = self.all.get(shard) else {
+            return Err(message);
+        };
+        address
+            .sender
+            .try_send(message)
+            .map_err(|full| full.into_inner())?;
+        address.waker.wake();
+        Ok(())
     }
 
     /// The next message.

@@ -4,6 +4,7 @@
 //! run        the loop: wait → events → outputs → flush          (this file)
 //! clients    accept, bytes in, how connections end
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
+//! lanes      writes whose order matters, one after the other
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
@@ -21,6 +22,7 @@ mod connection;
 mod drain;
 mod files;
 pub mod inbox;
+mod lanes;
 mod remote;
 mod schema;
 mod spiller;
@@ -44,7 +46,8 @@ use crate::relay::mirror::RetryPolicy;
 use crate::relay::output::Tally;
 use crate::relay::plan::{MirrorDdl, PlanCache, Rules};
 use crate::relay::registry::Registry;
-use crate::relay::{Common, Output};
+use crate::relay::write::Write;
+use crate::relay::{Common, Output, spilled};
 use crate::side::Side;
 use crate::spill::append::WriterConfig;
 use crate::spill::dir::ShardDir;
@@ -58,6 +61,7 @@ use self::connection::{ConnectionId, Spare};
 use self::drain::Drain;
 pub use self::drain::Inherited;
 use self::inbox::Inbox;
+use self::lanes::Lanes;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
 use self::spiller::Spiller;
 use self::time::TimeBase;
@@ -144,6 +148,7 @@ pub struct Shard {
     rejects: Spiller,
     drain: Drain,
     barriers: Barriers,
+    lanes: Lanes,
     /// Shard 0 only: changes to carry out, oldest first.
     changes: std::collections::VecDeque<Change>,
     outputs: Vec<Output>,
@@ -249,6 +254,7 @@ impl Shard {
             rejects: writer(Holds::Rejected, first_rejected),
             drain: Drain::new(setup.inherited),
             barriers: Barriers::default(),
+            lanes: Lanes::default(),
             changes: std::collections::VecDeque::new(),
             outputs: Vec::new(),
             remote_events: Vec::new(),
@@ -398,12 +404,20 @@ impl Shard {
         }
         let mut spawned = self.work_on_spill();
         self.work_on_schema();
+        self.work_on_lanes();
+        let (now_us, plans) = (self.now_us, &mut self.common.plans);
+        let age = |write: &Write| spilled::aged(write, plans, now_us);
         self.target
-            .pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
+            .pump(ring, &mut self.spare, now_us, &mut self.remote_events, age);
         self.settle_target(usize::MAX);
         if !self.resolver.owed.is_empty() {
-            self.resolver
-                .pump(ring, &mut self.spare, self.now_us, &mut self.remote_events);
+            self.resolver.pump(
+                ring,
+                &mut self.spare,
+                now_us,
+                &mut self.remote_events,
+                |_| None,
+            );
             self.settle_resolver(usize::MAX);
         }
         self.hold_clients_if_needed();
@@ -470,7 +484,10 @@ impl Shard {
         let live = self.target.owed.oldest_arrival_us();
         let held = self.barriers.held.front().map(|write| write.arrived_us);
         let spilled = self.drain.oldest_us();
-        let oldest = [live, held, spilled].into_iter().flatten().min();
+        let oldest = [live, held, spilled, self.lanes.oldest_us()]
+            .into_iter()
+            .flatten()
+            .min();
         recorder.oldest_unmirrored(oldest.and_then(|us| u64::try_from(us).ok()));
         // what an earlier process left is counted in bytes only, until it is drained
         let backlog_bytes = self.drain.unread_bytes() + self.spiller.open_bytes();

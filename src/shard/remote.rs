@@ -11,6 +11,7 @@ use crate::cql::decoder::DecodeLimits;
 use crate::limits;
 use crate::relay::link::{Credentials, Link, LinkEvent, Sent, Ticket};
 use crate::relay::mirror::{Mirror, RetryPolicy};
+use crate::relay::write::Write;
 use crate::side::Side;
 use crate::sys::ring::{Ring, SocketId};
 
@@ -87,6 +88,8 @@ pub struct Remote {
     credentials: Option<Rc<Credentials>>,
     events: Vec<LinkEvent>,
     next_node: usize,
+    /// What is to be sent shall not linger: others wait for its answer.
+    pub hurry: bool,
     /// Since when no link is up (µs).
     down_since_us: Option<i64>,
 }
@@ -114,6 +117,7 @@ impl Remote {
             credentials,
             events: Vec::new(),
             next_node: 0,
+            hurry: false,
             down_since_us: Some(now_us),
         }
     }
@@ -321,9 +325,17 @@ impl Remote {
         spare: &mut Spare,
         now_us: i64,
         happened: &mut Vec<RemoteEvent>,
+        mut age: impl FnMut(&Write) -> Option<Write>,
     ) {
         self.owed.wake(now_us);
         while let Some((ticket, write)) = self.owed.peek() {
+            let waited_us = now_us - write.arrived_us - write.aged_s * 1_000_000;
+            if waited_us >= 1_000_000
+                && let Some(aged) = age(write)
+            {
+                self.owed.replace(ticket, aged);
+                continue;
+            }
             let Some(open) = next_ready(&mut self.nodes, &mut self.next_node) else {
                 break;
             };
@@ -348,13 +360,14 @@ impl Remote {
                 continue;
             }
             let since_us = *open.waiting_since_us.get_or_insert(now_us);
-            let urgent = !open.link.is_ready() || open.link.out.len() >= FULL_BYTES;
+            let urgent = self.hurry || !open.link.is_ready() || open.link.out.len() >= FULL_BYTES;
             if urgent || now_us - since_us >= linger_us {
                 let bytes = std::mem::replace(&mut open.link.out, spare.take());
                 ring.send(open.socket, bytes);
                 open.waiting_since_us = None;
             }
         }
+        self.hurry = false;
     }
 
     /// When [`Self::pump`] has to run though nothing happens (µs).

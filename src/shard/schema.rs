@@ -90,6 +90,7 @@ impl Shard {
                     }
                     self.hold(id, keyspace.into(), arrived_us);
                 }
+                Message::Ordered(record) => self.ordered_from_elsewhere(&record),
                 Message::Reached { id } => self.reached(id),
                 Message::Release { id } => self.release(id),
                 Message::Stop => self.stop_wanted = true,
@@ -109,7 +110,12 @@ impl Shard {
         if let Some(hold) = self.barriers.holds.front_mut() {
             let fence = *hold.fence.get_or_insert_with(|| self.target.owed.fence());
             let resolved = self.resolver.owed.is_empty();
-            if !hold.reached && resolved && nothing_spilled && self.target.owed.has_passed(fence) {
+            if !hold.reached
+                && resolved
+                && nothing_spilled
+                && self.lanes.is_empty()
+                && self.target.owed.has_passed(fence)
+            {
                 hold.reached = true;
                 let id = hold.id;
                 if self.index == 0 {

@@ -1,16 +1,17 @@
 //! What becomes of a write once the source has spoken.
 
-use super::Shard;
 use super::drain::Found;
+use super::inbox::Message;
 use super::remote::RemoteEvent;
+use super::{Shard, lanes};
 use crate::cql::response::ErrorCode;
 use crate::limits;
 use crate::metrics::{Event as Counted, Gauge, Skip};
-use crate::relay::Output;
 use crate::relay::link::{LinkEvent, Ticket};
 use crate::relay::mirror::{Entry, Origin, Outcome};
 use crate::relay::plan::Repeat;
 use crate::relay::write::Write;
+use crate::relay::{Output, spilled};
 use crate::side::Side;
 use crate::spill::Refusal;
 use crate::sys::ring::Ring;
@@ -52,6 +53,9 @@ impl Shard {
             }
             return self.spill(&write);
         }
+        if self.lanes.is_ordered(&write) {
+            return self.order(write);
+        }
         let owed = &self.target.owed;
         let full = owed.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES
             || owed.live_len() > PENDING_WRITES;
@@ -59,6 +63,71 @@ impl Shard {
             return self.spill(&write);
         }
         self.target.owed.admit(write, Origin::Live);
+    }
+
+    /// A write that must keep its place goes to the shard that owns its table.
+    fn order(&mut self, write: Write) {
+        let owner = lanes::owner(&write.keyspace, &write.table, self.count);
+        if owner == self.index {
+            return self.order_here(write);
+        }
+        let mut record = Vec::new();
+        let encoded = spilled::record(&write, None, |view| {
+            crate::spill::record::encode(view, &mut record)
+        });
+        match encoded {
+            Ok(()) => {
+                if self
+                    .inbox
+                    .try_tell(owner, Message::Ordered(record))
+                    .is_err()
+                {
+                    self.spill(&write); // the owner is far behind: no shard waits for another
+                }
+            }
+            Err(_) => self.reject(&write, 0, "it does not fit into a record", false),
+        }
+    }
+
+    pub(super) fn ordered_from_elsewhere(&mut self, record: &[u8]) {
+        if let Ok(view) = crate::spill::record::decode(record) {
+            let write = spilled::write(&view, &mut self.common.plans, 0);
+            self.lanes.note(write.keyspace.clone(), write.table.clone());
+            self.mirror(write);
+        }
+    }
+
+    fn order_here(&mut self, write: Write) {
+        // behind what is in the spill, if anything is
+        let behind = !self.drain.is_empty()
+            || self.spiller.is_open()
+            || self.spiller.unsafe_bytes() > 0
+            || self.target.down_us(self.now_us) > GRACE_US
+            || self.lanes.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES / 4;
+        if behind {
+            for earlier in self.lanes.take_waiting() {
+                self.spill(&earlier);
+            }
+            return self.spill(&write);
+        }
+        self.lanes.push(write);
+    }
+
+    /// Sends what is next in the lanes.
+    pub(super) fn work_on_lanes(&mut self) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        if self.target.down_us(self.now_us) > GRACE_US {
+            for write in self.lanes.take_waiting() {
+                self.spill(&write);
+            }
+        }
+        let target = &mut self.target;
+        self.lanes.pump(|write| {
+            target.hurry = true;
+            target.owed.admit(write, Origin::Live)
+        });
     }
 
     pub(super) fn spill(&mut self, write: &Write) {
@@ -215,6 +284,9 @@ impl Shard {
 
     /// A write is dealt with for good.
     fn finish(&mut self, entry: &Entry, ticket: Ticket) {
+        if entry.origin == Origin::Live {
+            self.lanes.left(ticket);
+        }
         match entry.origin {
             Origin::Spill(key) => {
                 self.backlog_records = self.backlog_records.saturating_sub(1);
@@ -227,6 +299,9 @@ impl Shard {
 
     /// The target cannot take a write now.
     fn put_back(&mut self, entry: Entry, ticket: Ticket) {
+        if entry.origin == Origin::Live {
+            self.lanes.left(ticket);
+        }
         match entry.origin {
             Origin::Spill(_) => self.drain.postpone(entry, self.now_us + POSTPONE_US),
             Origin::Live if entry.write.kind.is_barrier() => self.change_failed(entry, ticket),
@@ -302,8 +377,8 @@ impl Shard {
     /// Moves records to the disk and back. True if tasks were spawned.
     pub(super) fn work_on_spill(&mut self) -> bool {
         if self.target.down_us(self.now_us) > GRACE_US {
-            for entry in self.target.owed.take_unsent() {
-                self.put_back(entry, Ticket::MAX);
+            for (ticket, entry) in self.target.owed.take_unsent() {
+                self.put_back(entry, ticket);
             }
         }
         if let Some(grown) = self.spiller.poll(self.now_us)
@@ -391,18 +466,21 @@ impl Shard {
             self.target
                 .abandon(ring, self.now_us, &mut self.remote_events);
             self.settle_target(usize::MAX);
-            for entry in self.target.owed.take_unsent() {
+            for (_, entry) in self.target.owed.take_unsent() {
                 if entry.origin == Origin::Live {
                     self.spill(&entry.write);
                 }
             }
-            for entry in self.resolver.owed.take_unsent() {
+            for (_, entry) in self.resolver.owed.take_unsent() {
                 self.reject(
                     &entry.write,
                     0,
                     "the source did not answer before the stop",
                     true,
                 );
+            }
+            for write in self.lanes.take_waiting() {
+                self.spill(&write);
             }
             self.spill_held();
         }
@@ -422,6 +500,7 @@ impl Shard {
             && self.target.owed.live_len() == 0
             && self.resolver.owed.is_empty()
             && self.barriers.held.is_empty()
+            && self.lanes.bytes() == 0
             && self.changes.is_empty()
             && self.spiller.unsafe_bytes() == 0
             && self.rejects.unsafe_bytes() == 0

@@ -9,7 +9,7 @@ use crate::support::compare::{Depth, Place, compare};
 use crate::support::lab::{self, Pair};
 
 /// Tables whose content may differ: conditional writes, and values that the cluster makes.
-const SKIPPED: &[&str] = &["lwt_", "gen_"];
+const SKIPPED: &[&str] = &["lwt_"];
 
 /// What marks the line of a step that passed.
 const OK: &str = r#""ok": true"#;

@@ -1,0 +1,218 @@
+//! Writes whose order matters go to the target one after the other, table by table.
+//!
+//! Stamps make most writes commute; these do not: list operations (an append's place is the moment
+//! of its arrival, an index means what is there), and deletes of counters. They all go through one
+//! shard, the table's *owner*, which is told before the client sees the answer: so what one client
+//! does in sequence, over whatever connections, arrives there in sequence. Counter updates commute
+//! with each other and go together; everything else in such a table waits for what came before.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+use crate::relay::link::Ticket;
+use crate::relay::write::Write;
+use crate::spill::Kind;
+
+/// Keyspace and table.
+pub type Table = (Rc<str>, Rc<str>);
+
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Write>,
+    /// Writes on their way.
+    sent: usize,
+    /// What is on its way are counter updates.
+    sent_counters: bool,
+}
+
+/// The lanes of the tables that this shard owns, and the tables that need one.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    sensitive: HashSet<Table>,
+    lanes: HashMap<Table, Lane>,
+    tickets: HashMap<Ticket, Table>,
+    bytes: usize,
+}
+
+/// The shard that a table's ordered writes go through.
+#[must_use]
+pub fn owner(keyspace: &str, table: &str, shards: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    (keyspace, table).hash(&mut hasher);
+    usize::try_from(hasher.finish() % shards.max(1) as u64).unwrap_or(0)
+}
+
+impl Lanes {
+    /// Whether the write has to keep its place among others. A list or counter write makes its
+    /// table one in which deletes keep theirs too.
+    pub fn is_ordered(&mut self, write: &Write) -> bool {
+        match write.kind {
+            Kind::List | Kind::Counter => {
+                self.note(write.keyspace.clone(), write.table.clone());
+                true
+            }
+            Kind::Write => {
+                write.deletes
+                    && !self.sensitive.is_empty()
+                    && self
+                        .sensitive
+                        .contains(&(write.keyspace.clone(), write.table.clone()))
+            }
+            Kind::Ddl | Kind::Truncate => false,
+        }
+    }
+
+    /// A table has lists or counters. True if that is new.
+    pub fn note(&mut self, keyspace: Rc<str>, table: Rc<str>) -> bool {
+        self.sensitive.insert((keyspace, table))
+    }
+
+    /// Whether nothing waits and nothing is on its way.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Memory of what waits (bytes).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first of what waits arrived (µs).
+    #[must_use]
+    pub fn oldest_us(&self) -> Option<i64> {
+        self.lanes
+            .values()
+            .filter_map(|lane| lane.waiting.front())
+            .map(|w| w.arrived_us)
+            .min()
+    }
+
+    /// Puts a write at the end of its lane.
+    pub fn push(&mut self, write: Write) {
+        self.bytes += write.cost_bytes();
+        let table = (write.keyspace.clone(), write.table.clone());
+        self.lanes
+            .entry(table)
+            .or_default()
+            .waiting
+            .push_back(write);
+    }
+
+    /// Sends what may go: `admit` gives the mirror's name for it.
+    pub fn pump(&mut self, mut admit: impl FnMut(Write) -> Ticket) {
+        for (table, lane) in &mut self.lanes {
+            while let Some(next) = lane.waiting.front() {
+                let counter = next.kind == Kind::Counter;
+                if lane.sent > 0 && !(counter && lane.sent_counters) {
+                    break;
+                }
+                let Some(write) = lane.waiting.pop_front() else {
+                    break;
+                };
+                self.bytes -= write.cost_bytes();
+                lane.sent += 1;
+                lane.sent_counters = counter;
+                self.tickets.insert(admit(write), table.clone());
+            }
+        }
+    }
+
+    /// A write has left the mirror, whatever became of it.
+    pub fn left(&mut self, ticket: Ticket) {
+        let Some(table) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        if let Some(lane) = self.lanes.get_mut(&table) {
+            lane.sent -= 1;
+            if lane.sent == 0 && lane.waiting.is_empty() {
+                self.lanes.remove(&table);
+            }
+        }
+    }
+
+    /// Takes everything that waits, in order, to be spilled.
+    pub fn take_waiting(&mut self) -> Vec<Write> {
+        let mut taken: Vec<Write> = self
+            .lanes
+            .values_mut()
+            .flat_map(|lane| lane.waiting.drain(..))
+            .collect();
+        self.lanes.retain(|_, lane| lane.sent > 0);
+        self.bytes = 0;
+        taken.sort_by_key(|write| write.arrived_us);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::plan::Repeat;
+    use crate::relay::write::Body;
+
+    fn write(table: &str, kind: Kind, deletes: bool, arrived_us: i64) -> Write {
+        Write {
+            arrived_us,
+            stamp_us: Some(arrived_us),
+            repeat: Repeat::Once,
+            kind,
+            deletes,
+            aged_s: 0,
+            keyspace: "ks".into(),
+            table: table.into(),
+            body: Body::Query {
+                text: "".into(),
+                params: Vec::new(),
+            },
+        }
+    }
+
+    fn sent(lanes: &mut Lanes, next: &mut Ticket) -> Vec<i64> {
+        let mut arrivals = Vec::new();
+        lanes.pump(|write| {
+            arrivals.push(write.arrived_us);
+            *next += 1;
+            *next
+        });
+        arrivals
+    }
+
+    #[test]
+    fn list_writes_go_one_by_one_and_counters_together() {
+        let (mut lanes, mut next) = (Lanes::default(), 0);
+        for at in 1..=3 {
+            lanes.push(write("l", Kind::List, false, at));
+        }
+        assert_eq!(sent(&mut lanes, &mut next), [1]);
+        assert!(sent(&mut lanes, &mut next).is_empty());
+        lanes.left(1);
+        assert_eq!(sent(&mut lanes, &mut next), [2]);
+        for at in 4..=5 {
+            lanes.push(write("c", Kind::Counter, false, at));
+        }
+        lanes.push(write("c", Kind::Write, true, 6));
+        lanes.push(write("c", Kind::Counter, false, 7));
+        assert_eq!(sent(&mut lanes, &mut next), [4, 5]);
+        lanes.left(3);
+        assert!(sent(&mut lanes, &mut next).is_empty());
+        lanes.left(4);
+        assert_eq!(sent(&mut lanes, &mut next), [6]);
+        lanes.left(5);
+        assert_eq!(sent(&mut lanes, &mut next), [7]);
+        let waiting: Vec<_> = lanes.take_waiting().iter().map(|w| w.arrived_us).collect();
+        assert_eq!(waiting, [3]);
+    }
+
+    #[test]
+    fn deletes_keep_their_place_only_where_it_matters() {
+        let mut lanes = Lanes::default();
+        assert!(!lanes.is_ordered(&write("t", Kind::Write, true, 1)));
+        assert!(lanes.is_ordered(&write("t", Kind::Counter, false, 2)));
+        assert!(lanes.is_ordered(&write("t", Kind::Write, true, 3)));
+        assert!(!lanes.is_ordered(&write("t", Kind::Write, false, 4)));
+        assert!(!lanes.is_ordered(&write("u", Kind::Write, true, 5)));
+    }
+}
