@@ -141,6 +141,22 @@ impl Write {
         }
     }
 
+    /// Takes the stamp off, so that the cluster gives its own.
+    pub fn unstamp(&mut self) {
+        let bytes = match &mut self.body {
+            Body::Query { params, .. } | Body::Execute { params, .. } => params,
+            Body::Batch { tail, .. } => tail,
+        };
+        // consistency, then flags; the timestamp is the last field
+        if self.stamp_us.take().is_some()
+            && let (Some(flags), Some(end)) = (bytes.get(2).copied(), bytes.len().checked_sub(8))
+            && flags & 0x20 != 0
+        {
+            bytes.truncate(end);
+            bytes[2] = flags & !0x20;
+        }
+    }
+
     /// Appends the request for the target. `id_of` gives the target's id of a prepared statement;
     /// every one that [`Self::each_prepared`] names must be known.
     ///

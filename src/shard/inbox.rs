@@ -16,6 +16,7 @@ use crate::limits::INBOX_MESSAGES;
 use crate::relay::Common;
 use crate::relay::output::News;
 use crate::relay::plan::Plan;
+use crate::spill::Kind;
 use crate::sys::waker::{self, Waker, Wakeup};
 
 /// What comes into a shard's inbox.
@@ -43,6 +44,15 @@ pub enum Message {
     Release {
         /// The change.
         id: ChangeId,
+    },
+    /// A table has lists or counters: its deletes keep their place.
+    Lane {
+        /// The keyspace.
+        keyspace: Box<str>,
+        /// The table.
+        table: Box<str>,
+        /// Which of the two.
+        kind: Kind,
     },
     /// To the owner of a table: a write that must keep its place, as a spill record.
     Ordered(Vec<u8>),

@@ -6,7 +6,7 @@
 //! does in sequence, over whatever connections, arrives there in sequence. Counter updates commute
 //! with each other and go together; everything else in such a table waits for what came before.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -29,7 +29,7 @@ struct Lane {
 /// The lanes of the tables that this shard owns, and the tables that need one.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    sensitive: HashSet<Table>,
+    sensitive: HashMap<Table, Kind>,
     lanes: HashMap<Table, Lane>,
     tickets: HashMap<Ticket, Table>,
     bytes: usize,
@@ -45,27 +45,37 @@ pub fn owner(keyspace: &str, table: &str, shards: usize) -> usize {
 
 impl Lanes {
     /// Whether the write has to keep its place among others. A list or counter write makes its
-    /// table one in which deletes keep theirs too.
-    pub fn is_ordered(&mut self, write: &Write) -> bool {
+    /// table one in which deletes keep theirs too: see [`Self::is_news`].
+    #[must_use]
+    pub fn is_ordered(&self, write: &Write) -> bool {
         match write.kind {
-            Kind::List | Kind::Counter => {
-                self.note(write.keyspace.clone(), write.table.clone());
-                true
-            }
-            Kind::Write => {
-                write.deletes
-                    && !self.sensitive.is_empty()
-                    && self
-                        .sensitive
-                        .contains(&(write.keyspace.clone(), write.table.clone()))
-            }
+            Kind::List | Kind::Counter => true,
+            Kind::Write => write.deletes && self.kind_of(&write.keyspace, &write.table).is_some(),
             Kind::Ddl | Kind::Truncate => false,
         }
     }
 
-    /// A table has lists or counters. True if that is new.
-    pub fn note(&mut self, keyspace: Rc<str>, table: Rc<str>) -> bool {
-        self.sensitive.insert((keyspace, table))
+    /// Whether the write shows for the first time that its table has lists or counters: all shards
+    /// must [`Self::note`] it before the client sees the answer.
+    #[must_use]
+    pub fn is_news(&self, write: &Write) -> bool {
+        matches!(write.kind, Kind::List | Kind::Counter)
+            && self.kind_of(&write.keyspace, &write.table).is_none()
+    }
+
+    /// A table has lists or counters.
+    pub fn note(&mut self, keyspace: Rc<str>, table: Rc<str>, kind: Kind) {
+        self.sensitive.entry((keyspace, table)).or_insert(kind);
+    }
+
+    /// What makes a table one with lanes, if it is one.
+    fn kind_of(&self, keyspace: &Rc<str>, table: &Rc<str>) -> Option<Kind> {
+        if self.sensitive.is_empty() {
+            return None;
+        }
+        self.sensitive
+            .get(&(keyspace.clone(), table.clone()))
+            .copied()
     }
 
     /// Whether nothing waits and nothing is on its way.
@@ -91,7 +101,15 @@ impl Lanes {
     }
 
     /// Puts a write at the end of its lane.
-    pub fn push(&mut self, write: Write) {
+    ///
+    /// A counter's cells have the time at which each cluster counted, which is later at the target.
+    /// So a delete that comes after them gets the target's time too, or it would miss them.
+    pub fn push(&mut self, mut write: Write) {
+        if write.kind == Kind::Write
+            && self.kind_of(&write.keyspace, &write.table) == Some(Kind::Counter)
+        {
+            write.unstamp();
+        }
         self.bytes += write.cost_bytes();
         let table = (write.keyspace.clone(), write.table.clone());
         self.lanes
@@ -210,9 +228,33 @@ mod tests {
     fn deletes_keep_their_place_only_where_it_matters() {
         let mut lanes = Lanes::default();
         assert!(!lanes.is_ordered(&write("t", Kind::Write, true, 1)));
-        assert!(lanes.is_ordered(&write("t", Kind::Counter, false, 2)));
+        let counter = write("t", Kind::Counter, false, 2);
+        assert!(lanes.is_ordered(&counter) && lanes.is_news(&counter));
+        lanes.note("ks".into(), "t".into(), Kind::Counter);
+        assert!(!lanes.is_news(&counter));
         assert!(lanes.is_ordered(&write("t", Kind::Write, true, 3)));
         assert!(!lanes.is_ordered(&write("t", Kind::Write, false, 4)));
         assert!(!lanes.is_ordered(&write("u", Kind::Write, true, 5)));
+    }
+
+    #[test]
+    fn a_delete_of_counters_gets_the_targets_time() {
+        let mut lanes = Lanes::default();
+        lanes.note("ks".into(), "t".into(), Kind::Counter);
+        let mut delete = write("t", Kind::Write, true, 1);
+        let mut params = vec![0, 1, 0x20];
+        params.extend_from_slice(&7i64.to_be_bytes());
+        delete.body = Body::Query {
+            text: "".into(),
+            params,
+        };
+        lanes.push(delete);
+        lanes.pump(|write| {
+            let Body::Query { params, .. } = &write.body else {
+                panic!("a text")
+            };
+            assert_eq!((&params[..], write.stamp_us), (&[0, 1, 0][..], None));
+            1
+        });
     }
 }

@@ -90,6 +90,13 @@ impl Shard {
                     }
                     self.hold(id, keyspace.into(), arrived_us);
                 }
+                Message::Lane {
+                    keyspace,
+                    table,
+                    kind,
+                } => {
+                    self.lanes.note(keyspace.into(), table.into(), kind);
+                }
                 Message::Ordered(record) => self.ordered_from_elsewhere(&record),
                 Message::Reached { id } => self.reached(id),
                 Message::Release { id } => self.release(id),

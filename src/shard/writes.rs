@@ -54,6 +54,9 @@ impl Shard {
             return self.spill(&write);
         }
         if self.lanes.is_ordered(&write) {
+            if self.lanes.is_news(&write) {
+                self.tell_all_of_lane(&write);
+            }
             return self.order(write);
         }
         let owed = &self.target.owed;
@@ -63,6 +66,22 @@ impl Shard {
             return self.spill(&write);
         }
         self.target.owed.admit(write, Origin::Live);
+    }
+
+    /// Every shard must know that the table's deletes keep their place, before the client goes on.
+    fn tell_all_of_lane(&mut self, write: &Write) {
+        let (keyspace, table, kind) = (&write.keyspace, &write.table, write.kind);
+        self.lanes.note(keyspace.clone(), table.clone(), kind);
+        for shard in (0..self.count).filter(|shard| *shard != self.index) {
+            let (keyspace, table) = ((**keyspace).into(), (**table).into());
+            let message = Message::Lane {
+                keyspace,
+                table,
+                kind,
+            };
+            // full: that shard has not looked for 65,536 messages, so it has stopped
+            let _ = self.inbox.try_tell(shard, message);
+        }
     }
 
     /// A write that must keep its place goes to the shard that owns its table.
@@ -92,7 +111,6 @@ impl Shard {
     pub(super) fn ordered_from_elsewhere(&mut self, record: &[u8]) {
         if let Ok(view) = crate::spill::record::decode(record) {
             let write = spilled::write(&view, &mut self.common.plans, 0);
-            self.lanes.note(write.keyspace.clone(), write.table.clone());
             self.mirror(write);
         }
     }
