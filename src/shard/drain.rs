@@ -18,7 +18,7 @@ use crate::relay::write::Write;
 use crate::spill::append::Position;
 use crate::spill::dir::ShardDir;
 use crate::spill::progress::{self, Ledger, Progress, Standing};
-use crate::spill::{Holds, Scanner, Step};
+use crate::spill::{Holds, Kind, Scanner, Step};
 
 /// Read at once (bytes).
 const CHUNK_BYTES: usize = 256 << 10;
@@ -97,8 +97,10 @@ pub struct Drain {
     postponed_until_us: i64,
     /// A record that waits; nothing behind it is read.
     held: Option<Held>,
-    /// A schema change or TRUNCATE is on its way: nothing behind it is sent.
+    /// A write whose place matters is on its way: nothing behind it is sent.
     barrier: Option<u64>,
+    /// The held record waits for a schema change.
+    at_gate: bool,
     /// Arrival of the oldest record that is not on the target, as far as is known (µs).
     oldest_us: Option<i64>,
 }
@@ -113,9 +115,10 @@ struct Held {
 /// What a held record waits for.
 #[derive(PartialEq, Eq)]
 enum Why {
-    /// That it is written down as started: it must not be repeated.
+    /// The same, and that it is written down as started: it must not be repeated.
     Once,
-    /// That all before it are on the target: a schema change or TRUNCATE.
+    /// That all before it are on the target, and nothing behind it is sent until it is: a schema
+    /// change, TRUNCATE, or a write whose place among others matters.
     Barrier,
     /// That a schema change is through, which came before it.
     Gate,
@@ -163,6 +166,7 @@ impl Drain {
             postponed_until_us: 0,
             held: None,
             barrier: None,
+            at_gate: false,
             oldest_us: None,
         }
     }
@@ -198,7 +202,7 @@ impl Drain {
     /// Whether the next record waits for a schema change.
     #[must_use]
     pub fn waits_at_gate(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.why == Why::Gate)
+        self.held.is_some() && self.at_gate
     }
 
     /// A record was spilled that arrived then (µs).
@@ -260,11 +264,12 @@ impl Drain {
         }
         while self.sending.len() < WINDOW && self.barrier.is_none() {
             if let Some(held) = self.held.take() {
-                if !self.may_go(&held, &gated) {
+                self.at_gate = !held.write.kind.is_barrier() && gated(&held.write);
+                if self.at_gate || !self.may_go(&held) {
                     self.held = Some(held);
                     return false;
                 }
-                if held.why == Why::Barrier {
+                if held.why != Why::Gate {
                     self.barrier = Some(held.key);
                 }
                 owed.admit(held.write, Origin::Spill(held.key));
@@ -279,11 +284,12 @@ impl Drain {
         false
     }
 
-    fn may_go(&self, held: &Held, gated: &impl Fn(&Write) -> bool) -> bool {
+    fn may_go(&self, held: &Held) -> bool {
         match held.why {
             // the record itself is the only one that is left
             Why::Barrier => self.sending.len() == 1,
-            Why::Gate => !gated(&held.write),
+            Why::Gate => true,
+            Why::Once if self.sending.len() > 1 => false,
             Why::Once => self.sending.get(&held.key).is_some_and(|(log, at)| {
                 self.logs
                     .get(*log)
@@ -325,11 +331,12 @@ impl Drain {
                 let arrived_us = i64::try_from(record.arrival_us).unwrap_or(i64::MAX);
                 self.oldest_us = Some(arrived_us);
                 let elapsed_s = (now_us - arrived_us).max(0) / 1_000_000;
+                let record_kind = record.kind;
                 let write = spilled::write(&record, plans, elapsed_s);
                 let key = self.next_key;
                 self.next_key += 1;
                 self.sending.insert(key, (cursor.log, place(offset)));
-                let why = match (standing, write.repeat, record.kind.is_barrier()) {
+                let why = match (standing, write.repeat, record_kind.is_barrier()) {
                     (Standing::InDoubt, ..) => {
                         found.push(Found::InDoubt(write, key));
                         return Next::Go;
@@ -340,6 +347,7 @@ impl Drain {
                         self.store_at_us = now_us;
                         Why::Once
                     }
+                    _ if record_kind == Kind::List => Why::Barrier,
                     _ if gated(&write) => Why::Gate,
                     _ => {
                         owed.admit(write, Origin::Spill(key));

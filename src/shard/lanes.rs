@@ -100,16 +100,18 @@ impl Lanes {
             .min()
     }
 
-    /// Puts a write at the end of its lane.
-    ///
     /// A counter's cells have the time at which each cluster counted, which is later at the target.
     /// So a delete that comes after them gets the target's time too, or it would miss them.
-    pub fn push(&mut self, mut write: Write) {
+    pub fn prepare(&self, write: &mut Write) {
         if write.kind == Kind::Write
             && self.kind_of(&write.keyspace, &write.table) == Some(Kind::Counter)
         {
             write.unstamp();
         }
+    }
+
+    /// Puts a write at the end of its lane.
+    pub fn push(&mut self, write: Write) {
         self.bytes += write.cost_bytes();
         let table = (write.keyspace.clone(), write.table.clone());
         self.lanes
@@ -248,6 +250,7 @@ mod tests {
             text: "".into(),
             params,
         };
+        lanes.prepare(&mut delete);
         lanes.push(delete);
         lanes.pump(|write| {
             let Body::Query { params, .. } = &write.body else {

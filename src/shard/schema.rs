@@ -176,7 +176,7 @@ impl Shard {
 
     fn release(&mut self, id: ChangeId) {
         for write in self.barriers.release(id) {
-            self.mirror(write);
+            self.place(write);
         }
     }
 

@@ -47,6 +47,12 @@ impl Shard {
     /// The source has it: the target gets it, now or from the spill.
     pub(super) fn mirror(&mut self, write: Write) {
         self.read_inbox(); // another shard may have changed the schema meanwhile
+        self.place(write);
+    }
+
+    /// As [`Self::mirror`], for a write that comes out of the inbox or was held: what is still in
+    /// the inbox came later, and must not overtake it.
+    pub(super) fn place(&mut self, write: Write) {
         if self.barriers.holds(&write.keyspace, write.arrived_us) {
             if self.barriers.held_bytes < limits::PENDING_MIRROR_PER_SHARD_BYTES / 4 {
                 return self.barriers.keep(write);
@@ -111,11 +117,12 @@ impl Shard {
     pub(super) fn ordered_from_elsewhere(&mut self, record: &[u8]) {
         if let Ok(view) = crate::spill::record::decode(record) {
             let write = spilled::write(&view, &mut self.common.plans, 0);
-            self.mirror(write);
+            self.place(write);
         }
     }
 
-    fn order_here(&mut self, write: Write) {
+    fn order_here(&mut self, mut write: Write) {
+        self.lanes.prepare(&mut write);
         // behind what is in the spill, if anything is
         let behind = !self.drain.is_empty()
             || self.spiller.is_open()
