@@ -126,23 +126,29 @@ pub fn seed_flag(name: &str) -> Option<&'static SeedFlag> {
     SEED_FLAGS.iter().find(|flag| flag.name == name)
 }
 
-/// The seed's `-mp` is two letters behind one dash, which no usual parser reads; this turns it
-/// into `--metrics-port` before the arguments are parsed.
+/// What no usual parser reads, put right before the arguments are parsed: the seed's `-mp`, two
+/// letters behind one dash, becomes `--metrics-port`, and a `--debug` without a value is `true`.
 pub fn normalise_args<I, T>(args: I) -> Vec<std::ffi::OsString>
 where
     I: IntoIterator<Item = T>,
     T: Into<std::ffi::OsString>,
 {
-    args.into_iter()
-        .map(Into::into)
-        .map(|arg: std::ffi::OsString| {
-            if arg == "-mp" {
-                "--metrics-port".into()
-            } else {
-                arg
-            }
-        })
-        .collect()
+    let mut args = args.into_iter().map(Into::into).peekable();
+    let mut normal = Vec::new();
+    while let Some(arg) = args.next() {
+        let arg: std::ffi::OsString = arg;
+        let alone = |next: Option<&std::ffi::OsString>| {
+            !next.is_some_and(|next| next == "true" || next == "false")
+        };
+        normal.push(if arg == "-mp" {
+            "--metrics-port".into()
+        } else if arg == "--debug" && alone(args.peek()) {
+            "--debug=true".into()
+        } else {
+            arg
+        });
+    }
+    normal
 }
 
 /// The log lines for options that are accepted and replaced.
@@ -222,5 +228,21 @@ fn given(settings: &Settings, name: &str) -> Option<String> {
         "proxy-pem-certfile" => path(&settings.proxy_pem_certfile),
         "proxy-pem-keyfile" => path(&settings.proxy_pem_keyfile),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_debug_without_a_value_is_true() {
+        let normal = |args: &[&str]| normalise_args(args.iter().copied());
+        assert_eq!(normal(&["--debug", "a", "b"]), ["--debug=true", "a", "b"]);
+        assert_eq!(normal(&["a", "--debug"]), ["a", "--debug=true"]);
+        assert_eq!(
+            normal(&["--debug", "false", "a"]),
+            ["--debug", "false", "a"]
+        );
     }
 }
