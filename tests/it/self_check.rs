@@ -55,7 +55,8 @@ fn comparison_finds_each_kind_of_difference() {
         ),
         // only the writetime
         (
-            "UPDATE check_two.t USING TIMESTAMP 1001 AND TTL 5000 SET v = 'v' WHERE k = 1 AND c = 1",
+            "UPDATE check_two.t USING TIMESTAMP 1001 AND TTL 5000 \
+             SET v = 'v' WHERE k = 1 AND c = 1",
             (1, 1, 3),
         ),
         // only the TTL

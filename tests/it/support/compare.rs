@@ -81,7 +81,8 @@ impl Column {
 
     /// Collections and user types that are stored cell by cell.
     fn is_multi_cell(&self) -> bool {
-        let native = "ascii bigint blob boolean counter date decimal double duration float inet int \
+        let native = "ascii bigint blob boolean counter date decimal double duration float inet \
+                      int \
                       smallint text time timestamp timeuuid tinyint uuid varchar varint";
         let head = self.kind_type.split('<').next().unwrap_or_default();
         !(native.split(' ').any(|n| n == self.kind_type)
