@@ -3,9 +3,7 @@
 use super::inflight::Pending;
 use super::output::RequestKind;
 use super::plan::{Repeat, Treatment};
-use super::requests::{
-    FLAGS_AT, Opened, WITH_TIMESTAMP, new_write, put_request, stamp, unknown_id,
-};
+use super::requests::{FLAGS_AT, Opened, new_write, stamp, unknown_id};
 use super::session::{Context, Session, Taken};
 use super::write::{Body, Child, ChildStatement};
 use crate::cql::Reader;
@@ -123,21 +121,6 @@ impl Session {
             worst.kind
         };
         self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
-        match stamp_us {
-            Some(stamp_us) if tail[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
-                let flags = tail[FLAGS_AT] | WITH_TIMESTAMP;
-                let parts = [
-                    opened.prelude,
-                    head,
-                    &tail[..FLAGS_AT],
-                    &[flags],
-                    &tail[FLAGS_AT + 1..],
-                    &stamp_us.to_be_bytes(),
-                ];
-                put_request(cx.to_source, envelope.header, &parts);
-                self.count_sent();
-            }
-            _ => self.forward(envelope, cx),
-        }
+        self.send_stamped(stamp_us, opened, head, tail, envelope, cx);
     }
 }

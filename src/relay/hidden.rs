@@ -9,7 +9,7 @@ use super::plan::{Plan, Treatment};
 use crate::cql::request::params::QueryParams;
 use crate::cql::response::Prepared;
 use crate::cql::values::{self, Edit, Values};
-use crate::cql::{Value, Version, Writer};
+use crate::cql::{Value, Version};
 use crate::statement::rewrite::{AddedMarker, Parametrized};
 use crate::statement::{Generated, GeneratedBytes, rewrite};
 
@@ -33,35 +33,8 @@ pub fn hide(
     out: &mut Vec<u8>,
 ) -> Option<()> {
     let prepared = Prepared::parse(message, version).ok()?;
-    let bind = &prepared.bind;
-    let is_added = |at: usize| added.iter().any(|marker| usize::from(marker.ordinal) == at);
-    let kept = bind.column_count.checked_sub(added.len())?;
-    out.extend_from_slice(message.get(..bind.start)?);
-    let mut w = Writer::new(out);
-    w.int(bind.flags);
-    w.int(i32::try_from(kept).ok()?);
-    if version >= Version::V4 {
-        let indices: Vec<u16> = bind.pk_indices().collect();
-        // a key that the proxy makes is none that the client could route by
-        let routable = !indices.iter().any(|index| is_added(usize::from(*index)));
-        let indices = if routable { indices } else { Vec::new() };
-        w.int(i32::try_from(indices.len()).ok()?);
-        for index in indices {
-            let before = added.iter().filter(|marker| marker.ordinal < index).count();
-            w.short(index - u16::try_from(before).ok()?);
-        }
-    }
-    if let Some((keyspace, table)) = bind.global_table {
-        w.string(keyspace);
-        w.string(table);
-    }
-    for (at, column) in bind.columns().enumerate() {
-        if !is_added(at) {
-            w.raw(message.get(column.span())?);
-        }
-    }
-    w.raw(message.get(bind.end..)?);
-    w.finish().ok()
+    let ordinals: Vec<u16> = added.iter().map(|marker| marker.ordinal).collect();
+    prepared.hide_binds(out, &ordinals).ok()
 }
 
 /// Values for the added markers of one execution.

@@ -19,7 +19,7 @@ use crate::cql::{Flags, Header, Opcode, Reader};
 use crate::spill::Kind as RecordKind;
 
 /// The flag of `<query_parameters>` and BATCH that announces a default timestamp.
-pub(super) const WITH_TIMESTAMP: u8 = 0x20;
+const WITH_TIMESTAMP: u8 = 0x20;
 /// The flag of `<query_parameters>` that asks for rows without the columns' names.
 const SKIP_METADATA: u8 = 0x02;
 /// Where the flags byte stands in `<query_parameters>` and in the end of a BATCH: behind the
@@ -228,17 +228,23 @@ impl Session {
             write.kind = RecordKind::Write;
         }
         self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
-        match stamp_us {
-            Some(stamp_us) if params[FLAGS_AT] & WITH_TIMESTAMP == 0 => {
-                let flags = params[FLAGS_AT] | WITH_TIMESTAMP;
-                let parts = [
-                    opened.prelude,
-                    head,
-                    &params[..FLAGS_AT],
-                    &[flags],
-                    &params[FLAGS_AT + 1..],
-                    &stamp_us.to_be_bytes(),
-                ];
+        self.send_stamped(stamp_us, opened, head, params, envelope, cx);
+    }
+
+    /// Sends a write on, with `stamp_us` behind its `params` unless it has a stamp already.
+    pub(super) fn send_stamped(
+        &mut self,
+        stamp_us: Option<i64>,
+        opened: &Opened<'_>,
+        head: &[u8],
+        params: &[u8],
+        envelope: &Envelope<'_>,
+        cx: &mut Context<'_>,
+    ) {
+        match (stamp_us, params.split_at_checked(FLAGS_AT)) {
+            (Some(stamp_us), Some((level, [flags, rest @ ..]))) if flags & WITH_TIMESTAMP == 0 => {
+                let (flags, stamp) = ([flags | WITH_TIMESTAMP], stamp_us.to_be_bytes());
+                let parts = [opened.prelude, head, level, &flags, rest, &stamp];
                 put_request(cx.to_source, envelope.header, &parts);
                 self.count_sent();
             }
