@@ -52,8 +52,8 @@ pub const BUFFER_KEEP_BYTES: usize = 64 * KIB;
 pub const PREPARED_PER_SHARD: usize = 65_536;
 /// Bytes of statement text that the prepared statements of one shard may hold together.
 pub const PREPARED_TEXT_PER_SHARD_BYTES: usize = 64 * MIB;
-/// Statement texts whose classification one shard remembers.
-pub const CLASSIFIED_PER_SHARD: usize = 16_384;
+/// Memory for the classification of statement texts that one shard remembers, in bytes.
+pub const CLASSIFIED_PER_SHARD_BYTES: usize = 8 * MIB;
 /// Longest statement text whose classification is remembered, in bytes.
 pub const CLASSIFIED_TEXT_MAX_BYTES: usize = 4 * KIB;
 /// News from other shards that may wait for one shard.
@@ -132,7 +132,7 @@ const _: () = {
     // One write of the largest default size must fit into what may wait for the target.
     assert!(PENDING_MIRROR_PER_SHARD_BYTES > ENVELOPE_BODY_DEFAULT_BYTES);
     assert!(PREPARED_TEXT_PER_SHARD_BYTES > ENVELOPE_BODY_DEFAULT_BYTES);
-    assert!(CLASSIFIED_TEXT_MAX_BYTES * CLASSIFIED_PER_SHARD <= 64 * MIB);
+    assert!(CLASSIFIED_TEXT_MAX_BYTES * 100 <= CLASSIFIED_PER_SHARD_BYTES);
     assert!(SPILL_RECORD_MAX_BYTES <= u32::MAX as usize);
     assert!(SPILL_SEGMENT_BYTES > ENVELOPE_BODY_DEFAULT_BYTES as u64);
     assert!(SPILL_MIN_PER_SHARD_BYTES <= SPILL_DEFAULT_BYTES);

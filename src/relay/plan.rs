@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use regex::Regex;
 
+use crate::limits;
 use crate::spill::Kind as RecordKind;
 use crate::statement::rewrite::AddedMarker;
 use crate::statement::{
@@ -432,6 +433,9 @@ impl PlanCache {
             Some(plan) => plan.clone(),
             None => Rc::new(Plan::new(text, keyspace.cloned(), &[], &self.rules)),
         };
+        if text.len() > limits::CLASSIFIED_TEXT_MAX_BYTES {
+            return plan; // a text full of values, which will not come again
+        }
         let bytes = size_of::<Plan>() + 4 * text.len();
         if self.newer_bytes + bytes > self.max_bytes / 2 {
             self.older = std::mem::take(&mut self.newer);

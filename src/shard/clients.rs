@@ -344,7 +344,9 @@ impl Shard {
         let Some(connection) = self.clients.get(at) else {
             return;
         };
-        let owes = connection.session.owes_verdict() && connection.phase == Phase::Open;
+        let owes = connection.session.owes_verdict()
+            && connection.source.socket.is_some()
+            && matches!(connection.phase, Phase::Open | Phase::Closing);
         if !owes {
             return self.close(at, ring);
         }
@@ -433,7 +435,7 @@ impl Shard {
                 Phase::Connecting | Phase::Open => false,
             };
             if over {
-                self.close(at, ring);
+                self.client_ended(at, ring);
             }
         }
         if self.clients.dirty.is_empty() {

@@ -235,10 +235,7 @@ impl Shard {
             now_us,
             common: Common {
                 clock: StampClock::new(setup.stamp_floor_us),
-                plans: PlanCache::new(
-                    rules(&config),
-                    limits::CLASSIFIED_TEXT_MAX_BYTES * limits::CLASSIFIED_PER_SHARD,
-                ),
+                plans: PlanCache::new(rules(&config), limits::CLASSIFIED_PER_SHARD_BYTES),
                 registry: Registry::new(limits::PREPARED_PER_SHARD),
                 generator: Generator::new(setup.seed),
                 tally: Tally::default(),
