@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -29,6 +30,9 @@ const BACKLOG: u32 = 4_096;
 /// Longest wait of glommio's own business.
 const EXECUTOR_TICK: Duration = Duration::from_millis(10);
 
+/// How often the shards' executors are woken in case they sleep beside a ready task.
+const GUARD_INTERVAL: Duration = Duration::from_millis(100);
+
 type Thread = ExecutorThread<Result<(), ShardError>>;
 
 /// Runs until SIGTERM or SIGINT, and until everything in flight is on the target or in the spill.
@@ -51,6 +55,7 @@ struct Running {
     shards: Vec<Option<Thread>>,
     addresses: Vec<Address>,
     admin: Option<admin::Admin>,
+    wakers: crossbeam_channel::Receiver<Waker>,
 }
 
 impl Running {
@@ -65,10 +70,12 @@ impl Running {
         let (inboxes, addresses) = inbox::make(count).context("failed to make the inboxes")?;
         let mut inherited = inherit(spill, count)?;
         let instance = u64::from_le_bytes(random()?);
+        let (waker, wakers) = crossbeam_channel::unbounded();
         let mut running = Self {
             shards: Vec::new(),
             addresses,
             admin: None,
+            wakers,
         };
         let ends = inboxes
             .into_iter()
@@ -92,6 +99,7 @@ impl Running {
                 dir,
                 inherited: own,
                 instance,
+                waker: waker.clone(),
                 time: time.clone(),
                 stamp_floor_us: floor_us,
                 seed: random()?,
@@ -146,10 +154,16 @@ impl Running {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut tick = tokio::time::interval(Duration::from_secs(1));
+            let mut guard = tokio::time::interval(GUARD_INTERVAL);
+            let mut wakers = Vec::new();
             loop {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
+                    _ = guard.tick() => {
+                        wakers.extend(self.wakers.try_iter());
+                        wakers.iter().for_each(Waker::wake_by_ref);
+                    }
                     _ = tick.tick() => {
                         let behind_us = time.follow();
                         if behind_us > 1_000_000 {
