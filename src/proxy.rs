@@ -191,14 +191,8 @@ impl Running {
             if slot.as_ref().is_some_and(ExecutorThread::is_finished)
                 && let Some(thread) = slot.take()
             {
-                let ended = thread
-                    .join()
-                    .map_err(|error| anyhow!(error))
-                    .and_then(|ended| ended.map_err(|error| anyhow!(error)));
-                return match ended {
-                    Ok(()) => Err(anyhow!("shard {index} has ended")),
-                    Err(error) => Err(error.context(format!("shard {index} has failed"))),
-                };
+                joined(index, thread)?;
+                return Err(anyhow!("shard {index} has ended"));
             }
         }
         Ok(())
@@ -216,13 +210,7 @@ impl Running {
             let Some(thread) = thread.take() else {
                 continue;
             };
-            let ended = match thread.join() {
-                Ok(ended) => ended.map_err(|error| anyhow!(error)),
-                Err(error) => Err(anyhow!(error)),
-            };
-            if let Err(error) = ended {
-                result = Err(error.context(format!("shard {index} has failed")));
-            }
+            result = joined(index, thread).and(result);
         }
         if let Some(admin) = self.admin.take() {
             admin.stop();
@@ -234,6 +222,14 @@ impl Running {
         }
         result
     }
+}
+
+/// Waits for the end of a shard; an error if it failed.
+fn joined(index: usize, thread: Thread) -> anyhow::Result<()> {
+    let ended = thread.join().map_err(|error| anyhow!(error));
+    ended
+        .and_then(|ended| ended.map_err(|error| anyhow!(error)))
+        .with_context(|| format!("shard {index} has failed"))
 }
 
 /// What earlier processes left, spread over the shards: each drains its own directory, and those of

@@ -29,7 +29,6 @@ pub struct Entry {
     /// Where it came from.
     pub origin: Origin,
     attempts: u8,
-    sent_at_us: Option<i64>,
     sequence: u64,
 }
 
@@ -102,7 +101,6 @@ impl Mirror {
             write,
             origin,
             attempts: 0,
-            sent_at_us: None,
             sequence,
         });
         let ticket = match self.free.pop() {
@@ -130,12 +128,8 @@ impl Mirror {
     }
 
     /// Takes the next write off the queue: it was sent, or waits for a statement to be prepared.
-    pub fn mark_sent(&mut self, now_us: i64) {
-        if let Some(ticket) = self.queue.pop_front()
-            && let Some(entry) = self.entries[ticket as usize].as_mut()
-        {
-            entry.sent_at_us = Some(now_us);
-        }
+    pub fn mark_sent(&mut self) {
+        self.queue.pop_front();
     }
 
     /// Puts a write in front of the queue: what it waited for is there.
@@ -210,7 +204,6 @@ impl Mirror {
             Repeat::Bump if left => entry.write.bump_stamp(),
             _ => {}
         }
-        entry.sent_at_us = None;
         self.queue.push_back(ticket);
         Some(Outcome::Again)
     }
@@ -227,7 +220,6 @@ impl Mirror {
         let retries = self.policy.retries;
         let entry = self.entries.get_mut(ticket as usize)?.as_mut()?;
         entry.attempts = entry.attempts.saturating_add(1);
-        entry.sent_at_us = None;
         if entry.attempts > retries {
             return self.remove(ticket).map(Outcome::Spill);
         }

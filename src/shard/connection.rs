@@ -89,11 +89,9 @@ impl Connection {
         holding: bool,
     ) -> Flushed {
         let mut flushed = Flushed::default();
-        if send(&mut self.client, ring, spare) {
-            flushed.client = true;
-        }
-        if self.phase != Phase::Connecting && send(&mut self.source, ring, spare) {
-            flushed.source = true;
+        send(&mut self.client, ring, spare);
+        if self.phase != Phase::Connecting {
+            send(&mut self.source, ring, spare);
         }
         let to_source = if holding {
             usize::MAX
@@ -119,10 +117,6 @@ impl Connection {
 /// What [`Connection::flush`] did.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Flushed {
-    /// Bytes went to the client.
-    pub client: bool,
-    /// Bytes went to the source.
-    pub source: bool,
     /// Reading from the client stopped just now.
     pub paused_client: bool,
     /// Reading from the source stopped just now.
@@ -138,16 +132,15 @@ pub struct WaterMarks {
     pub low_bytes: usize,
 }
 
-fn send(half: &mut Half, ring: &mut Ring, spare: &mut Spare) -> bool {
+fn send(half: &mut Half, ring: &mut Ring, spare: &mut Spare) {
     let Some(socket) = half.socket else {
         half.out.clear();
-        return false;
+        return;
     };
     if half.out.is_empty() || ring.is_sending(socket) {
-        return false;
+        return;
     }
     ring.send(socket, std::mem::replace(&mut half.out, spare.take()));
-    true
 }
 
 fn hold(half: &mut Half, waiting: usize, ring: &mut Ring, marks: WaterMarks) -> bool {

@@ -342,11 +342,11 @@ impl Remote {
             match open.link.send(ticket, write) {
                 Sent::Now | Sent::Parked => {
                     open.waiting_since_us.get_or_insert(now_us);
-                    self.owed.mark_sent(now_us);
+                    self.owed.mark_sent();
                 }
                 Sent::Full => break,
                 Sent::Impossible => {
-                    self.owed.mark_sent(now_us);
+                    self.owed.mark_sent();
                     happened.push(RemoteEvent::Impossible(ticket));
                 }
             }
