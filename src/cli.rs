@@ -15,6 +15,7 @@ use crate::demo::DemoArgs;
 use crate::node::args::NodeArgs;
 use crate::replay::args::ReplayArgs;
 use crate::status::StatusArgs;
+use crate::status::sync::SyncArgs;
 
 /// Dual writes between two clusters that speak the Cassandra native protocol.
 #[derive(Debug, Parser)]
@@ -37,6 +38,8 @@ pub enum Command {
     Proxy(Box<ProxyArgs>),
     /// Show what a running proxy does, and whether it is safe to cut over
     Status(StatusArgs),
+    /// Wait until everything acknowledged before now is on the target
+    Sync(SyncArgs),
     /// Bring the writes of a spill directory to the target
     Replay(ReplayArgs),
     /// Run an in-memory CQL node, for trials and tests

@@ -25,6 +25,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Proxy(args) => proxy(*args)?,
         Command::Status(args) => status::run(&args, &mut std::io::stdout().lock())?,
+        Command::Sync(args) => status::sync::run(&args, &mut std::io::stdout().lock())?,
         Command::Replay(args) => {
             cli::log::to_stderr(false);
             return replay::main(&args);

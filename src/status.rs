@@ -1,6 +1,7 @@
 //! `twinring status`: what a running proxy does, for a person, and whether it is safe to cut over.
 
 mod render;
+pub mod sync;
 
 use std::io::Write;
 use std::time::Duration;

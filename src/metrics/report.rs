@@ -25,6 +25,8 @@ pub struct Report {
     pub source_reachable: bool,
     /// What the process is doing.
     pub phase: Phase,
+    /// When this was read, by the proxy's clock (µs since 1970).
+    pub now_us: u64,
     /// Seconds since the start.
     pub uptime_s: u64,
     /// May the application be moved to the target now?
@@ -109,6 +111,8 @@ pub struct ShardReport {
     pub shard: usize,
     /// Whether its heartbeat is fresh.
     pub alive: bool,
+    /// Every write that arrived before (µs since 1970) is on the target, or kept; 0: unknown.
+    pub settled_us: u64,
     /// Its numbers.
     pub totals: Totals,
 }
@@ -127,6 +131,7 @@ pub fn report(hub: &mut Hub, phase: Phase, source_reachable: bool, now_us: u64) 
         shards.push(ShardReport {
             shard: counters.shard(),
             alive,
+            settled_us: counters.settled_us(),
             totals: one,
         });
     }
@@ -137,6 +142,7 @@ pub fn report(hub: &mut Hub, phase: Phase, source_reachable: bool, now_us: u64) 
         target: hub.facts.target.clone(),
         source_reachable,
         phase,
+        now_us,
         uptime_s: now_us.saturating_sub(hub.facts.started_us) / 1_000_000,
         cutover: cutover(phase, &totals, &shards),
         request_time: times_report(&times, Direction::Request),

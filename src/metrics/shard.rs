@@ -55,6 +55,7 @@ pub struct ShardMetrics {
     events: [Slot; Event::COUNT],
     gauges: [Slot; Gauge::COUNT],
     oldest_unmirrored_us: Slot,
+    settled_us: Slot,
     heartbeat_us: Slot,
     pub(super) time_count: [Slot; Direction::COUNT],
     pub(super) time_sum_ns: [Slot; Direction::COUNT],
@@ -117,6 +118,12 @@ impl ShardMetrics {
             0 => 0,
             oldest_us => now_us.saturating_sub(oldest_us).max(1),
         }
+    }
+
+    /// See [`Recorder::settled`]; 0 before the first call.
+    #[must_use]
+    pub fn settled_us(&self) -> u64 {
+        self.settled_us.get()
     }
 
     /// Age of the last [`Recorder::tick`], in µs; `None` before the first.
@@ -243,6 +250,12 @@ impl Recorder {
         self.shared
             .oldest_unmirrored_us
             .set(arrival_us.unwrap_or(0));
+    }
+
+    /// The watermark: every write that arrived before it (µs since 1970) and that the source has or
+    /// may have is on the target, or is kept as rejected or in doubt. 0 when that is not known.
+    pub fn settled(&self, watermark_us: u64) {
+        self.shared.settled_us.set(watermark_us);
     }
 
     /// `requests` (1 or more that moved together) spent `ns` nanoseconds inside the proxy. Costs

@@ -490,7 +490,14 @@ impl Shard {
         let live = self.target.owed.oldest_arrival_us();
         let held = self.barriers.held.front().map(|write| write.arrived_us);
         let spilled = self.drain.oldest_us();
-        let oldest = [live, held, spilled, self.lanes.oldest_us()]
+        let resolved = self.resolver.owed.oldest_arrival_us();
+        let changed = self
+            .changes
+            .iter()
+            .filter_map(|change| change.write.as_ref());
+        let changed = changed.map(|write| write.arrived_us).min();
+        let lanes = self.lanes.oldest_us();
+        let oldest = [live, held, spilled, lanes, resolved, changed]
             .into_iter()
             .flatten()
             .min();
@@ -502,6 +509,14 @@ impl Shard {
             self.backlog_records.max(backlog_bytes.min(1)),
         );
         recorder.set(Gauge::BacklogBytes, backlog_bytes);
+        // the age of what an earlier process left is not known before it is read
+        let unknown = backlog_bytes > 0 && spilled.is_none();
+        let settled_us = if unknown {
+            0
+        } else {
+            oldest.unwrap_or(self.now_us)
+        };
+        recorder.settled(u64::try_from(settled_us).unwrap_or_default());
         recorder.tick(u64::try_from(self.now_us).unwrap_or_default());
     }
 }

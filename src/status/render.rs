@@ -233,6 +233,7 @@ mod tests {
             target: "new".to_owned(),
             source_reachable: true,
             phase: Phase::Running,
+            now_us: 9_000_000_000,
             uptime_s: 3_720,
             cutover: Cutover {
                 safe: reasons.is_empty(),
@@ -243,6 +244,7 @@ mod tests {
                 .map(|shard| ShardReport {
                     shard,
                     alive: true,
+                    settled_us: 8_000_000_000,
                     totals: totals(1),
                 })
                 .collect(),
