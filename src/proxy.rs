@@ -14,7 +14,7 @@ use crate::config::ProxyConfig;
 use crate::metrics::{self, Facts, ShardView};
 use crate::shard::inbox::{self, Address, Message};
 use crate::shard::time::TimeBase;
-use crate::shard::{self, Inherited, Setup, ShardError};
+use crate::shard::{self, Host, Inherited, Setup, ShardError};
 use crate::spill::dir::{ShardDir, SpillDir, replace_file};
 use crate::spill::progress::Progress;
 use crate::spill::{Holds, stat};
@@ -91,7 +91,6 @@ impl Running {
                 index,
                 count,
                 config: Arc::clone(config),
-                listener,
                 inbox,
                 recorder,
                 first_segments: first_segments(&dir, &own)?,
@@ -99,17 +98,20 @@ impl Running {
                 dir,
                 inherited: own,
                 instance,
-                waker: waker.clone(),
-                time: time.clone(),
                 stamp_floor_us: floor_us,
                 seed: random()?,
+            };
+            let host = Host {
+                listener,
+                waker: waker.clone(),
+                time: time.clone(),
             };
             let executor = ExecutorConfig {
                 name: format!("shard-{index}"),
                 core: Some(*core),
                 tick: EXECUTOR_TICK,
             };
-            let thread = executor::spawn(&executor, move |glue| shard::run(setup, glue))
+            let thread = executor::spawn(&executor, move |glue| shard::run(setup, host, glue))
                 .with_context(|| format!("failed to start shard {index} on core {core}"))?;
             running.shards.push(Some(thread));
         }

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
+use super::net::Net;
 use super::{Owner, Shard};
 use crate::config::{ProxyConfig, Topology};
 use crate::cql::decoder::{self, DecodeLimits};
@@ -13,8 +13,6 @@ use crate::limits;
 use crate::metrics::Flow;
 use crate::relay::{Context, Session, Taken};
 use crate::side::Side;
-use crate::sys::ring::Ring;
-use crate::sys::socket;
 use crate::topology::{Facts, Offer, Shown};
 
 /// Answers pass through in pieces, so only those that are looked into are bounded by this.
@@ -102,28 +100,20 @@ impl Clients {
 }
 
 impl Shard {
-    pub(super) fn accept(&mut self, stream: OwnedFd, ring: &mut Ring) {
+    pub(super) fn accept<N: Net>(&mut self, stream: N::Stream, ring: &mut N) {
         if self.stop_at_us.is_some()
             || self.clients.len() >= self.config.clients.max_connections_per_shard
         {
             return; // dropped: the driver tries again elsewhere or later
         }
-        let options = socket::StreamOptions::default();
-        let address = match socket::set_stream_options(stream.as_fd(), &options)
-            .and_then(|()| socket2::SockRef::from(&stream).local_addr())
-        {
-            Ok(address) => address,
-            Err(_) => return, // it has closed already
-        };
-        let Some(address) = address.as_socket() else {
-            return;
+        let Ok((id, address)) = ring.adopt(stream) else {
+            return; // it has closed already
         };
         let facts = Facts {
             address: SocketAddr::new(address.ip().to_canonical(), address.port()),
             shown: self.clients.shown.clone(),
             offer: self.clients.offer.clone(),
         };
-        let id = ring.adopt(stream);
         let contact_point = self.clients.next_contact_point;
         self.clients.next_contact_point += 1;
         let connection = Connection::new(Session::new(facts), id, self.now_us, contact_point);
@@ -134,7 +124,7 @@ impl Shard {
         self.connect_source(at, ring);
     }
 
-    fn connect_source(&mut self, at: ConnectionId, ring: &mut Ring) {
+    fn connect_source(&mut self, at: ConnectionId, ring: &mut impl Net) {
         let points = &self.config.source.contact_points;
         let Some(connection) = self.clients.get(at) else {
             return;
@@ -156,7 +146,7 @@ impl Shard {
         &mut self,
         at: ConnectionId,
         result: io::Result<()>,
-        ring: &mut Ring,
+        ring: &mut impl Net,
     ) {
         let points = self.config.source.contact_points.len();
         let Some(connection) = self.clients.get(at) else {
@@ -167,10 +157,7 @@ impl Shard {
         };
         match result {
             Ok(()) => {
-                if let Some(descriptor) = ring.descriptor(id) {
-                    let options = socket::StreamOptions::default();
-                    let _ = socket::set_stream_options(descriptor, &options);
-                }
+                ring.tune(id);
                 if connection.phase == Phase::Connecting {
                     connection.phase = Phase::Open;
                 }
@@ -339,7 +326,7 @@ impl Shard {
     }
 
     /// The client has gone. Its writes still get their verdicts.
-    pub(super) fn client_ended(&mut self, at: ConnectionId, ring: &mut Ring) {
+    pub(super) fn client_ended(&mut self, at: ConnectionId, ring: &mut impl Net) {
         let now_us = self.now_us;
         let Some(connection) = self.clients.get(at) else {
             return;
@@ -361,7 +348,7 @@ impl Shard {
     }
 
     /// The source has closed: the client gets what came before, then the same.
-    pub(super) fn source_ended(&mut self, at: ConnectionId, ring: &mut Ring) {
+    pub(super) fn source_ended(&mut self, at: ConnectionId, ring: &mut impl Net) {
         let Self {
             clients,
             common,
@@ -383,7 +370,7 @@ impl Shard {
         self.clients.mark(at);
     }
 
-    pub(super) fn close(&mut self, at: ConnectionId, ring: &mut Ring) {
+    pub(super) fn close(&mut self, at: ConnectionId, ring: &mut impl Net) {
         let Some(mut connection) = self
             .clients
             .table
@@ -409,7 +396,7 @@ impl Shard {
     }
 
     /// Sends what the turn has made.
-    pub(super) fn flush(&mut self, ring: &mut Ring) {
+    pub(super) fn flush(&mut self, ring: &mut impl Net) {
         let mut dirty = std::mem::take(&mut self.clients.dirty);
         for at in dirty.drain(..) {
             let (marks, holding) = (self.clients.marks, self.holding);
@@ -445,7 +432,7 @@ impl Shard {
     }
 
     /// Clients that are too slow to begin, idle for too long, or gone and still waited for.
-    pub(super) fn expire_clients(&mut self, ring: &mut Ring) {
+    pub(super) fn expire_clients(&mut self, ring: &mut impl Net) {
         let now_us = self.now_us;
         let handshake_us = i64::try_from(limits::HANDSHAKE_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
         let idle_us = self.config.clients.idle_timeout.map_or(i64::MAX, |idle| {
@@ -480,7 +467,7 @@ impl Shard {
     }
 
     /// Closes the connections that have nothing in flight. For the stop.
-    pub(super) fn close_idle(&mut self, ring: &mut Ring, all: bool) {
+    pub(super) fn close_idle(&mut self, ring: &mut impl Net, all: bool) {
         for at in self.clients.ids() {
             let idle = self.clients.get(at).is_some_and(|connection| {
                 connection.session.unanswered() == 0

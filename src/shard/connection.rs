@@ -1,9 +1,10 @@
 //! One client connection and its twin to the source: buffers, water marks, how it ends.
 
 use crate::relay::Session;
-use crate::sys::ring::{Ring, SocketId};
+use crate::sys::ring::SocketId;
 
 use super::buffers::Partial;
+use super::net::Net;
 
 /// Index of a connection in its shard.
 pub type ConnectionId = u32;
@@ -83,7 +84,7 @@ impl Connection {
     /// marks. `spare` gives and takes buffers. `holding`: the client shall wait in any case.
     pub fn flush(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut impl Net,
         spare: &mut Spare,
         marks: WaterMarks,
         holding: bool,
@@ -105,7 +106,7 @@ impl Connection {
 
     /// Whether everything for the client has left.
     #[must_use]
-    pub fn client_is_served(&self, ring: &Ring) -> bool {
+    pub fn client_is_served(&self, ring: &impl Net) -> bool {
         self.client.out.is_empty()
             && self
                 .client
@@ -132,7 +133,7 @@ pub struct WaterMarks {
     pub low_bytes: usize,
 }
 
-fn send(half: &mut Half, ring: &mut Ring, spare: &mut Spare) {
+fn send(half: &mut Half, ring: &mut impl Net, spare: &mut Spare) {
     let Some(socket) = half.socket else {
         half.out.clear();
         return;
@@ -143,7 +144,7 @@ fn send(half: &mut Half, ring: &mut Ring, spare: &mut Spare) {
     ring.send(socket, std::mem::replace(&mut half.out, spare.take()));
 }
 
-fn hold(half: &mut Half, waiting: usize, ring: &mut Ring, marks: WaterMarks) -> bool {
+fn hold(half: &mut Half, waiting: usize, ring: &mut impl Net, marks: WaterMarks) -> bool {
     let Some(socket) = half.socket else {
         return false;
     };

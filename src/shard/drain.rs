@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use super::files;
+use super::disk::Disk;
 use crate::relay::mirror::{Entry, Mirror, Origin};
 use crate::relay::plan::{PlanCache, Repeat};
 use crate::relay::spilled;
@@ -253,6 +253,7 @@ impl Drain {
         &mut self,
         owed: &mut Mirror,
         plans: &mut PlanCache,
+        disk: &dyn Disk,
         now_us: i64,
         found: &mut Vec<Found>,
         gated: impl Fn(&Write) -> bool,
@@ -277,7 +278,7 @@ impl Drain {
             }
             match self.step(owed, plans, now_us, found, &gated) {
                 Next::Go => {}
-                Next::Read => return self.read(now_us),
+                Next::Read => return self.read(now_us, disk),
                 Next::Nothing => return false,
             }
         }
@@ -396,7 +397,7 @@ impl Drain {
     }
 
     /// Starts reading what the scanner wants. True if a task was spawned.
-    fn read(&mut self, now_us: i64) -> bool {
+    fn read(&mut self, now_us: i64, disk: &dyn Disk) -> bool {
         let Some(cursor) = self.cursor.as_mut() else {
             return false;
         };
@@ -417,11 +418,8 @@ impl Drain {
             .min(CHUNK_BYTES);
         let done = self.done.clone();
         self.reading = true;
-        glommio::spawn_local(async move {
-            let bytes = files::read(&path, offset, size).await;
-            done.borrow_mut().push(Done::Read(bytes));
-        })
-        .detach();
+        let ended = move |bytes| done.borrow_mut().push(Done::Read(bytes));
+        disk.read(path, offset, size, Box::new(ended));
         true
     }
 
@@ -470,7 +468,7 @@ impl Drain {
     }
 
     /// Writes down what is done, if it is time and something is. True if a task was spawned.
-    pub fn store(&mut self, now_us: i64) -> bool {
+    pub fn store(&mut self, now_us: i64, disk: &dyn Disk) -> bool {
         if self.storing || now_us < self.store_at_us {
             return false;
         }
@@ -492,15 +490,14 @@ impl Drain {
         };
         let finished: Vec<_> = log.retiring.iter().map(path_of).collect();
         let done = self.done.clone();
-        glommio::spawn_local(async move {
-            let result = files::store(&path, bytes, &finished).await;
+        let ended = move |result| {
             done.borrow_mut().push(Done::Stored {
                 log: index,
                 progress,
                 result,
             });
-        })
-        .detach();
+        };
+        disk.store(path, bytes, finished, Box::new(ended));
         true
     }
 

@@ -1,15 +1,101 @@
 //! The file operations of the spill, on the executor's own ring: none blocks the shard.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use glommio::io::{BufferedFile, Directory, OpenOptions};
 
-/// Reads up to `size` bytes at `offset`.
-///
-/// # Errors
-/// The words of the file system.
-pub async fn read(path: &Path, offset: u64, size: usize) -> Result<Vec<u8>, String> {
+use super::disk::{Disk, Ended};
+use crate::spill::Batch;
+
+/// Segments that are being written, by path: one of the backlog, one of what is rejected.
+type Open = Rc<RefCell<Vec<(PathBuf, Rc<BufferedFile>)>>>;
+
+/// The real disk.
+#[derive(Default)]
+pub struct Files {
+    open: Open,
+}
+
+impl Disk for Files {
+    fn append(&self, path: PathBuf, batch: Batch, ended: Ended<(Batch, Result<(), String>)>) {
+        let open = self.open.clone();
+        glommio::spawn_local(async move {
+            let result = append(&path, &batch, &open).await;
+            if batch.is_last && result.is_ok() {
+                open.borrow_mut().retain(|(other, _)| *other != path);
+            }
+            ended((batch, result));
+        })
+        .detach();
+    }
+
+    fn read(&self, path: PathBuf, offset: u64, size: usize, ended: Ended<Result<Vec<u8>, String>>) {
+        glommio::spawn_local(async move { ended(read(&path, offset, size).await) }).detach();
+    }
+
+    fn store(
+        &self,
+        path: PathBuf,
+        bytes: Vec<u8>,
+        finished: Vec<(PathBuf, bool)>,
+        ended: Ended<Result<(), String>>,
+    ) {
+        glommio::spawn_local(async move { ended(store(&path, bytes, &finished).await) }).detach();
+    }
+}
+
+async fn append(path: &Path, batch: &Batch, files: &Open) -> Result<(), String> {
+    let is_new = batch.offset == 0;
+    if is_new {
+        files.borrow_mut().retain(|(other, _)| other != path);
+    }
+    let known = files
+        .borrow()
+        .iter()
+        .find(|(other, _)| other == path)
+        .map(|(_, file)| file.clone());
+    let open = match known {
+        Some(open) => open,
+        None => {
+            let opened = OpenOptions::new()
+                .write(true)
+                .create(is_new)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .buffered_open(path)
+                .await;
+            let opened = Rc::new(opened.map_err(|error| error.to_string())?);
+            files.borrow_mut().push((path.to_owned(), opened.clone()));
+            opened
+        }
+    };
+    let mut written = 0;
+    while written < batch.bytes.len() {
+        let rest = batch.bytes.get(written..).unwrap_or_default().to_vec();
+        let offset = batch.offset + written as u64;
+        match open
+            .write_at(rest, offset)
+            .await
+            .map_err(|error| error.to_string())?
+        {
+            0 => return Err("nothing could be written".to_owned()),
+            count => written += count,
+        }
+    }
+    open.fdatasync().await.map_err(|error| error.to_string())?;
+    if is_new && let Some(folder) = path.parent() {
+        let folder = Directory::open(folder)
+            .await
+            .map_err(|error| error.to_string())?;
+        folder.sync().await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+async fn read(path: &Path, offset: u64, size: usize) -> Result<Vec<u8>, String> {
     let told = |error: glommio::GlommioError<()>| format!("{}: {error}", path.display());
     let file = BufferedFile::open(path).await.map_err(told)?;
     let bytes = file.read_at(offset, size).await.map_err(told)?.to_vec();
@@ -17,16 +103,7 @@ pub async fn read(path: &Path, offset: u64, size: usize) -> Result<Vec<u8>, Stri
     Ok(bytes)
 }
 
-/// Replaces a small file in a way that survives a crash, then takes finished segments away: those
-/// marked damaged are kept under another name.
-///
-/// # Errors
-/// The words of the file system. The old file is there, or the new one.
-pub async fn store(
-    path: &Path,
-    bytes: Vec<u8>,
-    finished: &[(PathBuf, bool)],
-) -> Result<(), String> {
+async fn store(path: &Path, bytes: Vec<u8>, finished: &[(PathBuf, bool)]) -> Result<(), String> {
     let told = |error: glommio::GlommioError<()>| format!("{}: {error}", path.display());
     let mut new = path.to_owned().into_os_string();
     new.push(".new");

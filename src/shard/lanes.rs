@@ -6,7 +6,7 @@
 //! does in sequence, over whatever connections, arrives there in sequence. Counter updates commute
 //! with each other and go together; everything else in such a table waits for what came before.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -30,7 +30,8 @@ struct Lane {
 #[derive(Debug, Default)]
 pub struct Lanes {
     sensitive: HashMap<Table, Kind>,
-    lanes: HashMap<Table, Lane>,
+    /// In order, so that a simulation that runs again does the same.
+    lanes: BTreeMap<Table, Lane>,
     tickets: HashMap<Ticket, Table>,
     bytes: usize,
 }

@@ -8,9 +8,9 @@
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
-//! spiller    records → segments          drain   segments → records          files  the file
-//! operations
+//! spiller    records → segments          drain   segments → records
 //! inbox      what shards tell each other                          time     one time base for all
+//! net, disk  what a shard asks of the world; the ring and `files` answer, or a simulation
 //! ```
 //! One task of the executor runs the loop; a connection is an entry in a table, not a task. Other
 //! tasks exist only while a spill file is read or written.
@@ -19,10 +19,12 @@ mod barrier;
 mod buffers;
 mod clients;
 mod connection;
+pub mod disk;
 mod drain;
 mod files;
 pub mod inbox;
 mod lanes;
+pub mod net;
 mod remote;
 mod schema;
 mod spiller;
@@ -31,7 +33,7 @@ mod writes;
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -59,10 +61,13 @@ use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
 use self::barrier::{Barriers, Change};
 use self::clients::Clients;
 use self::connection::{ConnectionId, Spare};
+use self::disk::Disk;
 use self::drain::Drain;
 pub use self::drain::Inherited;
+use self::files::Files;
 use self::inbox::Inbox;
 use self::lanes::Lanes;
+use self::net::Net;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
 use self::spiller::Spiller;
 use self::time::TimeBase;
@@ -78,8 +83,6 @@ pub struct Setup {
     pub count: usize,
     /// What the operator wants.
     pub config: Arc<ProxyConfig>,
-    /// Where clients come in; each shard has its own, on the same port.
-    pub listener: TcpListener,
     /// What other shards tell it.
     pub inbox: Inbox,
     /// What it counts.
@@ -94,14 +97,20 @@ pub struct Setup {
     pub inherited: Vec<Inherited>,
     /// Random id of this process.
     pub instance: u64,
-    /// Gets the waker of the shard's task; see [`run`].
-    pub waker: crossbeam_channel::Sender<Waker>,
-    /// The clock.
-    pub time: TimeBase,
     /// No stamp at or below it (µs).
     pub stamp_floor_us: i64,
     /// Random; differs between shards.
     pub seed: [u8; 32],
+}
+
+/// What the machine gives a shard that runs on it.
+pub struct Host {
+    /// Where clients come in; each shard has its own, on the same port.
+    pub listener: TcpListener,
+    /// Gets the waker of the shard's task; see [`run`].
+    pub waker: crossbeam_channel::Sender<Waker>,
+    /// The clock.
+    pub time: TimeBase,
 }
 
 /// Why a shard ended.
@@ -126,13 +135,22 @@ enum Owner {
 }
 
 /// An event without the memory of the ring: dealt with after all bytes of the turn.
-enum Happening {
-    Accepted(OwnedFd),
+enum Happening<S> {
+    Accepted(S),
     Connected(SocketId, io::Result<()>),
     Ended(SocketId, Option<io::Error>),
     Sent(SocketId, Vec<u8>, io::Result<()>),
     Broken(Side, usize, String),
     Woken,
+}
+
+/// Room for the events of a turn, kept from turn to turn.
+pub struct Later<S>(Vec<Happening<S>>);
+
+impl<S> Default for Later<S> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
 }
 
 /// See the module.
@@ -150,6 +168,7 @@ pub struct Shard {
     spiller: Spiller,
     rejects: Spiller,
     drain: Drain,
+    disk: Box<dyn Disk>,
     barriers: Barriers,
     lanes: Lanes,
     /// Shard 0 only: changes to carry out, oldest first.
@@ -175,60 +194,55 @@ pub struct Shard {
 ///
 /// # Errors
 /// The ring cannot be made or has failed.
-pub async fn run(setup: Setup, glue: Glue) -> Result<(), ShardError> {
+pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError> {
     let mut ring = Ring::new(&RingConfig::default())?;
     glue.attach(&mut ring)?;
     ring.watch(setup.inbox.wakeup.as_fd(), WAKEUP)?;
-    let time = setup.time.clone();
     let task = std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _ = setup.waker.send(task); // nobody takes it in tests that need no guard
-    let mut shard = Shard::new(setup, &mut ring);
-    let mut happened = Vec::new();
+    let _ = host.waker.send(task); // nobody takes it in tests that need no guard
+    let time = host.time;
+    let listener = ring.listen(host.listener);
+    let disk = Box::<Files>::default();
+    let mut shard = Shard::new(setup, listener, disk, time.now_us());
+    let mut later = Later::default();
     loop {
         let timeout = shard.timeout(time.now_us());
         ring.wait(Some(timeout))?;
-        shard.now_us = time.now_us();
-        let started_us = shard.now_us;
-        let moved = shard.take_events(&mut ring, &mut happened);
-        for happening in happened.drain(..) {
-            shard.handle(happening, &mut ring);
-        }
-        let spawned = shard.turn(&mut ring);
-        shard.flush(&mut ring);
-        if moved.any() {
+        let started_us = time.now_us();
+        let turned = shard.turn(&mut ring, &mut later, started_us);
+        if turned.requests + turned.answers > 0 {
             let inside_ns = u64::try_from((time.now_us() - started_us).max(0) * 1_000);
             let inside_ns = inside_ns.unwrap_or_default();
             shard
                 .recorder
-                .time_inside(Direction::Request, inside_ns, moved.requests);
+                .time_inside(Direction::Request, inside_ns, turned.requests);
             shard
                 .recorder
-                .time_inside(Direction::Answer, inside_ns, moved.answers);
+                .time_inside(Direction::Answer, inside_ns, turned.answers);
         }
-        glue.turn(&mut ring, spawned).await?;
+        glue.turn(&mut ring, turned.spawned).await?;
         if shard.is_through() {
             return Ok(());
         }
     }
 }
 
-/// What moved in one turn.
-#[derive(Default)]
-struct Moved {
-    requests: u64,
-    answers: u64,
-}
-
-impl Moved {
-    fn any(&self) -> bool {
-        self.requests + self.answers > 0
-    }
+/// What a turn has done.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Turned {
+    /// Requests that came in.
+    pub requests: u64,
+    /// Answers of the source that came in.
+    pub answers: u64,
+    /// Tasks of the executor wait for their turn.
+    pub spawned: bool,
 }
 
 impl Shard {
-    fn new(setup: Setup, ring: &mut Ring) -> Self {
+    /// A shard that has not begun; clients come in through `listener`.
+    #[must_use]
+    pub fn new(setup: Setup, listener: SocketId, disk: Box<dyn Disk>, now_us: i64) -> Self {
         let config = setup.config;
-        let now_us = setup.time.now_us();
         let (target, resolver) = remotes(&config, now_us);
         let writer = |holds, first_segment| {
             let shard = setup.dir.shard;
@@ -253,12 +267,13 @@ impl Shard {
             },
             clients: Clients::new(&config),
             owners: Vec::new(),
-            listener: Some(ring.listen(setup.listener)),
+            listener: Some(listener),
             target,
             resolver,
             spiller: writer(Holds::Backlog, first_backlog),
             rejects: writer(Holds::Rejected, first_rejected),
             drain: Drain::new(setup.inherited),
+            disk,
             barriers: Barriers::default(),
             lanes: Lanes::default(),
             changes: std::collections::VecDeque::new(),
@@ -276,8 +291,26 @@ impl Shard {
         }
     }
 
+    /// One turn of the loop: what came in, what follows from it, what is due, what goes out.
+    pub fn turn<N: Net>(
+        &mut self,
+        ring: &mut N,
+        later: &mut Later<N::Stream>,
+        now_us: i64,
+    ) -> Turned {
+        self.now_us = now_us;
+        let mut turned = self.take_events(ring, &mut later.0);
+        for happening in later.0.drain(..) {
+            self.handle(happening, ring);
+        }
+        turned.spawned = self.work(ring);
+        self.flush(ring);
+        turned
+    }
+
     /// How long the loop may sleep.
-    fn timeout(&self, now_us: i64) -> Duration {
+    #[must_use]
+    pub fn timeout(&self, now_us: i64) -> Duration {
         let due_us = [self.target.next_due_us(), self.resolver.next_due_us()]
             .into_iter()
             .flatten()
@@ -285,14 +318,18 @@ impl Shard {
         Duration::from_micros(u64::try_from(due_us - now_us).unwrap_or(0))
     }
 
-    fn take_events(&mut self, ring: &mut Ring, later: &mut Vec<Happening>) -> Moved {
-        let mut moved = Moved::default();
+    fn take_events<N: Net>(
+        &mut self,
+        ring: &mut N,
+        later: &mut Vec<Happening<N::Stream>>,
+    ) -> Turned {
+        let mut turned = Turned::default();
         while let Some(event) = ring.next_event() {
             later.push(match event {
                 Event::Received { id, bytes } => {
                     match self.owner(id) {
-                        Owner::Client(at) => moved.requests += self.client_bytes(at, bytes),
-                        Owner::Source(at) => moved.answers += self.source_bytes(at, bytes),
+                        Owner::Client(at) => turned.requests += self.client_bytes(at, bytes),
+                        Owner::Source(at) => turned.answers += self.source_bytes(at, bytes),
                         Owner::Target(node) => {
                             let (events, now_us) = (&mut self.remote_events, self.now_us);
                             if let Err(why) = self.target.received(node, bytes, now_us, events) {
@@ -324,7 +361,7 @@ impl Shard {
                 Event::Readable { .. } => Happening::Woken,
             });
         }
-        moved
+        turned
     }
 
     fn owner(&self, id: SocketId) -> Owner {
@@ -341,7 +378,7 @@ impl Shard {
         self.owners[id.index()] = owner;
     }
 
-    fn handle(&mut self, happening: Happening, ring: &mut Ring) {
+    fn handle<N: Net>(&mut self, happening: Happening<N::Stream>, ring: &mut N) {
         match happening {
             Happening::Accepted(socket) => self.accept(socket, ring),
             Happening::Connected(id, result) => match self.owner(id) {
@@ -382,7 +419,7 @@ impl Shard {
         self.do_outputs();
     }
 
-    fn sent(&mut self, id: SocketId, bytes: u64, result: io::Result<()>, ring: &mut Ring) {
+    fn sent(&mut self, id: SocketId, bytes: u64, result: io::Result<()>, ring: &mut impl Net) {
         use crate::metrics::Flow;
         match (self.owner(id), result) {
             (Owner::Client(at), Ok(())) => {
@@ -404,7 +441,7 @@ impl Shard {
     }
 
     /// What is done once per turn, after the events. True if tasks of the executor wait.
-    fn turn(&mut self, ring: &mut Ring) -> bool {
+    fn work(&mut self, ring: &mut impl Net) -> bool {
         if self.now_us >= self.next_tick_us {
             self.tick(ring);
         }
@@ -434,7 +471,7 @@ impl Shard {
         spawned
     }
 
-    fn tick(&mut self, ring: &mut Ring) {
+    fn tick(&mut self, ring: &mut impl Net) {
         self.next_tick_us =
             self.now_us + i64::try_from(limits::TICK_MS * 1_000).unwrap_or(i64::MAX);
         for (socket, node) in self.target.connect_due(ring, self.now_us) {

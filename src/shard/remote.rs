@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::buffers::Partial;
 use super::connection::Spare;
+use super::net::Net;
 use crate::cql::decoder::DecodeLimits;
 use crate::limits;
 use crate::relay::link::{Credentials, Link, LinkEvent, Sent, Ticket};
 use crate::relay::mirror::{Mirror, RetryPolicy};
 use crate::relay::write::Write;
 use crate::side::Side;
-use crate::sys::ring::{Ring, SocketId};
+use crate::sys::ring::SocketId;
 
 /// Answers of a cluster are small; a longer one than this is nonsense.
 const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(16 << 20);
@@ -169,7 +170,7 @@ impl Remote {
     }
 
     /// Starts the connects that are due. Gives the sockets with the node that each belongs to.
-    pub fn connect_due(&mut self, ring: &mut Ring, now_us: i64) -> Vec<(SocketId, usize)> {
+    pub fn connect_due(&mut self, ring: &mut impl Net, now_us: i64) -> Vec<(SocketId, usize)> {
         let mut started = Vec::new();
         for index in 0..self.nodes.len() {
             let node = &mut self.nodes[index];
@@ -205,7 +206,7 @@ impl Remote {
         &mut self,
         index: usize,
         result: std::io::Result<()>,
-        ring: &mut Ring,
+        ring: &mut impl Net,
         now_us: i64,
     ) -> Option<RemoteEvent> {
         match result {
@@ -266,7 +267,13 @@ impl Remote {
     }
 
     /// Gives a link up: `why` says the reason.
-    pub fn lose(&mut self, index: usize, why: &str, ring: &mut Ring, now_us: i64) -> RemoteEvent {
+    pub fn lose(
+        &mut self,
+        index: usize,
+        why: &str,
+        ring: &mut impl Net,
+        now_us: i64,
+    ) -> RemoteEvent {
         let open = self.nodes.get_mut(index).and_then(|node| node.link.take());
         self.fail(index, why, now_us);
         let Some(open) = open else {
@@ -290,7 +297,7 @@ impl Remote {
     }
 
     /// Gives all links up, for the stop.
-    pub fn abandon(&mut self, ring: &mut Ring, now_us: i64, happened: &mut Vec<RemoteEvent>) {
+    pub fn abandon(&mut self, ring: &mut impl Net, now_us: i64, happened: &mut Vec<RemoteEvent>) {
         for index in 0..self.nodes.len() {
             if self.nodes[index].link.is_some() {
                 let event = self.lose(index, "the proxy stops", ring, now_us);
@@ -321,7 +328,7 @@ impl Remote {
     /// Sends what is owed, as far as the links take it, and flushes what has waited long enough.
     pub fn pump(
         &mut self,
-        ring: &mut Ring,
+        ring: &mut impl Net,
         spare: &mut Spare,
         now_us: i64,
         happened: &mut Vec<RemoteEvent>,
@@ -381,7 +388,7 @@ impl Remote {
     }
 
     /// Housekeeping: heartbeats, and links that do not answer.
-    pub fn tick(&mut self, ring: &mut Ring, now_us: i64, happened: &mut Vec<RemoteEvent>) {
+    pub fn tick(&mut self, ring: &mut impl Net, now_us: i64, happened: &mut Vec<RemoteEvent>) {
         let timeout_us = i64::try_from(limits::MIRROR_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
         let connect_us = i64::try_from(limits::CONNECT_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
         for index in 0..self.nodes.len() {

@@ -1,16 +1,14 @@
-//! The writing end of a shard's spill log: records in memory → segments on disk, through the
-//! executor's own file operations, one batch at a time.
+//! The writing end of a shard's spill log: records in memory → segments on disk, one batch at a
+//! time.
 //!
 //! A batch that could not be written or synced is written again at the same place: what a failed
 //! fdatasync left in the page cache may be marked clean, but bytes that are written once more are
 //! dirty again. Until it succeeds the records stay in memory, and the shard holds its clients.
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::rc::Rc;
 
-use glommio::io::{BufferedFile, Directory, OpenOptions};
-
+use super::disk::Disk;
 use crate::relay::spilled;
 use crate::relay::write::Write;
 use crate::spill::dir::ShardDir;
@@ -20,19 +18,14 @@ use crate::spill::{Batch, Holds, Refusal, SegmentWriter};
 /// Pause after a failed try (µs).
 const RETRY_US: i64 = 1_000_000;
 
-/// What the task that writes has done.
-struct Ended {
-    batch: Batch,
-    file: Option<Rc<BufferedFile>>,
-    result: Result<(), String>,
-}
+/// A batch whose write has ended, well or not.
+type Ended = (Batch, Result<(), String>);
 
 /// See the module.
 pub struct Spiller {
     dir: ShardDir,
     holds: Holds,
     writer: SegmentWriter,
-    file: Option<Rc<BufferedFile>>,
     ended: Rc<RefCell<Option<Ended>>>,
     /// Bytes of the batch that is being written.
     busy_bytes: Option<u64>,
@@ -60,7 +53,6 @@ impl Spiller {
             dir,
             holds,
             writer,
-            file: None,
             ended: Rc::default(),
             busy_bytes: None,
             failed: None,
@@ -114,7 +106,7 @@ impl Spiller {
 
     /// Starts the next write if none is under way. True if a task was spawned: the executor must
     /// get its turn.
-    pub fn kick(&mut self, now_us: i64) -> bool {
+    pub fn kick(&mut self, now_us: i64, disk: &dyn Disk) -> bool {
         if self.busy_bytes.is_some() || now_us < self.retry_at_us {
             return false;
         }
@@ -123,32 +115,18 @@ impl Spiller {
         };
         self.busy_bytes = Some(batch.bytes.len() as u64);
         let path = self.dir.segment_path(self.holds, batch.segment);
-        let folder = self.dir.path.clone();
         let ended = self.ended.clone();
-        let mut file = if batch.offset == 0 {
-            None
-        } else {
-            self.file.clone()
-        };
-        glommio::spawn_local(async move {
-            let result = write(&path, &folder, &batch, &mut file).await;
-            *ended.borrow_mut() = Some(Ended {
-                batch,
-                file,
-                result,
-            });
-        })
-        .detach();
+        disk.append(
+            path,
+            batch,
+            Box::new(move |done| *ended.borrow_mut() = Some(done)),
+        );
         true
     }
 
     /// What became of the write under way, if it has ended.
     pub fn poll(&mut self, now_us: i64) -> Option<Grown> {
-        let Ended {
-            batch,
-            file,
-            result,
-        } = self.ended.borrow_mut().take()?;
+        let (batch, result) = self.ended.borrow_mut().take()?;
         self.busy_bytes = None;
         match result {
             Ok(()) => {
@@ -161,7 +139,6 @@ impl Spiller {
                     bytes: batch.offset + batch.bytes.len() as u64,
                     complete: batch.is_last,
                 };
-                self.file = if batch.is_last { None } else { file };
                 self.writer.recycle(batch.bytes);
                 Some(grown)
             }
@@ -174,56 +151,10 @@ impl Spiller {
                          held back, and it is tried again every second: make room or mend the disk"
                     );
                 }
-                self.file = file;
                 self.failed = Some(batch);
                 self.retry_at_us = now_us + RETRY_US;
                 None
             }
         }
     }
-}
-
-async fn write(
-    path: &Path,
-    folder: &Path,
-    batch: &Batch,
-    file: &mut Option<Rc<BufferedFile>>,
-) -> Result<(), String> {
-    let open = match file {
-        Some(open) => open.clone(),
-        None => {
-            let created = batch.offset == 0;
-            let opened = OpenOptions::new()
-                .write(true)
-                .create(created)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .buffered_open(path)
-                .await;
-            let opened = Rc::new(opened.map_err(|error| error.to_string())?);
-            *file = Some(opened.clone());
-            opened
-        }
-    };
-    let mut written = 0;
-    while written < batch.bytes.len() {
-        let rest = batch.bytes.get(written..).unwrap_or_default().to_vec();
-        let offset = batch.offset + written as u64;
-        match open
-            .write_at(rest, offset)
-            .await
-            .map_err(|error| error.to_string())?
-        {
-            0 => return Err("nothing could be written".to_owned()),
-            count => written += count,
-        }
-    }
-    open.fdatasync().await.map_err(|error| error.to_string())?;
-    if batch.offset == 0 {
-        let folder = Directory::open(folder)
-            .await
-            .map_err(|error| error.to_string())?;
-        folder.sync().await.map_err(|error| error.to_string())?;
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::drain::Found;
 use super::inbox::Message;
+use super::net::Net;
 use super::remote::RemoteEvent;
 use super::{Shard, lanes};
 use crate::cql::response::ErrorCode;
@@ -14,7 +15,6 @@ use crate::relay::write::Write;
 use crate::relay::{Output, spilled};
 use crate::side::Side;
 use crate::spill::Refusal;
-use crate::sys::ring::Ring;
 
 /// A target that is down for longer than this gets its writes through the spill (µs).
 const GRACE_US: i64 = 1_000_000;
@@ -386,7 +386,7 @@ impl Shard {
         self.remote_events = events;
     }
 
-    pub(super) fn lose(&mut self, side: Side, node: usize, why: &str, ring: &mut Ring) {
+    pub(super) fn lose(&mut self, side: Side, node: usize, why: &str, ring: &mut impl Net) {
         let remote = match side {
             Side::Target => &mut self.target,
             Side::Source | Side::Client => &mut self.resolver,
@@ -420,6 +420,7 @@ impl Shard {
             spawned |= self.drain.fill(
                 &mut self.target.owed,
                 &mut self.common.plans,
+                &*self.disk,
                 self.now_us,
                 &mut found,
                 |write| barriers.holds(&write.keyspace, write.arrived_us),
@@ -439,10 +440,10 @@ impl Shard {
                 Found::Damage(words) => tracing::error!("the spill is damaged: {words}"),
             }
         }
-        spawned |= self.spiller.kick(self.now_us);
-        spawned |= self.rejects.kick(self.now_us);
+        spawned |= self.spiller.kick(self.now_us, &*self.disk);
+        spawned |= self.rejects.kick(self.now_us, &*self.disk);
         if self.rejects.unsafe_bytes() == 0 {
-            spawned |= self.drain.store(self.now_us);
+            spawned |= self.drain.store(self.now_us, &*self.disk);
         }
         if self.drain.is_empty() && !self.spiller.is_open() && self.spiller.unsafe_bytes() == 0 {
             self.backlog_records = 0;
@@ -480,7 +481,7 @@ impl Shard {
     }
 
     /// Works towards the end after a stop. True if tasks were spawned.
-    pub(super) fn work_on_stop(&mut self, ring: &mut Ring) -> bool {
+    pub(super) fn work_on_stop(&mut self, ring: &mut impl Net) -> bool {
         let late = self
             .stop_at_us
             .is_some_and(|stop_at_us| self.now_us >= stop_at_us);
@@ -513,13 +514,14 @@ impl Shard {
             self.spiller.seal();
             self.rejects.seal();
         }
-        let mut spawned = self.spiller.kick(self.now_us);
-        spawned |= self.rejects.kick(self.now_us);
+        let mut spawned = self.spiller.kick(self.now_us, &*self.disk);
+        spawned |= self.rejects.kick(self.now_us, &*self.disk);
         spawned
     }
 
     /// Whether the shard has stopped and nothing is left in memory.
-    pub(super) fn is_through(&self) -> bool {
+    #[must_use]
+    pub fn is_through(&self) -> bool {
         self.stop_at_us.is_some()
             && self.clients.len() == 0
             && self.target.owed.live_len() == 0
@@ -532,7 +534,7 @@ impl Shard {
             && self.drain.is_stored()
     }
 
-    pub(super) fn stop(&mut self, ring: &mut Ring) {
+    pub(super) fn stop(&mut self, ring: &mut impl Net) {
         if self.stop_at_us.is_some() {
             return;
         }

@@ -12,6 +12,12 @@ pub struct SocketId {
 }
 
 impl SocketId {
+    /// A name that another source of events than the ring gives.
+    #[must_use]
+    pub fn new(index: u32, generation: u32) -> SocketId {
+        SocketId { index, generation }
+    }
+
     /// A small number, unique among the open sockets of the ring and used again after a close: fit
     /// to index an array.
     #[must_use]
@@ -20,15 +26,15 @@ impl SocketId {
     }
 }
 
-/// Something that happened on a socket.
+/// Something that happened on a socket. `S` is an accepted connection.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Event<'a, S = OwnedFd> {
     /// A client connected. Give the socket to [`Ring::adopt`](super::Ring::adopt).
     Accepted {
         /// The listener it came through.
         listener: SocketId,
         /// The connected socket.
-        socket: OwnedFd,
+        socket: S,
     },
     /// Accepting failed. The listener goes on by itself, after a pause when the process or the
     /// machine ran out of something.
