@@ -183,6 +183,8 @@ label_values! {
         RejectedHeld = "rejected_held",
         /// In-doubt writes that are kept in the data directory, from earlier runs too.
         InDoubtHeld = "in_doubt_held",
+        /// Windows of time in which writes may be missing at the target, with no write kept.
+        DirtyWindows = "dirty_windows",
         /// Statements that the shard knows.
         Prepared = "prepared_statements",
         /// 1 when at least one target connection is ready.
@@ -202,6 +204,7 @@ impl Gauge {
             Self::BacklogBytes => "Bytes of spilled writes that the target lacks",
             Self::RejectedHeld => "Rejected writes kept in the data directory",
             Self::InDoubtHeld => "In-doubt writes kept in the data directory",
+            Self::DirtyWindows => "Windows of time in which the target may lack writes",
             Self::Prepared => "Prepared statements known",
             Self::TargetUp => "1 when a target connection is ready",
             Self::Listening => "1 while the shard accepts clients",

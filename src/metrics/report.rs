@@ -94,6 +94,9 @@ pub struct Totals {
     pub rejected_held: u64,
     /// In-doubt writes kept.
     pub in_doubt_held: u64,
+    /// Windows of time in which writes may be missing, with no write kept.
+    #[serde(default)]
+    pub dirty_windows: u64,
     /// Writes that this version cannot mirror.
     pub unsupported: u64,
     /// Age of the oldest write the target lacks, in µs (the greatest of the shards).
@@ -188,6 +191,12 @@ pub fn cutover(phase: Phase, totals: &Totals, shards: &[ShardReport]) -> Cutover
         let noun = if count == 1 { "write is" } else { "writes are" };
         reasons.push(format!("{count} {noun} {what}"));
     }
+    if totals.dirty_windows > 0 {
+        reasons.push(format!(
+            "writes are missing in {} windows of time (dirty-windows in the data directory)",
+            totals.dirty_windows
+        ));
+    }
     if totals.lag_us > LAG_IN_FLIGHT_MS * 1000 {
         let seconds = std::time::Duration::from_micros(totals.lag_us).as_secs_f64();
         reasons.push(format!("the target is {seconds:.1} s behind"));
@@ -248,6 +257,7 @@ fn read(m: &ShardMetrics, now_us: u64) -> Totals {
         backlog_bytes: m.gauge(Gauge::BacklogBytes),
         rejected_held: m.gauge(Gauge::RejectedHeld),
         in_doubt_held: m.gauge(Gauge::InDoubtHeld),
+        dirty_windows: m.gauge(Gauge::DirtyWindows),
         unsupported: m.skipped(Skip::Unsupported),
         lag_us: m.lag_us(now_us),
         target_up: m.gauge(Gauge::TargetUp),
@@ -280,6 +290,7 @@ impl Totals {
         self.backlog_bytes += other.backlog_bytes;
         self.rejected_held += other.rejected_held;
         self.in_doubt_held += other.in_doubt_held;
+        self.dirty_windows += other.dirty_windows;
         self.unsupported += other.unsupported;
         self.lag_us = self.lag_us.max(other.lag_us);
         self.target_up += other.target_up;

@@ -10,6 +10,7 @@
 //! append  records → bytes at an offset of a segment   pure: the shard writes through its own files
 //! scan    bytes → records, damage, ending             pure: never changes the log
 //! progress  what is done                              a small file, replaced whole
+//! dirty   windows in which writes may be missing      a small file, replaced whole
 //! dir     names, lock, writing through std::fs        start-up, offline tools and tests
 //! read    reading through std::fs                     the same
 //! stat    counts, bytes, oldest, per kind             for status and replay
@@ -20,6 +21,7 @@
 //! DIR/LOCK                                    flock: one process; its first line names the format
 //! DIR/shard-0007/0000000000000012.spill       segment 12 of shard 7
 //! DIR/shard-0007/rejected-0000000000000003.spill   refused by the target for good, or in doubt
+//! DIR/dirty-windows                           see `dirty`
 //! DIR/shard-0007/progress                     what is done; `rejected-progress` beside it
 //! ```
 //! Directories are 0700, files 0600, opened with `O_NOFOLLOW`. After a file is created its
@@ -65,6 +67,7 @@
 
 pub mod append;
 pub mod dir;
+pub mod dirty;
 pub mod format;
 pub mod progress;
 pub mod read;
