@@ -11,12 +11,14 @@
 //! registry   prepared statements by the source's id
 //! write      one write on its way to the target
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
+//! breaker    how many requests a node is trusted with, and when again
 //! link       one connection to a cluster: handshake, stream ids, prepared statements
 //! spilled    between a write and its record in the spill
 //! clock      write timestamps          functions  values for now(), uuid() and kin
 //! ```
 
 mod batches;
+pub mod breaker;
 pub mod clock;
 pub mod functions;
 mod generated;

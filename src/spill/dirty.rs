@@ -9,8 +9,9 @@
 //! ```
 //! Times are arrivals at the proxy in µs since 1970, both inclusive. `open`: it has not ended yet,
 //! or the process died in it; the next start closes it. `*` stands for every keyspace or table.
-//! Bytes of names that are no letters, digits or `_` are written as `%` and two hex digits, an empty
-//! name as `-`. Count: writes that are missing, 0 when not known. Lines that begin with `#` are for people.
+//! Bytes of names that are no letters, digits or `_` are written as `%` and two hex digits, an
+//! empty name as `-`. Count: writes that are missing, 0 when not known. Lines that begin with `#`
+//! are for people.
 
 use std::fmt;
 use std::io::Read;
