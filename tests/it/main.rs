@@ -15,6 +15,7 @@
 
 mod drivers;
 mod faults;
+mod outages;
 mod replay;
 mod robust;
 mod self_check;

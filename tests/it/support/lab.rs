@@ -110,17 +110,28 @@ pub struct Pair {
 impl Pair {
     /// A fresh keyspace on both nodes, and a proxy of its own between them.
     pub fn new(name: &str, source: &'static Cassandra, target: &'static Cassandra) -> Pair {
+        let mut pair = Self::without_proxy(name, source, target);
+        let keyspace = &pair.keyspace;
+        pair.proxy =
+            (!is_direct()).then(|| Proxy::start(keyspace, proxy_address(), source, target));
+        pair
+    }
+
+    /// A fresh keyspace on both nodes.
+    pub fn without_proxy(
+        name: &str,
+        source: &'static Cassandra,
+        target: &'static Cassandra,
+    ) -> Pair {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let keyspace = format!("{name}_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         create_keyspace(source, &keyspace);
         create_keyspace(target, &keyspace);
-        let proxy =
-            (!is_direct()).then(|| Proxy::start(&keyspace, proxy_address(), source, target));
         Pair {
             source,
             target,
             keyspace,
-            proxy,
+            proxy: None,
         }
     }
 

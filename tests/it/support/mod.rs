@@ -6,3 +6,4 @@ pub mod cql;
 pub mod lab;
 pub mod ledger;
 pub mod proxy;
+pub mod wire;

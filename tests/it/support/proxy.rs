@@ -38,6 +38,20 @@ impl Proxy {
         source: &Cassandra,
         target: &Cassandra,
     ) -> Proxy {
+        let addresses = [source.address, target.address];
+        Self::start_with(name, data_dir, ip, addresses, &[], &[])
+    }
+
+    /// As `start_on`, between any two addresses (source and target), with more flags and with
+    /// environment variables.
+    pub fn start_with(
+        name: &str,
+        data_dir: &Path,
+        ip: Ipv4Addr,
+        [source, target]: [SocketAddr; 2],
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Proxy {
         let listen = SocketAddr::from((ip, 9042));
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let metrics = free.local_addr().unwrap();
@@ -58,9 +72,10 @@ impl Proxy {
             env!("CARGO_BIN_EXE_twinring"),
             "proxy",
         ]);
-        command.args([source.address, target.address].map(|a| a.ip().to_string()));
-        command.args(["--source-port", &source.address.port().to_string()]);
-        command.args(["--target-port", &target.address.port().to_string()]);
+        command.args([source, target].map(|a| a.ip().to_string()));
+        command.args(["--source-port", &source.port().to_string()]);
+        command.args(["--target-port", &target.port().to_string()]);
+        command.args(flags).envs(variables.iter().copied());
         command.args([
             "--listen",
             &listen.to_string(),
@@ -175,11 +190,26 @@ impl Drop for Proxy {
 
 /// `twinring replay DIR TARGET`, to its end.
 pub fn replay(data_dir: &Path, target: &Cassandra) -> Output {
+    replay_with(data_dir, target, &[])
+}
+
+/// `twinring replay DIR TARGET FLAGS…`, to its end.
+pub fn replay_with(data_dir: &Path, target: &Cassandra, flags: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_twinring"))
         .arg("replay")
         .arg(data_dir)
         .arg(target.address.ip().to_string())
         .args(["--target-port", &target.address.port().to_string()])
+        .args(flags)
         .output()
         .unwrap()
+}
+
+/// The library that gives a process another clock, as Debian's package `faketime` has it.
+pub fn faketime() -> Option<String> {
+    let libraries = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    libraries
+        .map(|entry| entry.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.exists())
+        .map(|path| path.to_string_lossy().into_owned())
 }
