@@ -13,7 +13,7 @@ use crate::admin;
 use crate::config::ProxyConfig;
 use crate::metrics::{self, Facts, ShardView};
 use crate::shard::inbox::{self, Address, Message};
-use crate::shard::time::TimeBase;
+use crate::shard::time::{Followed, TimeBase};
 use crate::shard::{self, Host, Inherited, Setup, ShardError};
 use crate::spill::dir::{ShardDir, SpillDir, replace_file};
 use crate::spill::progress::Progress;
@@ -32,6 +32,9 @@ const EXECUTOR_TICK: Duration = Duration::from_millis(10);
 
 /// How often the shards' executors are woken in case they sleep beside a ready task.
 const GUARD_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A clock that was set back by more than this is reported (µs).
+const CLOCK_BACK_US: i64 = 1_000_000;
 
 type Thread = ExecutorThread<Result<(), ShardError>>;
 
@@ -158,6 +161,7 @@ impl Running {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             let mut guard = tokio::time::interval(GUARD_INTERVAL);
             let mut wakers = Vec::new();
+            let mut clock_is_back = false;
             loop {
                 tokio::select! {
                     _ = terminate.recv() => break,
@@ -167,11 +171,7 @@ impl Running {
                         wakers.iter().for_each(Waker::wake_by_ref);
                     }
                     _ = tick.tick() => {
-                        let behind_us = time.follow();
-                        if behind_us > 1_000_000 {
-                            let words = "the clock was set back; stamps do not follow";
-                            tracing::warn!(behind_us, "{words}");
-                        }
+                        report_clock(time.follow(), &mut clock_is_back);
                         write_stamps(stamps, time);
                         self.check()?;
                     }
@@ -223,6 +223,28 @@ impl Running {
             tracing::info!(%data, "stopped: nothing is left in memory");
         }
         result
+    }
+}
+
+/// Says once that the clock was set, and once that a clock set back has been caught up with.
+fn report_clock(found: Followed, is_back: &mut bool) {
+    let Followed {
+        stepped_us,
+        behind_us,
+    } = found;
+    if stepped_us > 0 {
+        tracing::warn!(stepped_us, "the clock was set forward; stamps follow");
+    }
+    if behind_us > CLOCK_BACK_US && !*is_back {
+        *is_back = true;
+        tracing::warn!(
+            behind_us,
+            "the clock was set back; stamps do not follow, and win over those of clients with the \
+             right time until it has caught up"
+        );
+    } else if behind_us <= CLOCK_BACK_US && *is_back {
+        *is_back = false;
+        tracing::info!("the clock has caught up with the stamps");
     }
 }
 

@@ -77,6 +77,13 @@ impl Clients {
         }
     }
 
+    /// See [`Shard::follow_steps`].
+    pub(super) fn follow_step(&mut self, step_us: i64) {
+        for connection in self.table.iter_mut().flatten() {
+            connection.since_us += step_us;
+        }
+    }
+
     fn ids(&self) -> Vec<ConnectionId> {
         (0..)
             .zip(&self.table)

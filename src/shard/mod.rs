@@ -184,6 +184,8 @@ pub struct Shard {
     stop_at_us: Option<i64>,
     backlog_records: u64,
     next_tick_us: i64,
+    /// How far the clock has been set forward; see [`TimeBase::stepped_us`].
+    stepped_us: i64,
 }
 
 /// Runs a shard until it is told to stop and has drained.
@@ -209,6 +211,7 @@ pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError>
         let timeout = shard.timeout(time.now_us());
         ring.wait(Some(timeout))?;
         let started_us = time.now_us();
+        shard.follow_steps(time.stepped_us());
         let turned = shard.turn(&mut ring, &mut later, started_us);
         if turned.requests + turned.answers > 0 {
             let inside_ns = u64::try_from((time.now_us() - started_us).max(0) * 1_000);
@@ -287,6 +290,7 @@ impl Shard {
             stop_at_us: None,
             backlog_records: 0,
             next_tick_us: now_us,
+            stepped_us: 0,
             config,
         }
     }
@@ -306,6 +310,23 @@ impl Shard {
         turned.spawned = self.work(ring);
         self.flush(ring);
         turned
+    }
+
+    /// The wall clock was set forward: what durations are measured from moves along, so that no
+    /// connection is taken for idle or dead. Pauses before a retry may end early instead.
+    pub fn follow_steps(&mut self, stepped_us: i64) {
+        let step_us = stepped_us - self.stepped_us;
+        if step_us == 0 {
+            return;
+        }
+        self.stepped_us = stepped_us;
+        self.next_tick_us += step_us;
+        if let Some(stop_at_us) = &mut self.stop_at_us {
+            *stop_at_us += step_us;
+        }
+        self.clients.follow_step(step_us);
+        self.target.follow_step(step_us);
+        self.resolver.follow_step(step_us);
     }
 
     /// How long the loop may sleep.

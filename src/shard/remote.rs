@@ -169,6 +169,22 @@ impl Remote {
         self.nodes.iter().filter_map(|node| node.link.as_ref())
     }
 
+    /// The clock was set forward: silences are measured from where they were.
+    pub fn follow_step(&mut self, step_us: i64) {
+        if let Some(since_us) = &mut self.down_since_us {
+            *since_us += step_us;
+        }
+        for node in &mut self.nodes {
+            node.retry_at_us = node.retry_at_us.saturating_add(step_us);
+            if let Some(open) = &mut node.link {
+                open.heard_us += step_us;
+                if let Some(since_us) = &mut open.waiting_since_us {
+                    *since_us += step_us;
+                }
+            }
+        }
+    }
+
     /// Starts the connects that are due. Gives the sockets with the node that each belongs to.
     pub fn connect_due(&mut self, ring: &mut impl Net, now_us: i64) -> Vec<(SocketId, usize)> {
         let mut started = Vec::new();

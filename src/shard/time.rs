@@ -11,11 +11,24 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// How fast the offset goes back: µs for each second, 500 ppm.
 const SLEW_US_PER_S: i64 = 500;
 
+/// A wall clock that is ahead by more than this was set, and has not drifted (µs).
+const STEP_US: i64 = 500_000;
+
 /// Reads the time; clones agree.
 #[derive(Debug, Clone)]
 pub struct TimeBase {
     origin: Instant,
     offset_us: Arc<AtomicI64>,
+    stepped_us: Arc<AtomicI64>,
+}
+
+/// What [`TimeBase::follow`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Followed {
+    /// The wall clock was set forward by this much just now (µs); 0 if it was not.
+    pub stepped_us: i64,
+    /// The wall clock has been set back and is not yet followed (µs); 0 if it has not.
+    pub behind_us: i64,
 }
 
 impl TimeBase {
@@ -24,7 +37,8 @@ impl TimeBase {
     pub fn start() -> Self {
         let base = Self {
             origin: Instant::now(),
-            offset_us: Arc::new(AtomicI64::new(0)),
+            offset_us: Arc::default(),
+            stepped_us: Arc::default(),
         };
         base.offset_us
             .store(wall_us() - base.monotonic_us(), Ordering::Relaxed);
@@ -35,23 +49,41 @@ impl TimeBase {
     #[inline]
     #[must_use]
     pub fn now_us(&self) -> i64 {
-        self.monotonic_us() + self.offset_us.load(Ordering::Relaxed)
+        self.monotonic_us() + self.offset_us.load(Ordering::Acquire)
     }
 
     fn monotonic_us(&self) -> i64 {
         i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// Follows the wall clock; called by one thread about once a second. Gives how far the wall
-    /// clock has been set back and is not yet followed (µs).
+    /// How far the time has jumped ahead in all, because the wall clock was set forward (µs).
+    /// What a shard measures durations from moves along, or every timer would go off at once.
+    #[inline]
     #[must_use]
-    pub fn follow(&self) -> i64 {
+    pub fn stepped_us(&self) -> i64 {
+        self.stepped_us.load(Ordering::Relaxed)
+    }
+
+    /// Follows the wall clock; called by one thread about once a second.
+    pub fn follow(&self) -> Followed {
+        self.follow_to(wall_us())
+    }
+
+    fn follow_to(&self, wall_us: i64) -> Followed {
         let offset_us = self.offset_us.load(Ordering::Relaxed);
-        let wanted_us = wall_us() - self.monotonic_us();
-        let behind_us = (offset_us - wanted_us).max(0);
+        let wanted_us = wall_us - self.monotonic_us();
+        let ahead_us = wanted_us - offset_us;
+        let stepped_us = if ahead_us > STEP_US { ahead_us } else { 0 };
+        // First the step, then the time: a shard that sees the jump knows of the step. One that
+        // sees the step too early takes its timers to be younger than they are, for one turn.
+        let steps_us = self.stepped_us.load(Ordering::Relaxed) + stepped_us;
+        self.stepped_us.store(steps_us, Ordering::Release);
         let next_us = wanted_us.max(offset_us - SLEW_US_PER_S);
-        self.offset_us.store(next_us, Ordering::Relaxed);
-        behind_us
+        self.offset_us.store(next_us, Ordering::Release);
+        Followed {
+            stepped_us,
+            behind_us: (-ahead_us).max(0),
+        }
     }
 }
 
@@ -60,4 +92,31 @@ fn wall_us() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_moves_the_time_forward_and_never_back() {
+        let time = TimeBase::start();
+        let began_us = time.now_us();
+        let ahead = time.follow_to(wall_us() + 3_600_000_000);
+        assert!((ahead.stepped_us - 3_600_000_000).abs() < 60_000_000 && ahead.behind_us == 0);
+        assert_eq!(time.stepped_us(), ahead.stepped_us);
+        let later_us = time.now_us();
+        assert!(later_us - began_us >= 3_500_000_000);
+        let back = time.follow();
+        assert!(back.stepped_us == 0 && back.behind_us > 3_500_000_000);
+        assert!(time.now_us() >= later_us - SLEW_US_PER_S);
+        assert_eq!(time.stepped_us(), ahead.stepped_us);
+    }
+
+    #[test]
+    fn drift_is_no_step() {
+        let time = TimeBase::start();
+        let found = time.follow_to(wall_us() + STEP_US / 2);
+        assert_eq!((found.stepped_us, time.stepped_us()), (0, 0));
+    }
 }
