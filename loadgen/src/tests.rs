@@ -88,6 +88,7 @@ fn answer(out: &mut Vec<u8>, request: &Envelope<'_>, failing: bool) {
                 let (id, none) = (b"id".as_slice(), [].as_slice());
                 let statement = PreparedDef {
                     id,
+                    result_metadata_id: b"",
                     pk_indices: &[],
                     bind: none,
                     result: none,

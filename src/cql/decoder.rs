@@ -162,7 +162,7 @@ fn check(header: &Header, limits: &DecodeLimits) -> Result<(), EnvelopeError> {
 
 #[inline]
 fn is_spoken(version: u8) -> bool {
-    Version::from_number(version).is_some_and(Version::is_spoken)
+    Version::from_number(version).is_some()
 }
 
 /// Less than a header is there: judge the version once the stream is known (byte 2 in v1 and v2,

@@ -127,7 +127,7 @@ pub(crate) fn offset(at: usize) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The version is not spoken here, or the bytes are no CQL at all.
-    #[error("Invalid or unsupported protocol version ({}); supported versions are (3/v3, 4/v4)",
+    #[error("Invalid or unsupported protocol version ({}); supported versions are (3/v3, 4/v4, 5/v5)",
         version_byte & 0x7F)]
     UnsupportedVersion {
         /// First byte of the header as it came, direction bit included.

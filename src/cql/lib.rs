@@ -1,11 +1,12 @@
-//! The Cassandra native protocol (CQL binary protocol), versions 3 and 4, as pure views and
+//! The Cassandra native protocol (CQL binary protocol), versions 3 to 5, as pure views and
 //! encoders: bytes in, bytes out; no I/O, no clock, no runtime.
 //!
 //! Read in this order: [`decoder`] cuts a receive buffer into [`envelope::Envelope`]s without
 //! copying; [`envelope`] gives the header and the body behind tracing id, warnings and payload;
 //! [`request`] and [`response`] have one file per opcode, each with a view (`parse`) and an
 //! encoder (`encode`); [`stamp`] puts a write timestamp into a request and [`values`] rewrites
-//! bound values; [`compression`] is LZ4 and Snappy under a size limit.
+//! bound values; [`compression`] is LZ4 and Snappy under a size limit; [`frame`] is what v5 puts
+//! around envelopes.
 //!
 //! Three rules hold everywhere. A length from the wire is checked against the bytes at hand, or
 //! against a limit of the caller, before memory is taken. "More bytes needed" is no error.
@@ -13,8 +14,9 @@
 //! caller can rewrite one place and copy the rest.
 //!
 //! Section numbers (§) are those of `doc/native_protocol_v4.spec` in the Apache Cassandra
-//! sources. Requests have one layout in v3 and v4; where a response differs by version, its
-//! `parse` takes a [`Version`].
+//! sources, where nothing else is said. Requests have one layout in v3 and v4, which `parse`
+//! reads; `parse_as` reads that of v5 too. Where a response differs by version, its `parse` takes
+//! a [`Version`].
 
 pub mod column_type;
 pub mod compression;
@@ -23,6 +25,7 @@ pub mod decoder;
 pub mod encode;
 pub mod envelope;
 pub mod error;
+pub mod frame;
 pub mod opcode;
 pub mod primitive;
 pub mod request;

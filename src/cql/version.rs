@@ -3,9 +3,6 @@
 use core::fmt;
 
 /// A version of the native protocol.
-///
-/// V5 is known by name (drivers offer it, answers of a v5 server differ in known ways), but the
-/// [`decoder`](crate::decoder) accepts only [`Version::is_spoken`] ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Version {
@@ -18,12 +15,6 @@ pub enum Version {
 }
 
 impl Version {
-    /// Whether envelopes of this version are cut and read here.
-    #[must_use]
-    pub const fn is_spoken(self) -> bool {
-        matches!(self, Self::V3 | Self::V4)
-    }
-
     /// The number on the wire, without the direction bit.
     #[must_use]
     pub const fn number(self) -> u8 {

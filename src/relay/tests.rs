@@ -118,6 +118,7 @@ impl Bench {
             .collect();
         let def = PreparedDef {
             id: b"0123456789abcdef",
+            result_metadata_id: b"",
             pk_indices: &[0],
             bind: &columns,
             result: &[],

@@ -58,7 +58,7 @@ impl Facts {
     #[must_use]
     pub fn speaks(&self, version: u8) -> bool {
         let offered = &self.offer.protocol_versions;
-        offered.is_empty() || offered.contains(&version)
+        version <= 4 && (offered.is_empty() || offered.contains(&version))
     }
 
     fn address_of(&self, address: IpAddr) -> IpAddr {
@@ -175,9 +175,7 @@ fn is_spoken(version: &str, facts: &Facts) -> bool {
         .split('/')
         .next()
         .and_then(|number| number.parse().ok());
-    number.is_some_and(|number: u8| {
-        Version::from_number(number).is_some_and(Version::is_spoken) && facts.speaks(number)
-    })
+    number.is_some_and(|number: u8| Version::from_number(number).is_some() && facts.speaks(number))
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use crate::consistency::Consistency;
 use crate::error::{DecodeError, EncodeError, Notation, offset};
 use crate::primitive::{Reader, Writer};
-use crate::request::params::QueryFlags;
+use crate::request::params::{QueryFlags, QueryParams};
 use crate::values::Values;
+use crate::version::Version;
 
 /// What a batch promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,21 +51,33 @@ pub struct Batch<'a> {
     pub serial_consistency: Option<Consistency>,
     /// Default write timestamp, in µs since 1970.
     pub timestamp: Option<i64>,
+    /// v5: keyspace of unqualified names, instead of the session's.
+    pub keyspace: Option<&'a str>,
+    /// v5: the second from which TTLs count, since 1970.
+    pub now_in_seconds: Option<i32>,
 }
 
 /// Offset of the first entry: behind type and count.
 const ENTRIES_AT: usize = 3;
 
-/// Flags whose fields BATCH has in v3 and v4. Names of values cannot work there (CASSANDRA-10246:
-/// the flag stands behind the values), the others have no field.
-const BATCH_FLAGS: QueryFlags = QueryFlags(0x30);
+/// Flags whose fields BATCH has. Names of values cannot work there (CASSANDRA-10246: the flag
+/// stands behind the values), the others have no field.
+const BATCH_FLAGS: QueryFlags = QueryFlags(0x30).with(QueryFlags::V5_ONLY);
 
 impl<'a> Batch<'a> {
-    /// Reads the message.
+    /// Reads the message of v3 or v4.
     ///
     /// # Errors
     /// Malformed, or bytes left over.
     pub fn parse(message: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::parse_as(message, Version::V4)
+    }
+
+    /// Reads the message.
+    ///
+    /// # Errors
+    /// Malformed, or bytes left over.
+    pub fn parse_as(message: &'a [u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(message);
         let number = reader.byte()?;
         let (what, found) = (Notation::BatchType, i32::from(number));
@@ -77,9 +90,9 @@ impl<'a> Batch<'a> {
         let tail_at = reader.position();
         let consistency = reader.consistency()?;
         let flags_at = offset(reader.position());
-        let flags = QueryFlags::read(&mut reader)?;
+        let flags = QueryFlags::read(&mut reader, version)?;
         if flags.without(BATCH_FLAGS) != QueryFlags::NONE {
-            let (what, found) = (Notation::QueryFlags, i32::from(flags.0));
+            let (what, found) = (Notation::QueryFlags, flags.0.cast_signed());
             return Err(DecodeError::Unknown {
                 what,
                 at: flags_at,
@@ -94,6 +107,14 @@ impl<'a> Batch<'a> {
             true => Some(reader.long()?),
             false => None,
         };
+        let keyspace = match flags.contains(QueryFlags::KEYSPACE) {
+            true => Some(reader.string()?),
+            false => None,
+        };
+        let now_in_seconds = match flags.contains(QueryFlags::NOW_IN_SECONDS) {
+            true => Some(reader.int()?),
+            false => None,
+        };
         reader.finish()?;
         let raw = message;
         Ok(Self {
@@ -105,6 +126,8 @@ impl<'a> Batch<'a> {
             flags,
             serial_consistency,
             timestamp,
+            keyspace,
+            now_in_seconds,
         })
     }
 
@@ -119,7 +142,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Consistency, flags, serial consistency and timestamp as they lie in the message.
+    /// Consistency, flags and what they announce, as they lie in the message.
     #[must_use]
     pub fn tail(&self) -> &'a [u8] {
         self.raw.get(self.tail_at..).unwrap_or_default()
@@ -223,37 +246,56 @@ impl<'a> Iterator for BatchEntries<'a> {
 
 /// What stands at the end of BATCH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchTail {
+pub struct BatchTail<'a> {
     /// Consistency level.
     pub consistency: Consistency,
     /// Serial consistency of conditional statements.
     pub serial_consistency: Option<Consistency>,
     /// Default write timestamp, in µs since 1970.
     pub timestamp: Option<i64>,
+    /// v5: keyspace of unqualified names.
+    pub keyspace: Option<&'a str>,
+    /// v5: the second from which TTLs count, since 1970.
+    pub now_in_seconds: Option<i32>,
 }
 
-impl From<&Batch<'_>> for BatchTail {
-    fn from(batch: &Batch<'_>) -> Self {
+impl<'a> From<&Batch<'a>> for BatchTail<'a> {
+    fn from(batch: &Batch<'a>) -> Self {
         let Batch {
             consistency,
             serial_consistency,
             timestamp,
+            keyspace,
+            now_in_seconds,
             ..
         } = *batch;
         Self {
             consistency,
             serial_consistency,
             timestamp,
+            keyspace,
+            now_in_seconds,
         }
     }
 }
 
-/// Appends the message.
+/// Appends the message for v3 or v4.
 pub fn encode<'e>(
     w: &mut Writer<'_>,
     kind: BatchType,
     entries: impl IntoIterator<Item = BatchEntry<'e>>,
-    tail: &BatchTail,
+    tail: &BatchTail<'_>,
+) {
+    encode_as(w, Version::V4, kind, entries, tail);
+}
+
+/// Appends the message, but for what the version cannot say.
+pub fn encode_as<'e>(
+    w: &mut Writer<'_>,
+    version: Version,
+    kind: BatchType,
+    entries: impl IntoIterator<Item = BatchEntry<'e>>,
+    tail: &BatchTail<'_>,
 ) {
     w.byte(kind as u8);
     let count_at = w.out().len();
@@ -274,18 +316,12 @@ pub fn encode<'e>(
             length,
         }),
     }
-    let flags = QueryFlags::NONE
-        .with_if(
-            tail.serial_consistency.is_some(),
-            QueryFlags::SERIAL_CONSISTENCY,
-        )
-        .with_if(tail.timestamp.is_some(), QueryFlags::TIMESTAMP);
-    w.consistency(tail.consistency);
-    w.byte(flags.0);
-    if let Some(serial) = tail.serial_consistency {
-        w.consistency(serial);
-    }
-    if let Some(timestamp) = tail.timestamp {
-        w.long(timestamp);
-    }
+    let params = QueryParams {
+        serial_consistency: tail.serial_consistency,
+        timestamp: tail.timestamp,
+        keyspace: tail.keyspace,
+        now_in_seconds: tail.now_in_seconds,
+        ..QueryParams::new(tail.consistency)
+    };
+    params.encode_as(w, version); // the same fields in the same order, without values
 }

@@ -1,6 +1,7 @@
 //! Requests, one file per opcode (§4.1). Each `parse` takes the message of
 //! [`request_message`](crate::envelope::request_message), checks it to its last byte and borrows
-//! from it; each `encode` appends the message. The layouts are those of v3 and v4.
+//! from it; each `encode` appends the message. The layouts are those of v3 and v4; `parse_as` and
+//! `encode_as`, where an opcode has them, know v5 too.
 
 pub mod auth_response;
 pub mod batch;
@@ -24,6 +25,7 @@ pub use startup::Startup;
 
 use crate::error::DecodeError;
 use crate::opcode::Opcode;
+use crate::version::Version;
 
 /// Any request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,15 +46,19 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// Those of the opcode's own `parse`.
-    pub fn parse(opcode: Opcode, message: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+    pub fn parse(
+        opcode: Opcode,
+        message: &'a [u8],
+        version: Version,
+    ) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match opcode {
             Opcode::Startup => Self::Startup(Startup::parse(message)?),
             Opcode::Options => Self::Options(Options::parse(message)?),
-            Opcode::Query => Self::Query(Query::parse(message)?),
-            Opcode::Prepare => Self::Prepare(Prepare::parse(message)?),
-            Opcode::Execute => Self::Execute(Execute::parse(message)?),
+            Opcode::Query => Self::Query(Query::parse_as(message, version)?),
+            Opcode::Prepare => Self::Prepare(Prepare::parse_as(message, version)?),
+            Opcode::Execute => Self::Execute(Execute::parse_as(message, version)?),
             Opcode::Register => Self::Register(Register::parse(message)?),
-            Opcode::Batch => Self::Batch(Batch::parse(message)?),
+            Opcode::Batch => Self::Batch(Batch::parse_as(message, version)?),
             Opcode::AuthResponse => Self::AuthResponse(AuthResponse::parse(message)?),
             _ => return Ok(None),
         }))

@@ -1,13 +1,14 @@
-//! `<query_parameters>` of QUERY and EXECUTE (§4.1.4).
+//! `<query_parameters>` of QUERY and EXECUTE (§4.1.4; v5: the same section there).
 
 use crate::consistency::Consistency;
 use crate::error::{DecodeError, EncodeError, Notation};
 use crate::primitive::{Reader, Writer};
 use crate::values::{self, Edit, Values};
+use crate::version::Version;
 
-/// Flags of `<query_parameters>` and of the end of BATCH, a byte in v3 and v4.
+/// Flags of `<query_parameters>` and of the end of BATCH: a `[byte]` in v3 and v4, an `[int]` in v5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct QueryFlags(pub u8);
+pub struct QueryFlags(pub u32);
 
 impl QueryFlags {
     /// No flag.
@@ -26,8 +27,14 @@ impl QueryFlags {
     pub const TIMESTAMP: Self = Self(0x20);
     /// Bound values have names.
     pub const NAMES: Self = Self(0x40);
+    /// v5: a keyspace follows.
+    pub const KEYSPACE: Self = Self(0x80);
+    /// v5: the current second follows.
+    pub const NOW_IN_SECONDS: Self = Self(0x100);
     /// All bits that v3 and v4 define.
     pub const KNOWN: Self = Self(0x7F);
+    /// The bits that only v5 defines.
+    pub const V5_ONLY: Self = Self(0x180);
 
     /// Whether all bits of `other` are set.
     #[inline]
@@ -57,17 +64,48 @@ impl QueryFlags {
         if yes { self.with(other) } else { self }
     }
 
-    /// Reads the byte. A bit that v3 and v4 do not define would announce fields of unknown
+    /// The bits that a version defines.
+    const fn known(version: Version) -> Self {
+        match version {
+            Version::V3 | Version::V4 => Self::KNOWN,
+            Version::V5 => Self::KNOWN.with(Self::V5_ONLY),
+        }
+    }
+
+    /// How many bytes the flags take.
+    #[inline]
+    #[must_use]
+    pub const fn len(version: Version) -> usize {
+        match version {
+            Version::V3 | Version::V4 => 1,
+            Version::V5 => 4,
+        }
+    }
+
+    /// Reads the flags. A bit that the version does not define would announce fields of unknown
     /// length, so it is an error (Cassandra 4 reads the keyspace of v5 when a v4 client sets it).
     #[inline]
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>, version: Version) -> Result<Self, DecodeError> {
         let at = crate::error::offset(reader.position());
-        let flags = Self(reader.byte()?);
-        if flags.without(Self::KNOWN) != Self::NONE {
-            let (what, found) = (Notation::QueryFlags, i32::from(flags.0));
+        let flags = match version {
+            Version::V3 | Version::V4 => Self(reader.byte()?.into()),
+            Version::V5 => Self(reader.int()?.cast_unsigned()),
+        };
+        if flags.without(Self::known(version)) != Self::NONE {
+            let (what, found) = (Notation::QueryFlags, flags.0.cast_signed());
             return Err(DecodeError::Unknown { what, at, found });
         }
         Ok(flags)
+    }
+
+    /// Appends the flags; bits that the version does not define are left out.
+    #[inline]
+    pub fn put(self, out: &mut Vec<u8>, version: Version) {
+        let [a, b, c, low] = (self.0 & Self::known(version).0).to_be_bytes();
+        match version {
+            Version::V3 | Version::V4 => out.push(low),
+            Version::V5 => out.extend_from_slice(&[a, b, c, low]),
+        }
     }
 }
 
@@ -94,6 +132,10 @@ pub struct QueryParams<'a> {
     pub serial_consistency: Option<Consistency>,
     /// Default write timestamp, in µs since 1970.
     pub timestamp: Option<i64>,
+    /// v5: keyspace of unqualified names, instead of the session's.
+    pub keyspace: Option<&'a str>,
+    /// v5: the second from which TTLs count and expiry is judged, since 1970.
+    pub now_in_seconds: Option<i32>,
 }
 
 impl<'a> QueryParams<'a> {
@@ -110,6 +152,8 @@ impl<'a> QueryParams<'a> {
             paging_state: None,
             serial_consistency: None,
             timestamp: None,
+            keyspace: None,
+            now_in_seconds: None,
         }
     }
 
@@ -118,20 +162,30 @@ impl<'a> QueryParams<'a> {
     /// # Errors
     /// Cut short, an unknown level or flag.
     #[inline]
-    pub fn peek(raw: &[u8]) -> Result<(Consistency, QueryFlags), DecodeError> {
+    pub fn peek(raw: &[u8], version: Version) -> Result<(Consistency, QueryFlags), DecodeError> {
         let mut reader = Reader::new(raw);
-        Ok((reader.consistency()?, QueryFlags::read(&mut reader)?))
+        let consistency = reader.consistency()?;
+        Ok((consistency, QueryFlags::read(&mut reader, version)?))
     }
 
-    /// Reads all of `raw`.
+    /// Reads all of `raw` in the layout of v3 and v4.
     ///
     /// # Errors
     /// Malformed, or bytes left behind the last field.
     #[inline]
     pub fn parse(raw: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::parse_as(raw, Version::V4)
+    }
+
+    /// Reads all of `raw` in the layout of `version`.
+    ///
+    /// # Errors
+    /// Malformed, or bytes left behind the last field.
+    #[inline]
+    pub fn parse_as(raw: &'a [u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(raw);
         let consistency = reader.consistency()?;
-        let flags = QueryFlags::read(&mut reader)?;
+        let flags = QueryFlags::read(&mut reader, version)?;
         let mut params = Self {
             raw,
             flags,
@@ -156,21 +210,30 @@ impl<'a> QueryParams<'a> {
         if flags.contains(QueryFlags::TIMESTAMP) {
             params.timestamp = Some(reader.long()?);
         }
+        if flags.contains(QueryFlags::KEYSPACE) {
+            params.keyspace = Some(reader.string()?);
+        }
+        if flags.contains(QueryFlags::NOW_IN_SECONDS) {
+            params.now_in_seconds = Some(reader.int()?);
+        }
         reader.finish()?;
         Ok(params)
     }
 
-    /// Appends the parameters as the fields say.
+    /// Appends the parameters as the fields say, for v3 or v4.
     pub fn encode(&self, w: &mut Writer<'_>) {
+        self.encode_as(w, Version::V4);
+    }
+
+    /// Appends the parameters as the fields say, but for what the version cannot say.
+    pub fn encode_as(&self, w: &mut Writer<'_>, version: Version) {
         w.consistency(self.consistency);
-        w.byte(
-            self.flags_for(self.values.map(|values| values.is_named()))
-                .0,
-        );
+        let named = self.values.map(|values| values.is_named());
+        self.flags_for(named).put(w.out(), version);
         if let Some(values) = self.values {
             w.raw(values.block());
         }
-        self.encode_tail(w);
+        self.encode_tail(w, version);
     }
 
     /// The flags that the fields make; `named`: whether there are values and whether with names.
@@ -189,9 +252,11 @@ impl<'a> QueryParams<'a> {
             )
             .with_if(self.timestamp.is_some(), QueryFlags::TIMESTAMP)
             .with_if(named == Some(true), QueryFlags::NAMES)
+            .with_if(self.keyspace.is_some(), QueryFlags::KEYSPACE)
+            .with_if(self.now_in_seconds.is_some(), QueryFlags::NOW_IN_SECONDS)
     }
 
-    fn encode_tail(&self, w: &mut Writer<'_>) {
+    fn encode_tail(&self, w: &mut Writer<'_>, version: Version) {
         if let Some(page_size) = self.page_size {
             w.int(page_size);
         }
@@ -204,11 +269,20 @@ impl<'a> QueryParams<'a> {
         if let Some(timestamp) = self.timestamp {
             w.long(timestamp);
         }
+        if version < Version::V5 {
+            return;
+        }
+        if let Some(keyspace) = self.keyspace {
+            w.string(keyspace);
+        }
+        if let Some(now) = self.now_in_seconds {
+            w.int(now);
+        }
     }
 
-    /// Appends these parameters to `out` with the edits applied to the bound values; the other
-    /// fields as they stand in `self`. With `stamp` (µs since 1970) as default timestamp, if
-    /// given, else with the one that is there.
+    /// Appends these parameters to `out` in the layout of v4 with the edits applied to the bound
+    /// values; the other fields as they stand in `self`. With `stamp` (µs since 1970) as default
+    /// timestamp, if given, else with the one that is there.
     ///
     /// # Errors
     /// Those of [`values::rewrite`]. `out` is then as before.
@@ -218,8 +292,22 @@ impl<'a> QueryParams<'a> {
         edits: &[Edit<'_>],
         stamp: Option<i64>,
     ) -> Result<(), EncodeError> {
+        self.rewrite_as(out, Version::V4, edits, stamp)
+    }
+
+    /// As [`QueryParams::rewrite`], in the layout of `version`.
+    ///
+    /// # Errors
+    /// Those of [`values::rewrite`]. `out` is then as before.
+    pub fn rewrite_as(
+        &self,
+        out: &mut Vec<u8>,
+        version: Version,
+        edits: &[Edit<'_>],
+        stamp: Option<i64>,
+    ) -> Result<(), EncodeError> {
         let start = out.len();
-        let result = self.rewrite_at(out, start, edits, stamp);
+        let result = self.rewrite_at(out, version, edits, stamp);
         if result.is_err() {
             out.truncate(start);
         }
@@ -229,7 +317,7 @@ impl<'a> QueryParams<'a> {
     fn rewrite_at(
         &self,
         out: &mut Vec<u8>,
-        start: usize,
+        version: Version,
         edits: &[Edit<'_>],
         stamp: Option<i64>,
     ) -> Result<(), EncodeError> {
@@ -238,16 +326,20 @@ impl<'a> QueryParams<'a> {
             ..*self
         };
         out.extend_from_slice(&self.consistency.number().to_be_bytes());
-        out.push(0); // the flags, once it is known whether values have names
+        // the flags before the values, though only these say whether there are names
+        let flags_at = out.len();
+        QueryFlags::NONE.put(out, version);
         let named = match (self.values, edits) {
             (None, []) => None,
             _ => Some(values::rewrite(out, self.values, edits)?),
         };
-        if let Some(flags) = out.get_mut(start + 2) {
-            *flags = changed.flags_for(named).0;
+        let mut flags = Vec::new();
+        changed.flags_for(named).put(&mut flags, version);
+        if let Some(place) = out.get_mut(flags_at..flags_at + flags.len()) {
+            place.copy_from_slice(&flags);
         }
         let mut w = Writer::new(out);
-        changed.encode_tail(&mut w);
+        changed.encode_tail(&mut w, version);
         w.finish()
     }
 }

@@ -3,6 +3,7 @@
 use super::params::QueryParams;
 use crate::error::DecodeError;
 use crate::primitive::{Reader, Writer};
+use crate::version::Version;
 
 /// QUERY with its parameters parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,26 +28,40 @@ impl<'a> Query<'a> {
         Ok((text, reader.rest()))
     }
 
-    /// Reads the message.
+    /// Reads the message of v3 or v4.
     ///
     /// # Errors
     /// Malformed, or bytes left over.
     #[inline]
     pub fn parse(message: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::parse_as(message, Version::V4)
+    }
+
+    /// Reads the message.
+    ///
+    /// # Errors
+    /// Malformed, or bytes left over.
+    #[inline]
+    pub fn parse_as(message: &'a [u8], version: Version) -> Result<Self, DecodeError> {
         let (text, raw) = Self::split(message)?;
         let params_at = message.len() - raw.len();
         Ok(Self {
             text,
-            params: QueryParams::parse(raw)?,
+            params: QueryParams::parse_as(raw, version)?,
             params_at,
         })
     }
 }
 
-/// Appends the message.
+/// Appends the message for v3 or v4.
 pub fn encode(w: &mut Writer<'_>, text: &str, params: &QueryParams<'_>) {
+    encode_as(w, Version::V4, text, params);
+}
+
+/// Appends the message.
+pub fn encode_as(w: &mut Writer<'_>, version: Version, text: &str, params: &QueryParams<'_>) {
     w.long_string(text);
-    params.encode(w);
+    params.encode_as(w, version);
 }
 
 /// Appends the message with parameters that are bytes already.

@@ -243,8 +243,8 @@ impl<'a> ErrorBody<'a> {
         })
     }
 
-    /// Appends the message for v3 or v4: a message longer than a `[string]` is cut, and fields of
-    /// v5 are left out.
+    /// Appends the message: one longer than a `[string]` is cut. What only v5 says, the reasons of
+    /// failures and the number of contentions, is written if it is there.
     pub fn encode(&self, w: &mut Writer<'_>) {
         w.int(self.code.number());
         w.string(cut(self.message, u16::MAX.into()));
@@ -382,14 +382,23 @@ fn encode_detail(w: &mut Writer<'_>, detail: &ErrorDetail<'_>) {
         ErrorDetail::None
         | ErrorDetail::Unavailable { .. }
         | ErrorDetail::CasWriteUnknown { .. } => {}
-        ErrorDetail::WriteTimeout { write_type, .. } => w.string(write_type.name()),
+        ErrorDetail::WriteTimeout {
+            write_type,
+            contentions,
+            ..
+        } => {
+            w.string(write_type.name());
+            if let Some(contentions) = contentions {
+                w.short(contentions);
+            }
+        }
         ErrorDetail::ReadTimeout { data_present, .. } => w.byte(data_present.into()),
         ErrorDetail::ReadFailure {
             failures,
             data_present,
             ..
         } => {
-            w.int(failures.count);
+            encode_failures(w, &failures);
             w.byte(data_present.into());
         }
         ErrorDetail::WriteFailure {
@@ -397,7 +406,7 @@ fn encode_detail(w: &mut Writer<'_>, detail: &ErrorDetail<'_>) {
             write_type,
             ..
         } => {
-            w.int(failures.count);
+            encode_failures(w, &failures);
             w.string(write_type.name());
         }
         ErrorDetail::FunctionFailure {
@@ -415,6 +424,11 @@ fn encode_detail(w: &mut Writer<'_>, detail: &ErrorDetail<'_>) {
         }
         ErrorDetail::Unprepared { id } => w.short_bytes(id),
     }
+}
+
+fn encode_failures(w: &mut Writer<'_>, failures: &Failures<'_>) {
+    w.int(failures.count);
+    w.raw(failures.reasons.unwrap_or_default());
 }
 
 /// The consistency level and two numbers of replicas that many details begin with.

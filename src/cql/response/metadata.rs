@@ -271,6 +271,8 @@ pub struct MetadataHead<'a> {
     pub no_metadata: bool,
     /// Bind markers from v4 on: index of the marker of each part of the partition key.
     pub pk_indices: Option<&'a [u16]>,
+    /// v5: id of columns that changed since PREPARE.
+    pub new_metadata_id: Option<&'a [u8]>,
 }
 
 /// Appends columns. If all are of one table, it is named once.
@@ -284,7 +286,8 @@ pub fn encode(w: &mut Writer<'_>, head: &MetadataHead<'_>, columns: &[ColumnDef<
     w.int(
         flag(global.is_some(), GLOBAL_TABLE)
             | flag(head.paging_state.is_some(), HAS_MORE_PAGES)
-            | flag(head.no_metadata, NO_METADATA),
+            | flag(head.no_metadata, NO_METADATA)
+            | flag(head.new_metadata_id.is_some(), METADATA_CHANGED),
     );
     w.count(columns.len(), Notation::Columns);
     if let Some(indices) = head.pk_indices {
@@ -293,6 +296,9 @@ pub fn encode(w: &mut Writer<'_>, head: &MetadataHead<'_>, columns: &[ColumnDef<
     }
     if head.paging_state.is_some() {
         w.bytes(head.paging_state);
+    }
+    if let Some(id) = head.new_metadata_id {
+        w.short_bytes(id);
     }
     if head.no_metadata {
         return;

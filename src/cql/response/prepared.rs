@@ -78,6 +78,8 @@ impl<'a> Prepared<'a> {
 pub struct PreparedDef<'a> {
     /// Id for EXECUTE and BATCH.
     pub id: &'a [u8],
+    /// Id of the result's columns; left out before v5.
+    pub result_metadata_id: &'a [u8],
     /// Index of the bind marker of each part of the partition key; left out in v3.
     pub pk_indices: &'a [u16],
     /// The bind markers.
@@ -86,10 +88,13 @@ pub struct PreparedDef<'a> {
     pub result: &'a [ColumnDef<'a>],
 }
 
-/// Appends the message for v3 or v4.
+/// Appends the message.
 pub fn encode(w: &mut Writer<'_>, version: Version, prepared: &PreparedDef<'_>) {
     ResultKind::Prepared.encode(w);
     w.short_bytes(prepared.id);
+    if version >= Version::V5 {
+        w.short_bytes(prepared.result_metadata_id);
+    }
     let pk_indices = (version >= Version::V4).then_some(prepared.pk_indices);
     metadata::encode(
         w,

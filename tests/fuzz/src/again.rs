@@ -6,28 +6,30 @@ use twinring_cql::response::{
 };
 use twinring_cql::{Version, Writer};
 
-/// The message of a request written again; `None` if it cannot be said in v3 and v4.
-pub fn request(view: &Request<'_>) -> Option<Vec<u8>> {
+/// The message of a request written again; `None` if it cannot be said.
+pub fn request(view: &Request<'_>, version: Version) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut w = Writer::new(&mut out);
     match view {
         Request::Options(_) => {}
         Request::Startup(startup) => request::startup::encode(&mut w, startup.options),
-        Request::Query(query) => request::query::encode(&mut w, query.text, &query.params),
-        Request::Prepare(prepare) => request::prepare::encode(&mut w, prepare.text),
-        Request::Execute(execute) => request::execute::encode(&mut w, execute.id, &execute.params),
+        Request::Query(query) => {
+            request::query::encode_as(&mut w, version, query.text, &query.params);
+        }
+        Request::Prepare(prepare) => request::prepare::encode_as(&mut w, version, prepare),
+        Request::Execute(execute) => request::execute::encode_as(&mut w, version, execute),
         Request::Register(register) => request::register::encode(&mut w, register.events),
         Request::AuthResponse(auth) => request::auth_response::encode(&mut w, auth.token),
         Request::Batch(batch) => {
-            request::batch::encode(&mut w, batch.kind, batch.entries(), &batch.into());
+            let (entries, tail) = (batch.entries(), batch.into());
+            request::batch::encode_as(&mut w, version, batch.kind, entries, &tail);
         }
     }
     w.finish().ok()?;
     Some(out)
 }
 
-/// The message of a response written again; `None` if it has something only v5 can say, or if a
-/// cell is malformed.
+/// The message of a response written again; `None` if columns are left out or a cell is malformed.
 pub fn response(view: &Response<'_>, version: Version) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut w = Writer::new(&mut out);
@@ -67,8 +69,8 @@ fn defs<'a>(metadata: &Metadata<'a>) -> Vec<ColumnDef<'a>> {
 }
 
 fn encode_rows(w: &mut Writer<'_>, rows: &Rows<'_>) -> Option<()> {
-    // Left-out columns cannot be written again from the view, and changed ones are of v5.
-    if !rows.metadata.has_columns() || rows.metadata.new_metadata_id.is_some() {
+    // Left-out columns cannot be written again from the view.
+    if !rows.metadata.has_columns() {
         return None;
     }
     rows.check().ok()?;
@@ -76,6 +78,7 @@ fn encode_rows(w: &mut Writer<'_>, rows: &Rows<'_>) -> Option<()> {
     let paging_state = rows.metadata.paging_state;
     let head = MetadataHead {
         paging_state,
+        new_metadata_id: rows.metadata.new_metadata_id,
         ..MetadataHead::default()
     };
     let mut encoder = response::rows::encode(w, &head, &columns);
@@ -98,6 +101,7 @@ fn encode_prepared(w: &mut Writer<'_>, prepared: &Prepared<'_>, version: Version
     let pk_indices: Vec<u16> = prepared.bind.pk_indices().collect();
     let def = PreparedDef {
         id: prepared.id,
+        result_metadata_id: prepared.result_metadata_id.unwrap_or_default(),
         pk_indices: &pk_indices,
         bind: &bind,
         result: &result,

@@ -5,9 +5,11 @@
 mod again;
 
 use twinring_cql::decoder::{self, DecodeLimits};
+use twinring_cql::frame::{self, Format};
 use twinring_cql::request::{Batch, Query, QueryParams, Request};
 use twinring_cql::response::{Response, ResultBody};
-use twinring_cql::{Compression, Opcode, Values, Version, envelope, stamp};
+use twinring_cql::stamp::Tail;
+use twinring_cql::{Compression, Opcode, Values, Version, envelope};
 
 pub use again::{request as encode_request, response as encode_response};
 
@@ -53,44 +55,96 @@ pub fn envelope(data: &[u8]) {
     }
 }
 
-/// The opcode in the first byte and the message of a request behind it.
+/// A receive buffer of v5: cut into frames, whose envelopes make the same stream in new frames.
+pub fn frames(data: &[u8]) {
+    for format in [Format::Plain, Format::Lz4] {
+        let (mut rest, mut scratch, mut stream) = (data, Vec::new(), Vec::new());
+        loop {
+            let missing = format.missing(rest);
+            let found = match format.split(rest) {
+                Err(_) => break,
+                Ok(None) => {
+                    assert!(missing.is_ok_and(|missing| missing > 0));
+                    break;
+                }
+                Ok(Some(found)) => found,
+            };
+            assert_eq!(missing, Ok(0));
+            assert!(found.len <= frame::FRAME_MAX_BYTES);
+            let Ok(payload) = found.open(&mut scratch) else {
+                break;
+            };
+            stream.extend_from_slice(payload);
+            rest = &rest[found.len..];
+        }
+        reframe(format, &stream);
+        reframe(format, data);
+    }
+}
+
+/// Any bytes come out of their frames as they went in.
+fn reframe(format: Format, stream: &[u8]) {
+    let (mut framed, mut back, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+    frame::Encoder::new(format).encode(stream, &mut framed);
+    let mut rest = &framed[..];
+    while let Some(found) = format.split(rest).expect("what was written can be read") {
+        back.extend_from_slice(found.open(&mut scratch).expect("the same"));
+        rest = &rest[found.len..];
+    }
+    assert!(rest.is_empty());
+    assert_eq!(back, stream);
+}
+
+/// The version and the opcode in the first two bytes, the message of a request behind them.
 pub fn requests(data: &[u8]) {
-    let Some((first, message)) = data.split_first() else {
+    let Some((&[first, second], message)) = data.split_first_chunk() else {
         return;
     };
-    let Ok(opcode) = Opcode::try_from(*first) else {
+    let Some(version) = Version::from_number(first) else {
         return;
     };
-    let Ok(Some(request)) = Request::parse(opcode, message) else {
+    let Ok(opcode) = Opcode::try_from(second) else {
+        return;
+    };
+    let Ok(Some(request)) = Request::parse(opcode, message, version) else {
         return;
     };
     // Written again it means the same; written once more it is the same bytes.
-    let Some(again) = encode_request(&request) else {
+    let Some(again) = encode_request(&request, version) else {
         return;
     };
-    let second = Request::parse(opcode, &again).expect("what was written can be read");
-    let third = encode_request(&second.expect("the same opcode"));
+    let second = Request::parse(opcode, &again, version).expect("what was written can be read");
+    let third = encode_request(&second.expect("the same opcode"), version);
     assert_eq!(third.as_deref(), Some(&again[..]));
     match request {
-        Request::Query(Query { params, .. }) => check_params(&params),
-        Request::Execute(execute) => check_params(&execute.params),
-        Request::Batch(batch) => check_batch(&batch),
+        Request::Query(Query { params, .. }) => check_params(&params, version),
+        Request::Execute(execute) => check_params(&execute.params, version),
+        Request::Batch(batch) => check_batch(&batch, version),
         Request::AuthResponse(token) => drop(token.plain()),
         _ => {}
     }
 }
 
-fn check_params(params: &QueryParams<'_>) {
-    let peeked = QueryParams::peek(params.raw);
+fn check_params(params: &QueryParams<'_>, version: Version) {
+    let peeked = QueryParams::peek(params.raw, version);
     assert_eq!(peeked, Ok((params.consistency, params.flags)));
-    assert_eq!(stamp::read_timestamp(params.raw), Ok(params.timestamp));
-    let mut out = Vec::new();
-    stamp::inject_params(&mut out, params.raw, 42).expect("flags were checked");
-    let stamped = QueryParams::parse(&out).expect("a stamp breaks nothing");
-    assert_eq!(stamped.timestamp, Some(42));
-    assert_eq!(stamped.values, params.values);
-    assert_eq!(stamped.paging_state, params.paging_state);
-    assert_eq!(stamped.serial_consistency, params.serial_consistency);
+    let tail = Tail::find(params.raw, version).expect("the parameters were checked");
+    assert_eq!(tail.timestamp, params.timestamp);
+    assert_eq!(tail.keyspace, params.keyspace);
+    assert_eq!(tail.now_in_seconds, params.now_in_seconds);
+    let (mut out, mut plain) = (Vec::new(), Vec::new());
+    tail.put_stamped(&mut out, 42);
+    tail.put_v4(&mut plain, Some(42));
+    let stamped = QueryParams::parse_as(&out, version).expect("a stamp breaks nothing");
+    let converted = QueryParams::parse(&plain).expect("v4 says it too");
+    for made in [&stamped, &converted] {
+        assert_eq!(made.timestamp, Some(42));
+        assert_eq!(made.values, params.values);
+        assert_eq!(made.paging_state, params.paging_state);
+        assert_eq!(made.serial_consistency, params.serial_consistency);
+    }
+    assert_eq!(stamped.keyspace, params.keyspace);
+    assert_eq!(stamped.now_in_seconds, params.now_in_seconds);
     if let Some(values) = params.values {
         check_values(&values);
     }
@@ -102,14 +156,15 @@ fn check_values(values: &Values<'_>) {
     assert_eq!(size + 2, values.block().len());
 }
 
-fn check_batch(batch: &Batch<'_>) {
+fn check_batch(batch: &Batch<'_>, version: Version) {
     assert_eq!(batch.entries().count(), usize::from(batch.count));
     batch
         .entries()
         .for_each(|entry| check_values(&entry.values()));
-    let mut out = Vec::new();
-    stamp::inject_batch(&mut out, batch, 42);
-    let stamped = Batch::parse(&out).expect("a stamp breaks nothing");
+    let mut out = batch.raw[..batch.tail_at].to_vec();
+    let tail = Tail::find(batch.tail(), version).expect("the batch was checked");
+    tail.put_stamped(&mut out, 42);
+    let stamped = Batch::parse_as(&out, version).expect("a stamp breaks nothing");
     assert_eq!(stamped.timestamp, Some(42));
     assert!(stamped.entries().eq(batch.entries()));
 }
@@ -138,9 +193,6 @@ pub fn responses(data: &[u8]) {
             check_columns(&prepared.result, message);
         }
         _ => {}
-    }
-    if version == Version::V5 {
-        return; // v5 is read, not written
     }
     let Some(again) = encode_response(&response, version) else {
         return;

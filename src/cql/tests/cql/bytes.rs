@@ -4,10 +4,11 @@ use twinring_cql::decoder::{self, DecodeLimits};
 use twinring_cql::encode;
 use twinring_cql::request::{self, Batch, BatchEntry, BatchType, Execute, Query, QueryParams};
 use twinring_cql::response::{self, ErrorBody, ErrorCode, ErrorDetail, ResultBody, WriteType};
+use twinring_cql::stamp::Tail;
 use twinring_cql::values::{self, Edit};
 use twinring_cql::{
     ColumnType, Compression, Consistency, EncodeError, EnvelopeError, Flags, HEADER_LEN, Opcode,
-    Value, Values, Version, Writer, stamp,
+    Value, Values, Version, Writer,
 };
 
 fn query_bytes() -> Vec<u8> {
@@ -58,9 +59,9 @@ fn headers_that_end_the_conversation_say_what_an_answer_needs() {
     let split = |bytes: &[u8]| decoder::split(bytes, &limits).unwrap_err();
     let (version, stream) = (4, 0x0102);
     assert_eq!(
-        split(b"\x05\x00\x01\x02"),
+        split(b"\x06\x00\x01\x02"),
         EnvelopeError::UnsupportedVersion {
-            version_byte: 5,
+            version_byte: 6,
             stream
         }
     );
@@ -183,9 +184,10 @@ fn a_stamp_is_appended_once_and_then_replaced() {
         ..full_params(&block, false)
     };
     let raw = encoded(&plain);
-    assert_eq!(stamp::read_timestamp(&raw), Ok(None));
+    let tail = |raw| Tail::find(raw, Version::V4);
+    assert_eq!(tail(&raw).unwrap().timestamp, None);
     let mut out = b"before".to_vec();
-    stamp::inject_params(&mut out, &raw, 1234).unwrap();
+    tail(&raw).unwrap().put_stamped(&mut out, 1234);
     let stamped = out.split_off(6);
     assert_eq!(
         stamped,
@@ -194,8 +196,8 @@ fn a_stamp_is_appended_once_and_then_replaced() {
             ..plain
         })
     );
-    assert_eq!(stamp::read_timestamp(&stamped), Ok(Some(1234)));
-    stamp::inject_params(&mut out, &stamped, 99).unwrap();
+    assert_eq!(tail(&stamped).unwrap().timestamp, Some(1234));
+    tail(&stamped).unwrap().put_stamped(&mut out, 99);
     assert_eq!(
         out[6..],
         encoded(&QueryParams {
@@ -203,10 +205,7 @@ fn a_stamp_is_appended_once_and_then_replaced() {
             ..plain
         })
     );
-    assert!(
-        stamp::inject_params(&mut out, b"\0\x01\x80", 1).is_err(),
-        "a flag of v5"
-    );
+    assert!(tail(b"\0\x01\x80").is_err(), "a flag of v5");
 }
 
 #[test]
@@ -315,6 +314,8 @@ fn a_batch_keeps_its_entries_and_takes_a_stamp() {
         consistency: Consistency::Two,
         serial_consistency: Some(Consistency::Serial),
         timestamp: None,
+        keyspace: None,
+        now_in_seconds: None,
     };
     let mut raw = Vec::new();
     let mut w = Writer::new(&mut raw);
@@ -326,29 +327,61 @@ fn a_batch_keeps_its_entries_and_takes_a_stamp() {
     for end in 0..raw.len() {
         assert!(Batch::parse(&raw[..end]).is_err(), "{end}");
     }
-    let mut stamped = Vec::new();
-    stamp::inject_batch(&mut stamped, &batch, 77);
+    let stamp = |batch: &Batch<'_>, stamp| {
+        let mut out = batch.raw[..batch.tail_at].to_vec();
+        let tail = Tail::find(batch.tail(), Version::V4).unwrap();
+        tail.put_stamped(&mut out, stamp);
+        out
+    };
+    let stamped = stamp(&batch, 77);
     let with = Batch::parse(&stamped).unwrap();
     assert_eq!(
         (with.timestamp, with.serial_consistency),
         (Some(77), Some(Consistency::Serial))
     );
     assert!(with.entries().eq(entries));
-    let mut again = Vec::new();
-    stamp::inject_batch(&mut again, &with, 78);
+    let again = stamp(&with, 78);
     assert_eq!(again.len(), stamped.len());
     assert_eq!(Batch::parse(&again).unwrap().timestamp, Some(78));
 }
 
 #[test]
-fn execute_is_split_at_its_id() {
-    let mut raw = Vec::new();
-    let mut w = Writer::new(&mut raw);
-    request::execute::encode(&mut w, b"id", &QueryParams::new(Consistency::One));
-    w.finish().unwrap();
-    let (id, params) = Execute::split(&raw).unwrap();
-    assert_eq!((id, params), (&b"id"[..], &b"\0\x01\0"[..]));
-    assert_eq!(Execute::parse(&raw).unwrap().params_at, 4);
+fn execute_of_v5_names_the_columns_that_the_client_knows() {
+    let id = Execute {
+        id: b"id",
+        result_metadata_id: Some(b"columns"),
+        params: QueryParams {
+            keyspace: Some("ks"),
+            now_in_seconds: Some(7),
+            ..QueryParams::new(Consistency::One)
+        },
+        params_at: 0,
+    };
+    let encoded = |version| {
+        let mut raw = Vec::new();
+        let mut w = Writer::new(&mut raw);
+        request::execute::encode_as(&mut w, version, &id);
+        w.finish().unwrap();
+        raw
+    };
+    let fields = b"\0\x01\0\0\x01\x80\0\x02ks\0\0\0\x07";
+    let raw = encoded(Version::V5);
+    assert_eq!(raw, [&b"\0\x02id\0\x07columns"[..], fields].concat());
+    let back = Execute::parse_as(&raw, Version::V5).unwrap();
+    assert_eq!(
+        (back.id, back.result_metadata_id),
+        (id.id, id.result_metadata_id)
+    );
+    assert_eq!(
+        (back.params.keyspace, back.params.now_in_seconds),
+        (Some("ks"), Some(7))
+    );
+    assert_eq!(raw[back.params_at..], *fields);
+    assert_eq!(
+        encoded(Version::V4),
+        b"\0\x02id\0\x01\0",
+        "v4 cannot say more"
+    );
 }
 
 #[test]
@@ -434,7 +467,7 @@ fn a_refusal_is_heard_on_its_stream_and_in_a_version_that_is_spoken() {
         encode::refusal(&mut out, error).unwrap();
         out
     };
-    let out = answer(b"\x05\x00\x01\x02\x05\x00\x00\x00\x00");
+    let out = answer(b"\x06\x00\x01\x02\x05\x00\x00\x00\x00");
     let envelope = decoder::split(&out, &DecodeLimits::responses(1000))
         .unwrap()
         .unwrap();
@@ -444,8 +477,8 @@ fn a_refusal_is_heard_on_its_stream_and_in_a_version_that_is_spoken() {
     );
     let error = ErrorBody::parse(envelope.body, Version::V4).unwrap();
     assert_eq!(error.code, ErrorCode::Protocol);
-    let words = "Invalid or unsupported protocol version (5); \
-                 supported versions are (3/v3, 4/v4)";
+    let words = "Invalid or unsupported protocol version (6); \
+                 supported versions are (3/v3, 4/v4, 5/v5)";
     assert_eq!(error.message, words);
     assert_eq!(
         answer(b"\x03\x00\x00\x09\x07\x00\x00\x01\x00")[..4],
@@ -466,6 +499,7 @@ fn hidden_bind_markers_leave_the_rest_as_it_was() {
         let result = [column("r")];
         let def = response::PreparedDef {
             id: b"id",
+            result_metadata_id: b"columns",
             pk_indices,
             bind: &bind,
             result: &result,
@@ -483,7 +517,7 @@ fn hidden_bind_markers_leave_the_rest_as_it_was() {
         };
         prepared.hide_binds(&mut out, hidden).map(|()| out)
     };
-    for version in [Version::V3, Version::V4] {
+    for version in [Version::V3, Version::V4, Version::V5] {
         let raw = encoded(version, &["a", "b", "c", "d"], &[3, 0]);
         assert_eq!(hide(version, &raw, &[]).unwrap(), raw);
         let fewer = encoded(version, &["a", "d"], &[1, 0]);

@@ -67,7 +67,7 @@ impl Recorded<'_> {
     fn request(&self) -> Option<Request<'_>> {
         let header = self.envelope.header;
         (!header.response).then(|| {
-            Request::parse(header.opcode, self.parts().1)
+            Request::parse(header.opcode, self.parts().1, self.version)
                 .unwrap()
                 .unwrap()
         })
@@ -134,7 +134,7 @@ fn every_message_is_read_and_written_to_the_same_bytes() {
         let header = recorded.envelope.header;
         let (prelude, mut message) = recorded.parts();
         let again = match (recorded.request(), recorded.response()) {
-            (Some(request), _) => fuzz::encode_request(&request),
+            (Some(request), _) => fuzz::encode_request(&request, recorded.version),
             (_, Some(response)) => fuzz::encode_response(&response, recorded.version),
             _ => unreachable!(),
         };
@@ -312,7 +312,11 @@ fn damaged_messages_are_survived() {
                     fuzz::responses(&[&[version.number(), opcode][..], message].concat());
                 }
             }
-            false => fuzz::requests(&[&[opcode][..], message].concat()),
+            false => {
+                for version in [Version::V4, Version::V5] {
+                    fuzz::requests(&[&[version.number(), opcode][..], message].concat());
+                }
+            }
         };
         run(message);
         for at in 0..message.len() {

@@ -7,6 +7,7 @@
 )]
 
 mod bytes;
+mod frames;
 #[path = "../../../../tests/fuzz/src/lib.rs"]
 mod fuzz;
 mod golden;

@@ -18,9 +18,10 @@ use twinring_cql::response::{
     self, ColumnDef, ErrorBody, ErrorCode, ErrorDetail, Event, PreparedDef, Response, ResultBody,
     SchemaChange, WriteType,
 };
+use twinring_cql::stamp::Tail;
 use twinring_cql::values::{self, Edit};
 use twinring_cql::{
-    ColumnType, Consistency, DecodeError, Opcode, Reader, Value, Values, Version, Writer, stamp,
+    ColumnType, Consistency, DecodeError, Opcode, Reader, Value, Values, Version, Writer,
 };
 
 use crate::fuzz;
@@ -96,6 +97,8 @@ struct OwnedParams {
     paging_state: Option<Vec<u8>>,
     serial_consistency: Option<Consistency>,
     timestamp: Option<i64>,
+    keyspace: Option<String>,
+    now_in_seconds: Option<i32>,
 }
 
 impl OwnedParams {
@@ -108,6 +111,8 @@ impl OwnedParams {
             paging_state: self.paging_state.as_deref(),
             serial_consistency: self.serial_consistency,
             timestamp: self.timestamp,
+            keyspace: self.keyspace.as_deref(),
+            now_in_seconds: self.now_in_seconds,
             ..QueryParams::new(self.consistency)
         }
     }
@@ -124,23 +129,29 @@ fn params() -> impl Strategy<Value = OwnedParams> {
         option::of(vec(any::<u8>(), 0..9)),
         option::of(consistency()),
         option::of(any::<i64>()),
+        (option::of("[a-zé]{0,9}"), option::of(any::<i32>())),
     )
-        .prop_map(|(first, paging_state, serial_consistency, timestamp)| {
-            let (consistency, skip_metadata, values, page_size) = first;
-            OwnedParams {
-                consistency,
-                skip_metadata,
-                values,
-                page_size,
-                paging_state,
-                serial_consistency,
-                timestamp,
-            }
-        })
+        .prop_map(
+            |(first, paging_state, serial_consistency, timestamp, last)| {
+                let (keyspace, now_in_seconds) = last;
+                let (consistency, skip_metadata, values, page_size) = first;
+                OwnedParams {
+                    consistency,
+                    skip_metadata,
+                    values,
+                    page_size,
+                    paging_state,
+                    serial_consistency,
+                    timestamp,
+                    keyspace,
+                    now_in_seconds,
+                }
+            },
+        )
 }
 
 /// Everything but the bytes and offsets that only a parsed view has.
-fn same(parsed: &QueryParams<'_>, made: &QueryParams<'_>) {
+fn same(parsed: &QueryParams<'_>, made: &QueryParams<'_>, version: Version) {
     let fields = |p: &QueryParams<'_>| {
         let skips = p.flags.contains(QueryFlags::SKIP_METADATA);
         let paging_state = p.paging_state.map(<[u8]>::to_vec);
@@ -155,37 +166,64 @@ fn same(parsed: &QueryParams<'_>, made: &QueryParams<'_>) {
     };
     assert_eq!(fields(parsed), fields(made));
     assert_eq!(parsed.values, made.values);
+    let new = |p: &QueryParams<'_>| (p.keyspace.map(str::to_owned), p.now_in_seconds);
+    let wanted = if version == Version::V5 {
+        new(made)
+    } else {
+        (None, None)
+    };
+    assert_eq!(new(parsed), wanted);
 }
 
 proptest! {
     #[test]
     fn query_and_execute(text in ".{0,40}", id in vec(any::<u8>(), 0..20), made in params()) {
         let made = made.view();
-        let raw = written(|w| request::query::encode(w, &text, &made));
-        let query = Query::parse(&raw).unwrap();
-        assert_eq!(query.text, text);
-        same(&query.params, &made);
-        assert_eq!(&raw[query.params_at..], query.params.raw);
-        refuses_cuts(&raw, |cut| Query::parse(cut).map(|_| ()));
+        for version in [Version::V4, Version::V5] {
+            let raw = written(|w| request::query::encode_as(w, version, &text, &made));
+            let query = Query::parse_as(&raw, version).unwrap();
+            assert_eq!(query.text, text);
+            same(&query.params, &made, version);
+            assert_eq!(&raw[query.params_at..], query.params.raw);
+            refuses_cuts(&raw, |cut| Query::parse_as(cut, version).map(|_| ()));
 
-        let raw = written(|w| request::execute::encode_raw(w, &id, query.params.raw));
-        let execute = Execute::parse(&raw).unwrap();
-        assert_eq!(execute.id, id);
-        same(&execute.params, &made);
-        refuses_cuts(&raw, |cut| Execute::parse(cut).map(|_| ()));
+            let wanted = Execute {
+                id: &id,
+                result_metadata_id: (version == Version::V5).then_some(&id),
+                params: query.params,
+                params_at: 0,
+            };
+            let raw = written(|w| request::execute::encode_as(w, version, &wanted));
+            let execute = Execute::parse_as(&raw, version).unwrap();
+            assert_eq!((execute.id, execute.result_metadata_id), (&id[..], wanted.result_metadata_id));
+            same(&execute.params, &made, version);
+            refuses_cuts(&raw, |cut| Execute::parse_as(cut, version).map(|_| ()));
+        }
     }
 
     #[test]
     fn a_stamp_changes_nothing_else(made in params(), stamp in any::<i64>()) {
         let made = made.view();
-        let raw = written(|w| made.encode(w));
-        let mut out = Vec::new();
-        stamp::inject_params(&mut out, &raw, stamp).unwrap();
-        same(&QueryParams::parse(&out).unwrap(), &QueryParams { timestamp: Some(stamp), ..made });
-        // The slow way gives the same bytes.
-        let mut slow = Vec::new();
-        QueryParams::parse(&raw).unwrap().rewrite(&mut slow, &[], Some(stamp)).unwrap();
-        assert_eq!(out, slow);
+        let wanted = QueryParams { timestamp: Some(stamp), ..made };
+        for version in [Version::V4, Version::V5] {
+            let raw = written(|w| made.encode_as(w, version));
+            let tail = Tail::find(&raw, version).unwrap();
+            let mut out = Vec::new();
+            tail.put_stamped(&mut out, stamp);
+            same(&QueryParams::parse_as(&out, version).unwrap(), &wanted, version);
+            // The slow way gives the same bytes.
+            let parsed = QueryParams::parse_as(&raw, version).unwrap();
+            let mut slow = Vec::new();
+            parsed.rewrite_as(&mut slow, version, &[], Some(stamp)).unwrap();
+            assert_eq!(out, slow);
+            // And so it is for the layout of v4.
+            let mut plain = Vec::new();
+            tail.put_v4(&mut plain, Some(stamp));
+            assert_eq!(plain, written(|w| wanted.encode(w)));
+            plain.clear();
+            tail.put_v4(&mut plain, None);
+            assert_eq!(plain, written(|w| made.encode(w)));
+        }
     }
 
     #[test]
@@ -231,6 +269,7 @@ proptest! {
         entries in vec((option::of(".{0,20}"), vec(any::<u8>(), 0..20), vec(value(), 0..4)), 0..5),
         (consistency, serial, timestamp) in
             (consistency(), option::of(consistency()), option::of(any::<i64>())),
+        (keyspace, now_in_seconds) in (option::of("[a-z]{0,9}"), option::of(any::<i32>())),
     ) {
         let blocks: Vec<Vec<u8>> = entries.iter().map(|(_, _, list)| {
             let mut block = Vec::new();
@@ -244,12 +283,22 @@ proptest! {
                 None => BatchEntry::Prepared { id, values },
             }
         }).collect();
-        let tail = BatchTail { consistency, serial_consistency: serial, timestamp };
-        let raw = written(|w| request::batch::encode(w, kind, made.iter().copied(), &tail));
-        let batch = Batch::parse(&raw).unwrap();
-        assert_eq!((batch.kind, BatchTail::from(&batch)), (kind, tail));
-        assert!(batch.entries().eq(made.iter().copied()));
-        refuses_cuts(&raw, |cut| Batch::parse(cut).map(|_| ()));
+        for version in [Version::V4, Version::V5] {
+            let new = version == Version::V5;
+            let tail = BatchTail {
+                consistency,
+                serial_consistency: serial,
+                timestamp,
+                keyspace: keyspace.as_deref().filter(|_| new),
+                now_in_seconds: now_in_seconds.filter(|_| new),
+            };
+            let entries = made.iter().copied();
+            let raw = written(|w| request::batch::encode_as(w, version, kind, entries, &tail));
+            let batch = Batch::parse_as(&raw, version).unwrap();
+            assert_eq!((batch.kind, BatchTail::from(&batch)), (kind, tail));
+            assert!(batch.entries().eq(made.iter().copied()));
+            refuses_cuts(&raw, |cut| Batch::parse_as(cut, version).map(|_| ()));
+        }
     }
 
     #[test]
@@ -269,14 +318,14 @@ proptest! {
                 written(|w| request::auth_response::encode(w, token.as_deref()))),
         ];
         for (opcode, raw) in &messages {
-            match Request::parse(*opcode, raw).unwrap().unwrap() {
+            match Request::parse(*opcode, raw, Version::V4).unwrap().unwrap() {
                 Request::Startup(startup) => assert!(startup.options.iter().eq(pairs.clone())),
                 Request::Register(register) => assert!(register.events.iter().eq(names.clone())),
                 Request::Prepare(prepare) => assert_eq!(prepare.text, text),
                 Request::AuthResponse(auth) => assert_eq!(auth.token, token.as_deref()),
                 other => panic!("{other:?}"),
             }
-            refuses_cuts(raw, |cut| Request::parse(*opcode, cut).map(|_| ()));
+            refuses_cuts(raw, |cut| Request::parse(*opcode, cut, Version::V4).map(|_| ()));
         }
     }
 }
@@ -395,8 +444,14 @@ proptest! {
     ) {
         let (bind, result) = (defs(&bind), defs(&result));
         let def =
-            PreparedDef { id: &id, pk_indices: &pk_indices, bind: &bind, result: &result };
-        for version in [Version::V3, Version::V4] {
+            PreparedDef {
+                id: &id,
+                result_metadata_id: &id,
+                pk_indices: &pk_indices,
+                bind: &bind,
+                result: &result,
+            };
+        for version in [Version::V3, Version::V4, Version::V5] {
             let raw = written(|w| response::prepared::encode(w, version, &def));
             let ResultBody::Prepared(prepared) = parse_result(&raw, version).unwrap() else {
                 panic!("not prepared");
@@ -533,11 +588,12 @@ proptest! {
     fn any_bytes(data in vec(any::<u8>(), 0..200), opcode in 0..=16_u8, version in 3..=5_u8) {
         fuzz::envelope(&data);
         fuzz::compression(&data);
-        fuzz::requests(&[&[opcode][..], &data].concat());
+        fuzz::frames(&data);
+        fuzz::requests(&[&[version, opcode][..], &data].concat());
         fuzz::responses(&[&[version, opcode][..], &data].concat());
         // Small numbers lead deeper than random ones.
         let low: Vec<u8> = data.iter().map(|byte| byte % 4).collect();
-        fuzz::requests(&[&[opcode][..], &low].concat());
+        fuzz::requests(&[&[version, opcode][..], &low].concat());
         fuzz::responses(&[&[version, opcode][..], &low].concat());
     }
 }
