@@ -22,6 +22,8 @@ pub struct DecodeLimits {
     pub max_body_bytes: u32,
     /// Which way the bytes travel.
     pub direction: Direction,
+    /// Newest version that is spoken.
+    pub newest: Version,
 }
 
 impl DecodeLimits {
@@ -31,6 +33,7 @@ impl DecodeLimits {
         Self {
             max_body_bytes,
             direction: Direction::Request,
+            newest: Version::V5,
         }
     }
 
@@ -40,7 +43,14 @@ impl DecodeLimits {
         Self {
             max_body_bytes,
             direction: Direction::Response,
+            newest: Version::V5,
         }
+    }
+
+    /// These limits with another newest version.
+    #[must_use]
+    pub const fn up_to(self, newest: Version) -> Self {
+        Self { newest, ..self }
     }
 }
 
@@ -96,7 +106,7 @@ pub fn split<'a>(
     buf: &'a [u8],
     limits: &DecodeLimits,
 ) -> Result<Option<Envelope<'a>>, EnvelopeError> {
-    let Some(header) = peek_header(buf)? else {
+    let Some(header) = peek_header(buf).map_err(|error| error.up_to(limits.newest))? else {
         return Ok(None);
     };
     check(&header, limits)?;
@@ -115,7 +125,7 @@ pub fn split<'a>(
 /// # Errors
 /// Everything in [`EnvelopeError`].
 pub fn missing(buf: &[u8], limits: &DecodeLimits) -> Result<usize, EnvelopeError> {
-    let Some(header) = peek_header(buf)? else {
+    let Some(header) = peek_header(buf).map_err(|error| error.up_to(limits.newest))? else {
         return Ok(HEADER_LEN - buf.len());
     };
     check(&header, limits)?;
@@ -134,8 +144,15 @@ fn check(header: &Header, limits: &DecodeLimits) -> Result<(), EnvelopeError> {
         ..
     } = *header;
     let wanted = limits.direction == Direction::Response;
+    let version_byte = version | if response { RESPONSE_BIT } else { 0 };
+    if version > limits.newest.number() {
+        return Err(EnvelopeError::UnsupportedVersion {
+            version_byte,
+            stream,
+            newest: limits.newest,
+        });
+    }
     if response != wanted {
-        let version_byte = version | if response { RESPONSE_BIT } else { 0 };
         return Err(EnvelopeError::WrongDirection {
             version_byte,
             stream,
@@ -189,5 +206,6 @@ fn unsupported(version_byte: u8, s0: u8, s1: u8) -> EnvelopeError {
     EnvelopeError::UnsupportedVersion {
         version_byte,
         stream,
+        newest: Version::V5,
     }
 }

@@ -127,13 +127,15 @@ pub(crate) fn offset(at: usize) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The version is not spoken here, or the bytes are no CQL at all.
-    #[error("Invalid or unsupported protocol version ({}); supported versions are (3/v3, 4/v4, 5/v5)",
-        version_byte & 0x7F)]
+    #[error("Invalid or unsupported protocol version ({}); supported versions are ({})",
+        version_byte & 0x7F, versions_up_to(*newest))]
     UnsupportedVersion {
         /// First byte of the header as it came, direction bit included.
         version_byte: u8,
         /// Stream of the header; for v1 and v2, whose header is shorter, widened from 8 bits.
         stream: i16,
+        /// Newest version that is spoken here.
+        newest: Version,
     },
     /// The direction bit is wrong for this side.
     #[error("Wrong protocol direction in version byte 0x{version_byte:02X}")]
@@ -187,7 +189,33 @@ pub enum EnvelopeError {
     },
 }
 
+/// The versions as Cassandra lists them; drivers look for this.
+const fn versions_up_to(newest: Version) -> &'static str {
+    match newest {
+        Version::V3 => "3/v3",
+        Version::V4 => "3/v3, 4/v4",
+        Version::V5 => "3/v3, 4/v4, 5/v5",
+    }
+}
+
 impl EnvelopeError {
+    /// The same error where `newest` is the newest version that is spoken.
+    #[must_use]
+    pub(crate) const fn up_to(self, newest: Version) -> Self {
+        match self {
+            Self::UnsupportedVersion {
+                version_byte,
+                stream,
+                ..
+            } => Self::UnsupportedVersion {
+                version_byte,
+                stream,
+                newest,
+            },
+            other => other,
+        }
+    }
+
     /// Stream on which an ERROR answer belongs.
     #[must_use]
     pub const fn stream(self) -> i16 {
@@ -203,11 +231,12 @@ impl EnvelopeError {
 }
 
 impl EnvelopeError {
-    /// The version in which an ERROR answer is understood: that of the header, or v4.
+    /// The version in which an ERROR answer is understood: that of the header, or the newest one
+    /// that is spoken here.
     #[must_use]
     pub fn answer_version(self) -> Version {
         let number = match self {
-            Self::UnsupportedVersion { .. } => return Version::V4,
+            Self::UnsupportedVersion { newest, .. } => return newest,
             Self::WrongDirection { version_byte, .. } => version_byte & 0x7F,
             Self::UnknownOpcode { version, .. }
             | Self::WrongOpcode { version, .. }

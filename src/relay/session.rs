@@ -101,6 +101,12 @@ impl Session {
         }
     }
 
+    /// Newest protocol version that clients may speak.
+    #[must_use]
+    pub fn newest(&self) -> Version {
+        self.facts.newest()
+    }
+
     /// Requests that the source has not answered yet.
     #[must_use]
     pub fn unanswered(&self) -> u64 {
@@ -151,6 +157,7 @@ impl Session {
             let error = EnvelopeError::UnsupportedVersion {
                 version_byte: version,
                 stream: envelope.header.stream,
+                newest: self.newest(),
             };
             return Taken::End(Self::bad_request(&error, cx.to_client));
         }
@@ -355,8 +362,11 @@ impl Session {
             _ => error.stream().max(0),
         };
         let words = error.to_string();
-        // the highest version that is spoken here, as Cassandra answers
-        let version = Version::V4;
+        // in the newest version that is spoken here, as Cassandra answers
+        let version = match error {
+            EnvelopeError::UnsupportedVersion { newest, .. } => *newest,
+            _ => error.answer_version(),
+        };
         let put = encode::envelope(
             to_client,
             version,

@@ -218,7 +218,8 @@ impl Shard {
             true => common.max_body_bytes,
             false => limits::PRE_AUTH_BODY_MAX_BYTES,
         };
-        let bounds = DecodeLimits::requests(u32::try_from(max_body).unwrap_or(u32::MAX));
+        let bounds = DecodeLimits::requests(u32::try_from(max_body).unwrap_or(u32::MAX))
+            .up_to(session.newest());
         let Half {
             partial,
             out: to_client,

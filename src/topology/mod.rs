@@ -61,6 +61,16 @@ impl Facts {
         version <= 4 && (offered.is_empty() || offered.contains(&version))
     }
 
+    /// Newest protocol version that clients may speak.
+    #[must_use]
+    pub fn newest(&self) -> Version {
+        let versions = [Version::V4, Version::V3];
+        let offered = versions
+            .into_iter()
+            .find(|version| self.speaks(version.number()));
+        offered.unwrap_or(Version::V4)
+    }
+
     fn address_of(&self, address: IpAddr) -> IpAddr {
         match &*self.shown {
             Shown::Single => self.address.ip(),

@@ -6,7 +6,7 @@ use crate::primitive::{Reader, Writer};
 use crate::values::{self, Edit, Values};
 use crate::version::Version;
 
-/// Flags of `<query_parameters>` and of the end of BATCH: a `[byte]` in v3 and v4, an `[int]` in v5.
+/// Flags of `<query_parameters>` and of the end of BATCH: a `[byte]` up to v4, an `[int]` in v5.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct QueryFlags(pub u32);
 

@@ -99,7 +99,8 @@ async fn read_all(shared: &Rc<Shared>, outbox: &Rc<Outbox>, mut reader: OwnedRea
                 shared.faults_changed.notified().await;
             }
             let limit = body_limit(shared, &session);
-            let (answer, used, envelope) = match split(&buffer, &DecodeLimits::requests(limit)) {
+            let limits = DecodeLimits::requests(limit).up_to(Version::V4);
+            let (answer, used, envelope) = match split(&buffer, &limits) {
                 Ok(None) => break,
                 Ok(Some(request)) => {
                     let envelope = Envelope {

@@ -62,7 +62,8 @@ fn headers_that_end_the_conversation_say_what_an_answer_needs() {
         split(b"\x06\x00\x01\x02"),
         EnvelopeError::UnsupportedVersion {
             version_byte: 6,
-            stream
+            stream,
+            newest: Version::V5
         }
     );
     // v1 and v2 have a stream of one byte and a header of eight.
@@ -70,14 +71,16 @@ fn headers_that_end_the_conversation_say_what_an_answer_needs() {
         split(b"\x02\x00\xFF\x05\x00\x00\x00\x00"),
         EnvelopeError::UnsupportedVersion {
             version_byte: 2,
-            stream: -1
+            stream: -1,
+            newest: Version::V5
         }
     );
     assert_eq!(
         split(b"GET / HTTP/1.1\r\n"),
         EnvelopeError::UnsupportedVersion {
             version_byte: b'G',
-            stream: 0x5420
+            stream: 0x5420,
+            newest: Version::V5
         }
     );
     assert_eq!(
@@ -473,7 +476,7 @@ fn a_refusal_is_heard_on_its_stream_and_in_a_version_that_is_spoken() {
         .unwrap();
     assert_eq!(
         (envelope.header.version, envelope.header.stream),
-        (4, 0x0102)
+        (5, 0x0102)
     );
     let error = ErrorBody::parse(envelope.body, Version::V4).unwrap();
     assert_eq!(error.code, ErrorCode::Protocol);

@@ -195,7 +195,8 @@ proptest! {
             };
             let raw = written(|w| request::execute::encode_as(w, version, &wanted));
             let execute = Execute::parse_as(&raw, version).unwrap();
-            assert_eq!((execute.id, execute.result_metadata_id), (&id[..], wanted.result_metadata_id));
+            assert_eq!(execute.id, id);
+            assert_eq!(execute.result_metadata_id, wanted.result_metadata_id);
             same(&execute.params, &made, version);
             refuses_cuts(&raw, |cut| Execute::parse_as(cut, version).map(|_| ()));
         }
