@@ -1,5 +1,7 @@
 //! `twinring proxy`: starts the shards and the admin thread, waits for a signal, drains, ends.
 
+pub mod setup;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -9,15 +11,14 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
+use self::setup::Prepared;
 use crate::admin;
 use crate::config::ProxyConfig;
-use crate::metrics::{self, Facts, ShardView};
-use crate::shard::inbox::{self, Address, Message};
+use crate::metrics::{Facts, ShardView};
+use crate::shard::inbox::{Address, Message};
 use crate::shard::time::{Followed, TimeBase};
-use crate::shard::{self, Host, Inherited, Setup, ShardError};
-use crate::spill::dir::{ShardDir, SpillDir, replace_file};
-use crate::spill::progress::Progress;
-use crate::spill::{Holds, stat};
+use crate::shard::{self, Host, ShardError};
+use crate::spill::dir::{SpillDir, replace_file};
 use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
 use crate::sys::socket;
 
@@ -68,11 +69,11 @@ impl Running {
         time: &TimeBase,
         floor_us: i64,
     ) -> anyhow::Result<Self> {
-        let count = config.cores.len();
-        let (recorders, views) = metrics::shards(count);
-        let (inboxes, addresses) = inbox::make(count).context("failed to make the inboxes")?;
-        let mut inherited = inherit(spill, count)?;
-        let instance = u64::from_le_bytes(random()?);
+        let Prepared {
+            setups,
+            addresses,
+            views,
+        } = setup::prepare(config, spill, floor_us, &mut random)?;
         let (waker, wakers) = crossbeam_channel::unbounded();
         let mut running = Self {
             shards: Vec::new(),
@@ -80,30 +81,10 @@ impl Running {
             admin: None,
             wakers,
         };
-        let ends = inboxes
-            .into_iter()
-            .zip(recorders)
-            .zip(&config.cores)
-            .enumerate();
-        for (index, ((inbox, recorder), core)) in ends {
+        for (setup, core) in setups.into_iter().zip(&config.cores) {
+            let index = setup.index;
             let listener = socket::listen_shared(config.listen, BACKLOG)
                 .with_context(|| format!("failed to listen on {}", config.listen))?;
-            let dir = spill.shard(u32::try_from(index)?)?;
-            let own = std::mem::take(&mut inherited[index]);
-            let setup = Setup {
-                index,
-                count,
-                config: Arc::clone(config),
-                inbox,
-                recorder,
-                first_segments: first_segments(&dir, &own)?,
-                kept: kept(spill, index, count)?,
-                dir,
-                inherited: own,
-                instance,
-                stamp_floor_us: floor_us,
-                seed: random()?,
-            };
             let host = Host {
                 listener,
                 waker: waker.clone(),
@@ -256,61 +237,8 @@ fn joined(index: usize, thread: Thread) -> anyhow::Result<()> {
         .with_context(|| format!("shard {index} has failed"))
 }
 
-/// What earlier processes left, spread over the shards: each drains its own directory, and those of
-/// shards that are no more go round.
-fn inherit(spill: &SpillDir, count: usize) -> anyhow::Result<Vec<Vec<Inherited>>> {
-    let mut all: Vec<Vec<Inherited>> = Vec::new();
-    for index in 0..count {
-        all.push(vec![look(spill.shard(u32::try_from(index)?)?)?]);
-    }
-    for dir in spill.shards()? {
-        let index = usize::try_from(dir.shard)?;
-        if index >= count {
-            all[index % count].push(look(dir)?);
-        }
-    }
-    Ok(all)
-}
-
-fn look(dir: ShardDir) -> anyhow::Result<Inherited> {
-    let progress = Progress::load(&dir, Holds::Backlog)?;
-    let segments = dir.segments(Holds::Backlog)?;
-    let segments = segments
-        .iter()
-        .map(|file| (file.segment, file.bytes))
-        .collect();
-    Ok(Inherited {
-        dir,
-        segments,
-        progress,
-    })
-}
-
-fn first_segments(dir: &ShardDir, own: &[Inherited]) -> anyhow::Result<(u64, u64)> {
-    let reached = own.first().map_or(0, |own| own.progress.next.segment);
-    Ok((
-        dir.next_segment(Holds::Backlog, reached)?,
-        dir.next_segment(Holds::Rejected, 0)?,
-    ))
-}
-
-/// Writes that earlier processes put aside: refused by the target, and in doubt. Directories of
-/// shards that are no more are counted by the first shard.
-fn kept(spill: &SpillDir, index: usize, count: usize) -> anyhow::Result<(u64, u64)> {
-    let mut kept = (0, 0);
-    for dir in spill.shards()? {
-        let shard = usize::try_from(dir.shard)?;
-        if shard == index || (index == 0 && shard >= count) {
-            let found = stat::of_shard(&dir, Holds::Rejected)?;
-            kept.0 += found.rejected;
-            kept.1 += found.in_doubt;
-        }
-    }
-    Ok(kept)
-}
-
-fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
+fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes)
 }

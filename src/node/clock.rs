@@ -1,6 +1,8 @@
 //! Time, unique ids and random bytes for one node.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::time::timeuuid;
@@ -13,15 +15,23 @@ pub(crate) struct Clock {
     /// State of a SplitMix64 generator; ids need no more.
     random: u64,
     node: [u8; 8],
+    /// Microseconds since 1970, where somebody else moves the hands.
+    hands: Option<Rc<Cell<i64>>>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Clock {
+        Clock::seeded(RandomState::new().hash_one(0u8), None)
+    }
+
+    /// A clock whose ids follow from `seed`, and whose time from `hands`.
+    pub(crate) fn seeded(seed: u64, hands: Option<Rc<Cell<i64>>>) -> Clock {
         let mut clock = Clock {
             last_micros: 0,
             last_steps: 0,
-            random: RandomState::new().hash_one(0u8),
+            random: seed,
             node: [0; 8],
+            hands,
         };
         clock.node = clock.next_random().to_be_bytes();
         clock.node[0] = clock.node[0] & 0x3F | 0x80; // the variant of RFC 4122
@@ -30,7 +40,10 @@ impl Clock {
     }
 
     /// Microseconds since 1970.
-    pub(crate) fn micros() -> i64 {
+    pub(crate) fn micros(&self) -> i64 {
+        if let Some(hands) = &self.hands {
+            return hands.get();
+        }
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -38,24 +51,24 @@ impl Clock {
     }
 
     /// Seconds since 1970.
-    pub(crate) fn seconds() -> i64 {
-        Clock::micros() / 1_000_000
+    pub(crate) fn seconds(&self) -> i64 {
+        self.micros() / 1_000_000
     }
 
     /// A stamp: now, but later than every one before.
     pub(crate) fn stamp(&mut self) -> i64 {
-        self.last_micros = Clock::micros().max(self.last_micros + 1);
+        self.last_micros = self.micros().max(self.last_micros + 1);
         self.last_micros
     }
 
     pub(crate) fn next_timeuuid(&mut self) -> [u8; 16] {
-        self.last_steps = (Clock::micros() * 10).max(self.last_steps + 1);
+        self.last_steps = (self.micros() * 10).max(self.last_steps + 1);
         timeuuid(self.last_steps, self.node)
     }
 
     /// A number greater than all before: the place of an element at the end of a list.
     pub(crate) fn next_step(&mut self) -> i64 {
-        self.last_steps = (Clock::micros() * 10).max(self.last_steps + 1);
+        self.last_steps = (self.micros() * 10).max(self.last_steps + 1);
         self.last_steps
     }
 

@@ -47,6 +47,7 @@ use tokio::sync::mpsc;
 pub use self::args::NodeArgs;
 pub use self::fault::{FaultPlan, FaultRule, FaultRuleError};
 use self::server::Order;
+pub use self::server::{Fact, Line, Model, Reply};
 use crate::limits;
 
 /// How long an order to the node may take.

@@ -128,14 +128,15 @@ pub(crate) fn call(
     args: &[Option<&[u8]>],
     clock: &mut Clock,
 ) -> CqlResult<Option<Vec<u8>>> {
-    let now_ms = || Clock::micros() / 1000;
+    let now_us = clock.micros();
+    let now_ms = now_us / 1000;
     Ok(match (&signature.func, args) {
         (Func::Now, _) => Some(clock.next_timeuuid().to_vec()),
         (Func::Uuid, _) => Some(clock.next_uuid().to_vec()),
-        (Func::CurrentTimestamp, _) => Some(now_ms().to_be_bytes().to_vec()),
-        (Func::CurrentDate, _) => date_of(now_ms()),
+        (Func::CurrentTimestamp, _) => Some(now_ms.to_be_bytes().to_vec()),
+        (Func::CurrentDate, _) => date_of(now_ms),
         (Func::CurrentTime, _) => {
-            let nanos = Clock::micros().rem_euclid(86_400_000_000) * 1000;
+            let nanos = now_us.rem_euclid(86_400_000_000) * 1000;
             Some(nanos.to_be_bytes().to_vec())
         }
         (Func::Token, parts) => {

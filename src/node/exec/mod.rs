@@ -85,7 +85,7 @@ pub(crate) struct Identity {
 /// Schema and data of the node.
 pub(crate) struct Engine {
     pub(crate) schema: Schema,
-    data: HashMap<u32, TableData>,
+    pub(crate) data: HashMap<u32, TableData>,
     prepared: HashMap<[u8; 16], Rc<Prepared>>,
     prepared_order: VecDeque<[u8; 16]>,
     pub(crate) clock: Clock,
@@ -96,13 +96,13 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// A node with its system tables and nothing else.
-    pub(crate) fn new(identity: Identity) -> CqlResult<Engine> {
+    pub(crate) fn new(identity: Identity, clock: Clock) -> CqlResult<Engine> {
         let mut engine = Engine {
             schema: Schema::default(),
             data: HashMap::new(),
             prepared: HashMap::new(),
             prepared_order: VecDeque::new(),
-            clock: Clock::new(),
+            clock,
             identity,
             booting: true,
         };
@@ -169,13 +169,13 @@ impl Engine {
         }
         match &prepared.plan {
             Plan::Select(plan) => {
+                let now_s = self.clock.seconds();
                 let mut scope = Scope {
                     binds: request.binds,
                     clock: &mut self.clock,
                 };
                 let data = self.data.get(&plan.table.id);
-                read::select(plan, data, request.page, Clock::seconds(), &mut scope)
-                    .map(Outcome::Rows)
+                read::select(plan, data, request.page, now_s, &mut scope).map(Outcome::Rows)
             }
             Plan::Modify(plan) => {
                 let group = [Guarded {
@@ -241,7 +241,7 @@ impl Engine {
         for guarded in group {
             self.check_writable(guarded.plan)?;
         }
-        let now_s = Clock::seconds();
+        let now_s = self.clock.seconds();
         let conditional = group.iter().find(|guarded| guarded.plan.is_conditional());
         let stamped = group.iter().any(|guarded| guarded.plan.stamp.is_some());
         if conditional.is_some() && (stamped || batch_stamp.is_some()) {

@@ -43,6 +43,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// Takes what is there to send.
+    pub(super) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.bytes.borrow_mut())
+    }
+
     fn len(&self) -> usize {
         self.bytes.borrow().len()
     }

@@ -2,6 +2,7 @@
 
 mod connection;
 mod handle;
+mod model;
 mod reply;
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
 use self::connection::Outbox;
+pub use self::model::{Fact, Line, Model, Reply};
 use super::NodeConfig;
 use super::clock::Clock;
 use super::exec::{Engine, Identity};
@@ -94,7 +96,7 @@ fn shared(config: NodeConfig, address: SocketAddr) -> anyhow::Result<Rc<Shared>>
         address,
         host_id: config.host_id.unwrap_or_else(|| Clock::new().next_uuid()),
     };
-    let engine = Engine::new(identity)
+    let engine = Engine::new(identity, Clock::new())
         .map_err(|error| anyhow::anyhow!("make the system tables: {}", error.message))?;
     Ok(Rc::new(Shared {
         engine: RefCell::new(engine),

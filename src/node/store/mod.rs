@@ -155,6 +155,16 @@ impl Partition {
         ranges.map(|(_, stamp)| *stamp).fold(self.deleted, i64::max)
     }
 
+    /// The stamp of the whole partition's deletion, and the deleted ranges.
+    pub(crate) fn deletions(&self) -> (i64, &[(Slice, i64)]) {
+        (self.deleted, &self.ranges)
+    }
+
+    /// All rows, in clustering order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
     pub(crate) fn row(&self, key: &[u8]) -> Option<&Row> {
         self.rows.get(key)
     }
@@ -204,6 +214,10 @@ impl TableData {
         start: &PartitionKey,
     ) -> impl Iterator<Item = (&PartitionKey, &Partition)> {
         self.partitions.range(start..)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.values()
     }
 
     pub(crate) fn truncate(&mut self) {

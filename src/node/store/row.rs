@@ -163,6 +163,16 @@ impl Row {
             })
     }
 
+    /// The stamp of the whole row's deletion.
+    pub(crate) fn deleted(&self) -> i64 {
+        self.deleted
+    }
+
+    /// Its columns, live or not.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &(ColumnId, Column)> {
+        self.columns.iter()
+    }
+
     fn column(&self, id: ColumnId) -> Option<&Column> {
         self.columns
             .iter()
@@ -230,6 +240,11 @@ impl Row {
 }
 
 impl Elements {
+    /// Stamp of the last deletion of the whole column.
+    pub(crate) fn deleted(&self) -> Option<i64> {
+        self.deleted
+    }
+
     fn put(&mut self, key: Vec<u8>, path: Box<[u8]>, cell: Cell) {
         if self.deleted.is_some_and(|deleted| cell.stamp <= deleted) {
             return;
