@@ -40,10 +40,12 @@
 //! | [`cql`] (a crate), [`metrics`], [`spill`], [`config`] | `limits`, `side` |
 //! | [`statement`] | `cql`, `limits` |
 //! | [`topology`] | `cql`, `statement`, `limits` |
-//! | [`relay`] (pure) | `cql`, `statement`, `topology`, `spill`'s records, `limits`, `side` |
+//! | [`tables`] (pure) | `cql`, `limits` |
+//! | [`watch`] | `tables`, `cql`, `config`, `limits`, `side` |
+//! | [`relay`] (pure) | `cql`, `statement`, `tables`, `topology`, `spill`'s records and below |
 //! | [`shard`] | all of the above |
-//! | [`proxy`] | `shard`, [`admin`], [`preflight`] and below |
-//! | [`replay`], [`admin`], [`status`] | `spill`, `metrics`, `config`, `statement`, never `relay` or `shard` |
+//! | [`proxy`] | `shard`, [`admin`], [`preflight`], [`watch`] and below |
+//! | [`replay`], [`admin`], [`status`] | `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
 //! | [`demo`] | [`node`], `loadgen`, `metrics`, `status`, `sys`; the proxy as a process |
 //! | [`node`] | `cql`, `statement`, `limits` |
 //! | `loadgen` (a crate) | `cql` alone: the gauge must not share the bug |
@@ -75,4 +77,6 @@ pub mod spill;
 pub mod statement;
 pub mod status;
 pub mod sys;
+pub mod tables;
 pub mod topology;
+pub mod watch;

@@ -106,6 +106,10 @@ pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
 pub const TICK_MS: u64 = 100;
 /// A shard whose heartbeat is older than this is not healthy, in ms.
 pub const HEARTBEAT_LIMIT_MS: u64 = 3_000;
+/// The control thread's questions about a cluster's schema must be answered after this, in ms.
+pub const SCHEMA_READ_TIMEOUT_MS: u64 = 10_000;
+/// Rows of the schema that are asked for at once.
+pub const SCHEMA_PAGE_ROWS: i32 = 1_000;
 /// How long the admin thread waits for the shards' histograms, in ms.
 pub const SNAPSHOT_WAIT_MS: u64 = 300;
 /// How long a stop may take to drain unless configured, in ms.

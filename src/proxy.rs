@@ -13,14 +13,15 @@ use anyhow::{Context, anyhow};
 
 use self::setup::Prepared;
 use crate::admin;
-use crate::config::ProxyConfig;
+use crate::config::{Credentials, ProxyConfig, Secret};
 use crate::metrics::{Facts, ShardView};
-use crate::shard::inbox::{Address, Message};
+use crate::shard::inbox::{Address, Ask, Message};
 use crate::shard::time::{Followed, TimeBase};
 use crate::shard::{self, Host, ShardError};
 use crate::spill::dir::{SpillDir, replace_file};
 use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
 use crate::sys::socket;
+use crate::watch::Watch;
 
 /// The file that keeps stamps from going back over a restart.
 const STAMPS_FILE: &str = "stamps";
@@ -60,6 +61,7 @@ struct Running {
     addresses: Vec<Address>,
     admin: Option<admin::Admin>,
     wakers: crossbeam_channel::Receiver<Waker>,
+    asked: crossbeam_channel::Receiver<Ask>,
 }
 
 impl Running {
@@ -73,6 +75,7 @@ impl Running {
             setups,
             addresses,
             views,
+            asked,
         } = setup::prepare(config, spill, floor_us, &mut random)?;
         let (waker, wakers) = crossbeam_channel::unbounded();
         let mut running = Self {
@@ -80,6 +83,7 @@ impl Running {
             addresses,
             admin: None,
             wakers,
+            asked,
         };
         for (setup, core) in setups.into_iter().zip(&config.cores) {
             let index = setup.index;
@@ -142,6 +146,12 @@ impl Running {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             let mut guard = tokio::time::interval(GUARD_INTERVAL);
             let mut wakers = Vec::new();
+            let addresses = self.addresses.clone();
+            let watch = Watch::start(config, move |known| {
+                for address in &addresses {
+                    address.tell(Message::Tables(Arc::clone(&known)));
+                }
+            });
             let mut clock_is_back = false;
             loop {
                 tokio::select! {
@@ -150,6 +160,7 @@ impl Running {
                     _ = guard.tick() => {
                         wakers.extend(self.wakers.try_iter());
                         wakers.iter().for_each(Waker::wake_by_ref);
+                        answer(&self.asked, &watch);
                     }
                     _ = tick.tick() => {
                         report_clock(time.follow(), &mut clock_is_back);
@@ -204,6 +215,23 @@ impl Running {
             tracing::info!(%data, "stopped: nothing is left in memory");
         }
         result
+    }
+}
+
+/// Hands on what the shards ask for.
+fn answer(asked: &crossbeam_channel::Receiver<Ask>, watch: &Watch) {
+    for ask in asked.try_iter() {
+        match ask {
+            Ask::Login(user, password) => {
+                let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into());
+                // Cassandra's own authenticator knows texts only
+                if let (Ok(username), Ok(password)) = (text(user), text(password)) {
+                    let password = Secret::new(password);
+                    watch.login(&Credentials { username, password });
+                }
+            }
+            Ask::Tables => watch.look(),
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::ProxyConfig;
+use crate::limits;
 use crate::metrics::{self, ShardView};
-use crate::shard::inbox::{self, Address};
+use crate::shard::inbox::{self, Address, Ask};
 use crate::shard::{Inherited, Setup};
 use crate::spill::dir::{ShardDir, SpillDir};
 use crate::spill::progress::Progress;
@@ -22,6 +23,8 @@ pub struct Prepared {
     pub addresses: Vec<Address>,
     /// Their counters.
     pub views: Vec<ShardView>,
+    /// What they ask of the control plane.
+    pub asked: crossbeam_channel::Receiver<Ask>,
 }
 
 /// Looks at the disk. `random` gives bytes that nobody can guess.
@@ -37,6 +40,7 @@ pub fn prepare(
     let count = config.cores.len();
     let (recorders, views) = metrics::shards(count);
     let (inboxes, addresses) = inbox::make(count).context("failed to make the inboxes")?;
+    let (asks, asked) = crossbeam_channel::bounded(limits::INBOX_MESSAGES);
     let mut inherited = inherit(spill, count)?;
     let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = random()?;
     let instance = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
@@ -49,6 +53,7 @@ pub fn prepare(
             count,
             config: Arc::clone(config),
             inbox,
+            asks: asks.clone(),
             recorder,
             first_segments: first_segments(&dir, &own)?,
             kept: kept(spill, index, count)?,
@@ -63,6 +68,7 @@ pub fn prepare(
         setups,
         addresses,
         views,
+        asked,
     })
 }
 

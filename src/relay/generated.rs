@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::functions;
 use super::hidden;
-use super::plan::{Plan, Treatment};
+use super::plan::Treatment;
 use super::registry::Prepared;
 use super::requests::{Opened, put_request};
 use super::session::{Context, Session, Taken};
@@ -28,7 +28,8 @@ impl Session {
         params: &[u8],
         cx: &mut Context<'_>,
     ) -> Taken {
-        let plan = Plan::new(text, self.keyspace.clone(), &[], cx.common.plans.rules());
+        let plans = &cx.common.plans;
+        let plan = plans.prepared(text, self.keyspace.clone(), Box::default());
         let mut message = Vec::with_capacity(4 + text.len() + params.len());
         put_long_string(&mut message, text);
         let before = message.len();
@@ -139,8 +140,8 @@ impl Session {
             }
             let statement = match (text, &child.statement) {
                 (Some(text), _) => {
-                    let rules = cx.common.plans.rules();
-                    let plan = Plan::new(&text, plan.session_keyspace.clone(), &[], rules);
+                    let keyspace = plan.session_keyspace.clone();
+                    let plan = cx.common.plans.prepared(&text, keyspace, Box::default());
                     ChildStatement::Text(Rc::new(plan))
                 }
                 (None, ChildStatement::Text(plan)) => ChildStatement::Text(plan.clone()),

@@ -8,6 +8,7 @@
 //!   inflight   what waits for the source's answer, by stream id
 //!   verdict    what an answer says about a write
 //! plan       how a statement text is treated, remembered per text and keyspace
+//!   nature     how often it may be sent    expiry  when what it writes ends
 //! registry   prepared statements by the source's id
 //! write      one write on its way to the target
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
@@ -20,6 +21,7 @@
 mod batches;
 pub mod breaker;
 pub mod clock;
+mod expiry;
 pub mod functions;
 mod generated;
 mod handshake;
@@ -27,6 +29,7 @@ pub mod hidden;
 pub mod inflight;
 pub mod link;
 pub mod mirror;
+mod nature;
 pub mod output;
 pub mod plan;
 pub mod registry;

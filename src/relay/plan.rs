@@ -1,18 +1,22 @@
 //! How a statement is treated: decided once per text and keyspace, then remembered.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use regex::Regex;
 
+use super::{expiry, nature};
 use crate::limits;
 use crate::spill::Kind as RecordKind;
 use crate::statement::rewrite::AddedMarker;
-use crate::statement::{
-    self, Action, Assignment, Kind, Object, Operation, Statement, SystemTable, Value, ValueKind,
-};
+use crate::statement::{self, Action, Kind, Object, Statement, SystemTable};
+use crate::tables::Known;
+
+pub use super::nature::{BindKind, Repeat};
 
 /// What the relay does with a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,18 +61,6 @@ impl Reason {
         Self::System,
         Self::Transaction,
     ];
-}
-
-/// What may be done after a try whose outcome is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Repeat {
-    /// Send it again: a stamped write twice is a stamped write once.
-    Free,
-    /// Send it again one µs later: the same list literal twice with one stamp doubles the elements
-    /// (CASSANDRA-11368), with a later stamp it replaces them.
-    Bump,
-    /// Never: counters, and list operations that depend on what is there.
-    Once,
 }
 
 /// What DDL goes to the target (`--mirror-ddl`).
@@ -116,34 +108,12 @@ pub struct Plan {
     pub deletes: bool,
     /// The text for the target: all names qualified.
     pub target_text: Rc<str>,
+    /// It writes cells that expire: it has a TTL, or a table's default counts.
+    pub expires: bool,
+    /// What the source said about the markers, when it prepared the text; else empty.
+    pub binds: Box<[BindKind]>,
     /// Markers that the client does not know of; see [`super::hidden`].
     pub added: Box<[AddedMarker]>,
-}
-
-/// What the source said about a bind marker when it prepared a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BindKind {
-    /// A list, frozen or not.
-    List,
-    /// A counter.
-    Counter,
-    /// The index of a list element (`l[?] = …`), which the server names `idx(l)`.
-    ListIndex,
-    /// Anything else: writing it twice is writing it once.
-    Other,
-}
-
-impl BindKind {
-    /// By the marker's name and the number of its type (native protocol v4, section 4.2.5.2).
-    #[must_use]
-    pub fn of(name: &str, type_number: u16) -> Self {
-        match type_number {
-            0x0005 => Self::Counter,
-            0x0020 => Self::List,
-            _ if name.starts_with("idx(") => Self::ListIndex,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// Keyspaces that belong to a cluster itself; what is written there is never mirrored.
@@ -159,13 +129,15 @@ const OWN_KEYSPACES: &[&str] = &[
 
 impl Plan {
     /// Classifies `text` as sent by a session in `session_keyspace`. `binds`: what the source said
-    /// about the markers, when it prepared the text; empty if it was not prepared.
+    /// about the markers, when it prepared the text; empty if it was not prepared. `known`: the
+    /// tables, as far as they are known.
     #[must_use]
     pub fn new(
         text: &str,
         session_keyspace: Option<Rc<str>>,
-        binds: &[BindKind],
+        binds: Box<[BindKind]>,
         rules: &Rules,
+        known: &Known,
     ) -> Self {
         let statement = statement::classify(text);
         let session = session_keyspace.as_deref();
@@ -176,13 +148,14 @@ impl Plan {
         let keyspace: Rc<str> = keyspace.unwrap_or_default().into();
         let table: Rc<str> = table.into();
         let treatment = treatment(&statement, session, &keyspace, text, rules);
-        let (repeat, kind) = nature(&statement, binds, text);
+        let (repeat, kind) = nature::of(&statement, &binds, text, session, &known.source);
         let deletes = statement
             .mutations
             .iter()
             .any(|m| m.verb == statement::Verb::Delete);
         let text: Rc<str> = text.into();
-        let target_text = target_text(&text, &statement, session, treatment, rules);
+        let target_text = target_text(&text, &statement, session, treatment, rules, known);
+        let expires = expiry::expires(&statement, session, known);
         Self {
             text,
             session_keyspace,
@@ -194,6 +167,8 @@ impl Plan {
             table,
             deletes,
             target_text,
+            expires,
+            binds,
             added: Box::default(),
         }
     }
@@ -229,7 +204,17 @@ fn target_text(
     session: Option<&str>,
     treatment: Treatment,
     rules: &Rules,
+    known: &Known,
 ) -> Rc<str> {
+    if treatment == Treatment::Mirror
+        && let Cow::Owned(timed) = expiry::with_ttl(text, statement, session, known, 0).text
+    {
+        let timed_statement = statement::classify(&timed);
+        return match session {
+            Some(session) => statement::rewrite::qualify(&timed, &timed_statement, session).into(),
+            None => timed.into(),
+        };
+    }
     let replication = statement.ddl.as_ref().and_then(|ddl| ddl.replication);
     if let (Some(span), Some(wanted)) = (replication, &rules.replication) {
         let (start, end) = (span.start as usize, span.end as usize);
@@ -288,87 +273,6 @@ fn is_filtered(text: &str, rules: &Rules) -> bool {
         .is_some_and(|filter| filter.is_match(text))
 }
 
-/// How often it may be sent, and what a record calls it.
-fn nature(statement: &Statement, binds: &[BindKind], text: &str) -> (Repeat, RecordKind) {
-    match statement.kind {
-        Kind::Ddl(..) => return (Repeat::Free, RecordKind::Ddl),
-        Kind::Truncate => return (Repeat::Free, RecordKind::Truncate),
-        Kind::Batch(statement::BatchType::Counter) => return (Repeat::Once, RecordKind::Counter),
-        _ => {}
-    }
-    if binds.contains(&BindKind::Counter) {
-        return (Repeat::Once, RecordKind::Counter);
-    }
-    let mut worst = (Repeat::Free, RecordKind::Write);
-    for mutation in &statement.mutations {
-        let assigned = mutation
-            .assignments
-            .iter()
-            .map(|a| assignment_nature(a, binds, text));
-        let json = mutation.json.filter(|json| may_hold_list(*json, text));
-        for found in assigned.chain(json.map(|_| (Repeat::Bump, RecordKind::List))) {
-            worst = if found.0 > worst.0 { found } else { worst };
-        }
-    }
-    // a stamp in the text cannot be raised by one: then the second try is out
-    if worst.0 == Repeat::Bump && statement.has_timestamp() {
-        worst.0 = Repeat::Once;
-    }
-    worst
-}
-
-/// A JSON document without `[` writes no list.
-fn may_hold_list(json: Value, text: &str) -> bool {
-    match json.kind {
-        ValueKind::Literal => json.span.of(text).contains('['),
-        _ => true,
-    }
-}
-
-fn assignment_nature(
-    assignment: &Assignment,
-    binds: &[BindKind],
-    text: &str,
-) -> (Repeat, RecordKind) {
-    let bind_of = |value: Value| match value.kind {
-        ValueKind::Marker(ordinal) => binds.get(usize::from(ordinal)).copied(),
-        _ => None,
-    };
-    const FREE: (Repeat, RecordKind) = (Repeat::Free, RecordKind::Write);
-    match assignment.operation {
-        Operation::Add | Operation::Prepend | Operation::Subtract => {
-            match (assignment.value.kind, bind_of(assignment.value)) {
-                (ValueKind::Literal, _) | (_, Some(BindKind::Counter)) => {
-                    (Repeat::Once, RecordKind::Counter)
-                }
-                (ValueKind::Braces, _) | (_, Some(BindKind::Other)) => FREE,
-                _ => (Repeat::Once, RecordKind::List),
-            }
-        }
-        Operation::SetElement { key } | Operation::DeleteElement { key } => {
-            let index = match (key.kind, bind_of(key)) {
-                (_, Some(kind)) => kind == BindKind::ListIndex,
-                (ValueKind::Literal, _) => {
-                    key.span.of(text).bytes().all(|byte| byte.is_ascii_digit())
-                }
-                (ValueKind::Marker(_), None) => true,
-                _ => false,
-            };
-            if index {
-                (Repeat::Once, RecordKind::List)
-            } else {
-                FREE
-            }
-        }
-        Operation::Set => match (assignment.value.kind, bind_of(assignment.value)) {
-            (ValueKind::List, _) | (_, Some(BindKind::List)) => (Repeat::Bump, RecordKind::List),
-            (ValueKind::Marker(_), None) => (Repeat::Bump, RecordKind::Write),
-            _ => FREE,
-        },
-        Operation::SetField | Operation::Delete | Operation::DeleteField => FREE,
-    }
-}
-
 /// Plans by text and keyspace, bounded: when the newer half is full, the older one is dropped.
 ///
 /// The map's key is a hash of text and keyspace, keyed at random per process; a plan found is
@@ -376,6 +280,7 @@ fn assignment_nature(
 #[derive(Debug)]
 pub struct PlanCache {
     rules: Rules,
+    known: Arc<Known>,
     hasher: RandomState,
     newer: HashMap<u64, Rc<Plan>, BuildHasherDefault<Ready>>,
     older: HashMap<u64, Rc<Plan>, BuildHasherDefault<Ready>>,
@@ -407,6 +312,7 @@ impl PlanCache {
     pub fn new(rules: Rules, max_bytes: usize) -> Self {
         Self {
             rules,
+            known: Arc::default(),
             hasher: RandomState::new(),
             newer: HashMap::default(),
             older: HashMap::default(),
@@ -421,6 +327,43 @@ impl PlanCache {
         &self.rules
     }
 
+    /// What is known of the tables.
+    #[must_use]
+    pub fn known(&self) -> &Arc<Known> {
+        &self.known
+    }
+
+    /// The tables are these now: what was planned with others is forgotten.
+    pub fn know(&mut self, known: Arc<Known>) {
+        self.known = known;
+        self.newer.clear();
+        self.older.clear();
+        self.newer_bytes = 0;
+    }
+
+    /// Whether what `plan` was made with is not what `known` says of its tables.
+    #[must_use]
+    pub fn differs(&self, known: &Known, plan: &Plan) -> bool {
+        let session = plan.session_keyspace.as_deref();
+        plan.statement.mutations.iter().any(|mutation| {
+            let keyspace = mutation.table.keyspace_or(session).unwrap_or_default();
+            let of = |known: &Known| {
+                let source = known.source.get(keyspace, &mutation.table.name).cloned();
+                (
+                    source,
+                    known.explicit_ttl_s(keyspace, &mutation.table.name, 0),
+                )
+            };
+            of(&self.known) != of(known)
+        })
+    }
+
+    /// The plan of a text that the source has prepared and said `binds` about.
+    #[must_use]
+    pub fn prepared(&self, text: &str, keyspace: Option<Rc<str>>, binds: Box<[BindKind]>) -> Plan {
+        Plan::new(text, keyspace, binds, &self.rules, &self.known)
+    }
+
     /// The plan of a text that was not prepared.
     pub fn plan(&mut self, text: &str, keyspace: Option<&Rc<str>>) -> Rc<Plan> {
         let key = self.hasher.hash_one((text, keyspace));
@@ -431,7 +374,7 @@ impl PlanCache {
         }
         let plan = match self.older.get(&key).filter(same) {
             Some(plan) => plan.clone(),
-            None => Rc::new(Plan::new(text, keyspace.cloned(), &[], &self.rules)),
+            None => Rc::new(self.prepared(text, keyspace.cloned(), Box::default())),
         };
         if text.len() > limits::CLASSIFIED_TEXT_MAX_BYTES {
             return plan; // a text full of values, which will not come again

@@ -7,8 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use super::plan::Plan;
+use super::plan::{Plan, PlanCache};
 use super::write::Slot;
+use crate::tables::Known;
 
 /// A statement that a client prepared at the source.
 #[derive(Debug)]
@@ -77,6 +78,34 @@ impl Registry {
                 plan,
             }),
         );
+    }
+
+    /// The tables may be others than those that the statements were planned with (`plans` still
+    /// knows the old ones): those that are treated differently now get a new plan, and a new slot
+    /// if their text for the target is another, so that it is prepared there.
+    pub fn plan_again(&mut self, plans: &PlanCache, known: &Known) {
+        for prepared in self.by_id.values_mut() {
+            let old = &prepared.plan;
+            if !plans.differs(known, old) {
+                continue;
+            }
+            let (keyspace, binds) = (old.session_keyspace.clone(), old.binds.clone());
+            let mut plan = Plan::new(&old.text, keyspace, binds, plans.rules(), known);
+            plan.added = old.added.clone();
+            if plan == **old {
+                continue;
+            }
+            let mut slot = prepared.slot;
+            if plan.target_text != old.target_text {
+                slot = self.next_slot;
+                self.next_slot = self.next_slot.wrapping_add(1);
+            }
+            *prepared = Rc::new(Prepared {
+                id: prepared.id.clone(),
+                slot,
+                plan: Rc::new(plan),
+            });
+        }
     }
 
     /// How many statements are known.

@@ -14,7 +14,7 @@ use super::functions::Generator;
 use super::inflight::{Inflight, Pending};
 use super::link::Credentials;
 use super::output::{Ending, News, Output, RequestKind, Tally};
-use super::plan::{BindKind, Plan, PlanCache};
+use super::plan::{BindKind, PlanCache};
 use super::registry::Registry;
 use super::verdict::{self, Verdict};
 use crate::cql::envelope::Envelope;
@@ -434,19 +434,20 @@ fn learn_prepared(
     }) {
         return; // every driver prepares on every connection: known since the first one
     }
-    let binds: Vec<_> = prepared
+    let binds: Box<[_]> = prepared
         .bind
         .columns()
         .map(|column| BindKind::of(column.name, column.column_type.number()))
         .collect();
-    let mut plan = Plan::new(text, keyspace.clone(), &binds, cx.common.plans.rules());
+    let plans = &cx.common.plans;
+    let mut plan = plans.prepared(text, keyspace.clone(), binds.clone());
     plan.added = added.into();
     cx.common.registry.insert(id, Rc::new(plan));
     cx.outputs.push(Output::Publish(News::Prepared {
         id: id.into(),
         text: text.into(),
         keyspace: keyspace.as_deref().map(Into::into),
-        binds: binds.into(),
+        binds,
         added: added.into(),
     }));
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use super::expiry;
 use super::plan::{Plan, PlanCache, Repeat};
 use super::write::{Body, Child, ChildStatement, Write};
 use crate::cql::request::params::QueryParams;
@@ -10,7 +11,8 @@ use crate::cql::values::{self, Edit, Values};
 use crate::cql::{Value, Version};
 use crate::spill::record::TooLarge;
 use crate::spill::{self, ChildrenBuf, Kind, Record, Refusal};
-use crate::statement::{UsingValue, rewrite};
+use crate::statement::rewrite::{self, WithTtl};
+use crate::tables::Known;
 
 /// Calls `with` with the record of a write: texts instead of prepared ids.
 ///
@@ -68,7 +70,7 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
         spill::Body::Query { text, params } => {
             let plan = plans.plan(text, None);
             deletes = plan.deletes;
-            let (text, params) = aged_query(&plan, params, elapsed_s);
+            let (text, params) = aged_query(&plan, params, elapsed_s, plans.known());
             (plan.repeat, Body::Query { text, params })
         }
         spill::Body::Batch {
@@ -139,17 +141,17 @@ pub fn aged(write: &Write, plans: &mut PlanCache, now_us: i64) -> Option<Write> 
 
 fn carries_ttl(write: &Write, plans: &mut PlanCache) -> bool {
     match &write.body {
-        Body::Query { text, .. } => has_ttl(&plans.plan(text, None)),
-        Body::Execute { prepared, .. } => has_ttl(&prepared.plan),
-        Body::Batch { children, .. } => children.iter().any(|c| has_ttl(c.statement.plan())),
+        Body::Query { text, .. } => plans.plan(text, None).expires,
+        Body::Execute { prepared, .. } => prepared.plan.expires,
+        Body::Batch { children, .. } => children.iter().any(|c| c.statement.plan().expires),
     }
 }
 
-fn aged_query(plan: &Rc<Plan>, params: &[u8], elapsed_s: i64) -> (Rc<str>, Vec<u8>) {
-    if elapsed_s <= 0 || !has_ttl(plan) {
+fn aged_query(plan: &Rc<Plan>, params: &[u8], elapsed_s: i64, known: &Known) -> (Rc<str>, Vec<u8>) {
+    if elapsed_s <= 0 || !plan.expires {
         return (plan.target_text.clone(), params.to_vec());
     }
-    let aged = rewrite::with_ttl(&plan.text, &plan.statement, elapsed_s, |_| None);
+    let aged = aged_text(plan, known, elapsed_s);
     let mut rewritten = Vec::with_capacity(params.len());
     let bound = QueryParams::parse(params)
         .ok()
@@ -169,11 +171,11 @@ fn aged_child(
     out: &mut Vec<u8>,
     plans: &mut PlanCache,
 ) -> Rc<Plan> {
-    if elapsed_s <= 0 || !has_ttl(&plan) {
+    if elapsed_s <= 0 || !plan.expires {
         out.extend_from_slice(bound);
         return plan;
     }
-    let aged = rewrite::with_ttl(&plan.text, &plan.statement, elapsed_s, |_| None);
+    let aged = aged_text(&plan, plans.known(), elapsed_s);
     let done = Values::parse(bound, false).is_ok_and(|parsed| {
         let lefts = lefts(&plan, Some(parsed), &aged.bound, elapsed_s);
         values::rewrite(out, Some(parsed), &edits(&lefts)).is_ok()
@@ -187,11 +189,9 @@ fn aged_child(
     }
 }
 
-fn has_ttl(plan: &Plan) -> bool {
-    plan.statement
-        .mutations
-        .iter()
-        .any(|mutation| mutation.using.ttl != UsingValue::None)
+fn aged_text<'p>(plan: &'p Plan, known: &Known, elapsed_s: i64) -> WithTtl<'p> {
+    let session = plan.session_keyspace.as_deref();
+    expiry::with_ttl(&plan.text, &plan.statement, session, known, elapsed_s)
 }
 
 fn text_of(plan: &Plan, text: Cow<'_, str>) -> Rc<str> {

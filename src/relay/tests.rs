@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::clock::StampClock;
 use super::functions::Generator;
@@ -20,6 +21,7 @@ use crate::cql::{
     ColumnType, Compression, Consistency, Flags, Opcode, Value, Version, Writer, encode, request,
 };
 use crate::spill::{Kind as RecordKind, record};
+use crate::tables::{Column, Known, Role, Shape, Table, Tables};
 use crate::topology::{Facts, Offer, Shown};
 
 const NOW_US: i64 = 1_700_000_000_000_000;
@@ -522,9 +524,124 @@ fn how_often_a_write_may_be_sent() {
         ),
     ];
     for (text, binds, repeat, kind) in cases {
-        let plan = Plan::new(text, None, binds, &rules);
+        let plan = Plan::new(text, None, binds.into(), &rules, &Known::default());
         assert_eq!((plan.repeat, plan.kind), (repeat, kind), "{text}");
     }
+}
+
+/// A snapshot in which `ks.t` has a list, a set, a counter-free rest and a time to live.
+fn known(source_ttl_s: u32, target_ttl_s: u32) -> Arc<Known> {
+    let column = |name: &str, role, shape| Column {
+        name: name.into(),
+        role,
+        shape,
+    };
+    let side = |default_ttl_s| {
+        let mut tables = Tables::default();
+        let table = Table {
+            columns: vec![
+                column("k", Role::Partition, Shape::Single),
+                column("l", Role::Regular, Shape::List),
+                column("m", Role::Regular, Shape::Map),
+                column("n", Role::Regular, Shape::Counter),
+                column("f", Role::Regular, Shape::Single),
+            ],
+            default_ttl_s,
+            gc_grace_s: 10,
+        };
+        tables.add("ks", "t", table);
+        let plain = Table {
+            columns: vec![column("k", Role::Partition, Shape::Single)],
+            ..Table::default()
+        };
+        tables.add("ks", "plain", plain);
+        Arc::new(tables)
+    };
+    Arc::new(Known {
+        source: side(source_ttl_s),
+        target: side(target_ttl_s),
+    })
+}
+
+#[test]
+fn the_columns_types_decide_where_the_text_does_not() {
+    let rules = Rules {
+        mirror_ddl: MirrorDdl::Tables,
+        replication: None,
+        filter: None,
+    };
+    let (list, write) = (RecordKind::List, RecordKind::Write);
+    for (text, repeat, kind) in [
+        ("UPDATE ks.t SET l = ? WHERE k=1", Repeat::Bump, list),
+        ("UPDATE ks.t SET m = ? WHERE k=1", Repeat::Free, write),
+        ("UPDATE ks.t SET l = l + ? WHERE k=1", Repeat::Once, list),
+        ("UPDATE ks.t SET m = m + ? WHERE k=1", Repeat::Free, write),
+        ("UPDATE ks.t SET m[1] = 2 WHERE k=1", Repeat::Free, write),
+        ("DELETE m[?] FROM ks.t WHERE k=1", Repeat::Free, write),
+        ("DELETE l[0] FROM ks.t WHERE k=1", Repeat::Once, list),
+        ("UPDATE ks.t SET f = [1] WHERE k=1", Repeat::Free, write),
+        ("UPDATE ks.t SET l = null WHERE k=1", Repeat::Free, write),
+        ("INSERT INTO ks.t JSON '{\"l\":[1]}'", Repeat::Bump, list),
+        (
+            "INSERT INTO ks.plain JSON '{\"k\":[1]}'",
+            Repeat::Free,
+            write,
+        ),
+        (
+            "UPDATE ks.t SET n = n + ? WHERE k=1",
+            Repeat::Once,
+            RecordKind::Counter,
+        ),
+    ] {
+        let plan = Plan::new(text, None, Box::default(), &rules, &known(0, 0));
+        assert_eq!((plan.repeat, plan.kind), (repeat, kind), "{text}");
+    }
+}
+
+#[test]
+fn the_sources_default_ttl_counts_at_the_target() {
+    let mut bench = Bench::new();
+    let plans = &mut bench.common.plans;
+    plans.know(known(100, 100));
+    let insert = "INSERT INTO ks.t (k) VALUES (1)";
+    assert_eq!(&*plans.plan(insert, None).target_text, insert);
+    plans.know(known(100, 0));
+    let timed = "INSERT INTO ks.t (k) VALUES (1) USING TTL 100 ";
+    assert_eq!(&*plans.plan(insert, None).target_text, timed);
+    let unqualified = plans.plan("INSERT INTO t (k) VALUES (1)", Some(&"ks".into()));
+    assert_eq!(&*unqualified.target_text, timed);
+    plans.know(known(0, 100));
+    let forever = "INSERT INTO ks.t (k) VALUES (1) USING TTL 0 ";
+    assert_eq!(&*plans.plan(insert, None).target_text, forever);
+
+    plans.know(known(100, 100));
+    bench.request(&query(1, insert, None));
+    bench.applied(1);
+    let write = bench.mirrored();
+    let plans = &mut bench.common.plans;
+    let late_us = write.arrived_us + 40_000_000;
+    let aged = super::spilled::aged(&write, plans, late_us).expect("it has waited");
+    let Body::Query { text, .. } = &aged.body else {
+        panic!("a text")
+    };
+    assert_eq!(&**text, "INSERT INTO ks.t (k) VALUES (1) USING TTL 60 ");
+}
+
+#[test]
+fn prepared_statements_follow_the_tables() {
+    let mut bench = Bench::new();
+    let text = "INSERT INTO ks.t (k) VALUES (?)";
+    bench.prepare(1, text, &[("k", ColumnType::Int)]);
+    let common = &mut bench.common;
+    let slot = |common: &Common| common.registry.get(b"0123456789abcdef").unwrap().slot;
+    let before = slot(common);
+    for (ttls, changes) in [((5, 5), false), ((5, 6), true), ((5, 6), false)] {
+        let (known, at) = (known(ttls.0, ttls.1), slot(common));
+        common.registry.plan_again(&common.plans, &known);
+        common.plans.know(known);
+        assert_eq!(slot(common) != at, changes, "{ttls:?}");
+    }
+    assert_ne!(slot(common), before);
 }
 
 #[test]
@@ -565,7 +682,7 @@ fn keyspaces_are_replicated_as_the_operator_wants() {
     };
     let text =
         "CREATE KEYSPACE k WITH replication = {'class':'SimpleStrategy'} AND durable_writes=true";
-    let plan = Plan::new(text, None, &[], &rules);
+    let plan = Plan::new(text, None, Box::default(), &rules, &Known::default());
     assert_eq!(
         &*plan.target_text,
         "CREATE KEYSPACE k WITH replication = {'class':'NetworkTopologyStrategy','dc9':3} AND \

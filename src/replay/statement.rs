@@ -9,8 +9,7 @@ use crate::cql::request::params::QueryParams;
 use crate::cql::values::Values;
 use crate::spill::{Body, Kind, Record};
 use crate::statement::{self, Kind as StatementKind, Statement, UsingValue, Verb};
-
-use super::schema::Tables;
+use crate::tables::Tables;
 
 /// A value to bind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,8 +166,9 @@ impl Maker<'_, '_> {
                 .keyspace
                 .as_deref()
                 .unwrap_or(self.record.keyspace);
-            let grace = self.tables.gc_grace_seconds(keyspace, &mutation.table.name);
-            self.age.beyond_grace |= grace.is_some_and(|grace| self.elapsed_seconds >= grace);
+            let grace = self.tables.gc_grace_s(keyspace, &mutation.table.name);
+            self.age.beyond_grace |=
+                grace.is_some_and(|grace_s| self.elapsed_seconds >= grace_s.into());
         }
     }
 
@@ -181,10 +181,8 @@ impl Maker<'_, '_> {
                 .keyspace
                 .as_deref()
                 .unwrap_or(self.record.keyspace);
-            let ttl = self
-                .tables
-                .default_ttl_seconds(keyspace, &mutation.table.name)?;
-            statement::rewrite::ttl_left(ttl, self.elapsed_seconds)
+            let ttl = self.tables.default_ttl_s(keyspace, &mutation.table.name)?;
+            statement::rewrite::ttl_left(ttl.into(), self.elapsed_seconds)
         };
         for mutation in &statement.mutations {
             if let UsingValue::Bound { marker } = mutation.using.ttl {
@@ -219,10 +217,8 @@ impl Maker<'_, '_> {
             .keyspace
             .as_deref()
             .unwrap_or(self.record.keyspace);
-        let ttl = self
-            .tables
-            .default_ttl_seconds(keyspace, &mutation.table.name)?;
-        statement::rewrite::ttl_left(ttl, self.elapsed_seconds)
+        let ttl = self.tables.default_ttl_s(keyspace, &mutation.table.name)?;
+        statement::rewrite::ttl_left(ttl.into(), self.elapsed_seconds)
     }
 
     /// As `with_ttl`, but with bind markers, so that one prepared statement serves every age.

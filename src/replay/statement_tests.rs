@@ -43,8 +43,14 @@ fn record<'a>(text: &'a str, params: &'a [u8]) -> Record<'a> {
 
 fn tables() -> Tables {
     let mut tables = Tables::default();
-    tables.add("ks", "t", 0, 864_000);
-    tables.add("ks", "expiring", 1000, 100);
+    for (name, default_ttl_s, gc_grace_s) in [("t", 0, 864_000), ("expiring", 1000, 100)] {
+        let times = crate::tables::Table {
+            default_ttl_s,
+            gc_grace_s,
+            ..crate::tables::Table::default()
+        };
+        tables.add("ks", name, times);
+    }
     tables
 }
 

@@ -21,9 +21,10 @@ use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::args::ReplayArgs;
-use super::schema::Tables;
+use super::schema;
 use super::statement::{Cell, Part, Request};
 use super::verdict::{self, Verdict};
+use crate::tables::Tables;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,7 +79,7 @@ impl Target {
             .await_schema_agreement()
             .await
             .context(NO_AGREEMENT)?;
-        let tables = Tables::load(&session).await?;
+        let tables = schema::load(&session).await?;
         Ok(Target {
             builder,
             contact,
@@ -105,7 +106,7 @@ impl Target {
             .await_schema_agreement()
             .await
             .context(NO_AGREEMENT)?;
-        let tables = Tables::load(&self.main).await?;
+        let tables = schema::load(&self.main).await?;
         self.prepared.borrow_mut().clear();
         *self.tables.borrow_mut() = Rc::new(tables);
         Ok(())

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
+use super::inbox::Ask;
 use super::net::Net;
 use super::{Owner, Shard};
 use crate::config::{ProxyConfig, Topology};
@@ -326,6 +327,8 @@ impl Shard {
         if let Some(connection) = self.clients.get(at)
             && let Some(login) = connection.session.take_identity()
         {
+            let ask = Ask::Login(login.user.clone(), login.password.clone());
+            let _ = self.asks.try_send(ask); // full: many have logged in just now
             self.target.offer_credentials(login.clone());
             self.resolver.offer_credentials(login);
         }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -15,9 +16,9 @@ use super::barrier::ChangeId;
 use crate::limits::INBOX_MESSAGES;
 use crate::relay::Common;
 use crate::relay::output::News;
-use crate::relay::plan::Plan;
 use crate::spill::Kind;
 use crate::sys::waker::{self, Waker, Wakeup};
+use crate::tables::Known;
 
 /// What comes into a shard's inbox.
 #[derive(Debug)]
@@ -56,8 +57,19 @@ pub enum Message {
     },
     /// To the owner of a table: a write that must keep its place, as a spill record.
     Ordered(Vec<u8>),
+    /// The tables of both clusters, as the control plane has read them.
+    Tables(Arc<Known>),
     /// Stop: accept no more, finish what is in flight.
     Stop,
+}
+
+/// What a shard asks of the control plane.
+#[derive(Debug)]
+pub enum Ask {
+    /// A client logged in with this: user, password.
+    Login(Box<[u8]>, Box<[u8]>),
+    /// It needs to know a table that no snapshot holds, or not as it is now.
+    Tables,
 }
 
 /// The way into one shard's inbox; clones go to other threads.
@@ -174,7 +186,7 @@ pub(super) fn learn(news: News, common: &mut Common) {
             added,
         } => {
             let keyspace = keyspace.map(|name| name.into());
-            let mut plan = Plan::new(&text, keyspace, &binds, common.plans.rules());
+            let mut plan = common.plans.prepared(&text, keyspace, binds);
             plan.added = added;
             common.registry.insert(&id, Rc::new(plan));
         }

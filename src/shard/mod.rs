@@ -65,7 +65,7 @@ use self::disk::Disk;
 use self::drain::Drain;
 pub use self::drain::Inherited;
 use self::files::Files;
-use self::inbox::Inbox;
+use self::inbox::{Ask, Inbox};
 use self::lanes::Lanes;
 use self::net::Net;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
@@ -85,6 +85,8 @@ pub struct Setup {
     pub config: Arc<ProxyConfig>,
     /// What other shards tell it.
     pub inbox: Inbox,
+    /// Takes its questions to the control plane; what does not fit is asked again later.
+    pub asks: crossbeam_channel::Sender<Ask>,
     /// What it counts.
     pub recorder: Recorder,
     /// Its directory in the spill.
@@ -176,6 +178,7 @@ pub struct Shard {
     outputs: Vec<Output>,
     remote_events: Vec<RemoteEvent>,
     inbox: Inbox,
+    asks: crossbeam_channel::Sender<Ask>,
     recorder: Recorder,
     spare: Spare,
     /// Clients are held back until the spill has room.
@@ -283,6 +286,7 @@ impl Shard {
             outputs: Vec::new(),
             remote_events: Vec::new(),
             inbox: setup.inbox,
+            asks: setup.asks,
             recorder: setup.recorder,
             spare: Spare::default(),
             holding: false,

@@ -1,6 +1,7 @@
 //! Schema changes and TRUNCATE on their way to the target, behind a barrier over all shards.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::Shard;
 use super::barrier::{Change, ChangeId, Hold};
@@ -9,6 +10,7 @@ use crate::relay::link::Ticket;
 use crate::relay::mirror::{Entry, Origin};
 use crate::relay::spilled;
 use crate::relay::write::Write;
+use crate::tables::Known;
 
 /// Pause after a failed try (µs).
 const RETRY_US: i64 = 500_000;
@@ -100,9 +102,17 @@ impl Shard {
                 Message::Ordered(record) => self.ordered_from_elsewhere(&record),
                 Message::Reached { id } => self.reached(id),
                 Message::Release { id } => self.release(id),
+                Message::Tables(known) => self.learn_tables(known),
                 Message::Stop => self.stop_wanted = true,
             }
         }
+    }
+
+    /// The control plane has read the schemas.
+    fn learn_tables(&mut self, known: Arc<Known>) {
+        let common = &mut self.common;
+        common.registry.plan_again(&common.plans, &known);
+        common.plans.know(known);
     }
 
     /// Looks whether what came before the oldest change is on the target, and, on shard 0, whether
