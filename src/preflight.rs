@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::config::{Cluster, ProxyConfig};
 use crate::limits;
+use crate::spill::Keys;
 use crate::sys::{machine, probe};
 
 #[cfg(test)]
@@ -75,6 +76,10 @@ pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
     match data_dir(&config.data_dir) {
         Ok(found) => warnings.extend(found),
         Err(found) => errors.push(found),
+    }
+    if let Some(Err(e)) = config.spill_key_file.as_deref().map(Keys::load) {
+        let mend = "name a file with a key, or leave --spill-key-file out";
+        errors.push(finding(format!("the spill cannot be encrypted: {e}"), mend));
     }
     warnings.extend(disk(&config.data_dir, config.spill.max_bytes));
     let listeners = [("clients", Some(config.listen)), ("metrics", config.admin)];

@@ -18,6 +18,7 @@ use crate::metrics::{Facts, ShardView};
 use crate::shard::inbox::{Address, Ask, Message};
 use crate::shard::time::{Followed, TimeBase};
 use crate::shard::{self, Host, ShardError};
+use crate::spill::Keys;
 use crate::spill::dir::{SpillDir, replace_file};
 use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
 use crate::sys::socket;
@@ -46,7 +47,9 @@ type Thread = ExecutorThread<Result<(), ShardError>>;
 /// What keeps it from starting, or a shard that failed.
 pub fn run(config: ProxyConfig) -> anyhow::Result<()> {
     let config = Arc::new(config);
-    let spill = SpillDir::open_or_create(&config.data_dir)?;
+    let keys = config.spill_key_file.as_deref().map(Keys::load);
+    let keys = keys.transpose().context("--spill-key-file")?;
+    let spill = SpillDir::open_or_create(&config.data_dir)?.with_keys(keys.unwrap_or_default());
     let stamps = config.data_dir.join(STAMPS_FILE);
     let time = TimeBase::start();
     let floor_us = read_stamps(&stamps)?;

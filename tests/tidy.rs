@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "limits", "side", "config", "node", "replay", "status", "demo",
         ],
     ),
-    ("preflight", &["limits", "side", "config", "sys"]),
+    ("preflight", &["limits", "side", "config", "spill", "sys"]),
     ("statement", &["cql", "limits"]),
     ("topology", &["cql", "statement", "limits"]),
     ("tables", &["cql", "limits"]),

@@ -173,6 +173,7 @@ impl ProxyConfig {
             offer: check.offer(s),
             mirror: check.mirror(s),
             spill: check.spill(s, cores.len()),
+            spill_key_file: s.spill_key_file.clone(),
             clients: check.clients(s, cores.len()),
             cores,
             drain_timeout: Duration::from_millis(drain_ms),

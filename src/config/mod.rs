@@ -53,6 +53,8 @@ pub struct ProxyConfig {
     pub spill: Spill,
     /// Bounds of client connections.
     pub clients: Clients,
+    /// File with the key that the spill is encrypted with; `None`: it is not.
+    pub spill_key_file: Option<PathBuf>,
     /// How long a stop may take to finish what is in flight before the rest is spilled.
     pub drain_timeout: Duration,
     /// Log at debug level.

@@ -100,6 +100,10 @@ pub struct Settings {
     /// [default: backpressure]
     #[arg(long, value_name = "POLICY", env = "TWINRING_ON_SPILL_FULL")]
     pub on_spill_full: Option<String>,
+    /// File with the key that the spill is encrypted with: 32 raw bytes, or hexadecimal or base64;
+    /// more lines are older keys, to read with
+    #[arg(long, value_name = "FILE", env = "TWINRING_SPILL_KEY_FILE")]
+    pub spill_key_file: Option<PathBuf>,
     /// How long a stop may take to finish what is in flight [default: 30s]
     #[arg(long, value_name = "TIME", env = "TWINRING_DRAIN_TIMEOUT")]
     #[serde(deserialize_with = "natural")]
@@ -227,7 +231,8 @@ impl Settings {
             source target source_port target_port proxy_port listen cores data_dir
             target_username target_password_file target_password topology ghost_ips mode
             mirror_ddl target_replication filter_tables mirror_linger_us mirror_inflight
-            spill_max_bytes on_spill_full drain_timeout max_connections max_envelope_bytes
+            spill_max_bytes on_spill_full spill_key_file drain_timeout max_connections
+            max_envelope_bytes
             write_buffer_size tcp_idle_time_out compression_enabled metrics metrics_port
             metrics_listen source_identifier target_identifier debug disable_source_tls
             disable_target_tls proxy_jks_file proxy_jks_password proxy_pem_certfile

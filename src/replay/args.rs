@@ -24,6 +24,9 @@ pub struct ReplayArgs {
     /// File that holds the password, and nothing else but a line end
     #[arg(long, value_name = "FILE", requires = "target_username")]
     pub target_password_file: Option<PathBuf>,
+    /// Key file of a spill that was written with --spill-key-file
+    #[arg(long, value_name = "FILE", env = "TWINRING_SPILL_KEY_FILE")]
+    pub spill_key_file: Option<PathBuf>,
     /// At most N writes a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,

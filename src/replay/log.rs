@@ -122,7 +122,7 @@ impl Logs {
         let Some(file) = stream.files.iter().find(|file| file.segment == segment) else {
             return Ok(None);
         };
-        let mut reader = SegmentReader::open(&file.path, turn.start.offset)?;
+        let mut reader = SegmentReader::open(file, turn.start.offset)?;
         match reader.next_step()? {
             Step::Record {
                 offset,
@@ -274,7 +274,7 @@ impl Stream {
                     } else {
                         0
                     };
-                    none.insert(SegmentReader::open(&file.path, offset)?)
+                    none.insert(SegmentReader::open(file, offset)?)
                 }
             };
             match reader.next_step()? {

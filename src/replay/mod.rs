@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::spill::stat::Stat;
-use crate::spill::{Holds, Kind, SpillDir, stat};
+use crate::spill::{Holds, Keys, Kind, SpillDir, stat};
 
 pub use args::ReplayArgs;
 pub use report::Summary;
@@ -71,7 +71,8 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode> {
 pub fn run(args: &ReplayArgs, summary: &mut Summary) -> Result<()> {
     let started = Instant::now();
     let password = password(args)?;
-    let dir = SpillDir::open(&args.dir)?;
+    let keys = args.spill_key_file.as_deref().map(Keys::load).transpose()?;
+    let dir = SpillDir::open(&args.dir)?.with_keys(keys.unwrap_or_default());
     let mut logs = Logs::open(&dir, args.include_rejected)?;
     summary.found(&logs.found);
     if !args.include_rejected {

@@ -20,6 +20,7 @@ fn args(dir: &Path) -> ReplayArgs {
         include_rejected: false,
         dry_run: false,
         keep: false,
+        spill_key_file: None,
         force: false,
         json: false,
     }

@@ -382,7 +382,7 @@ impl Drain {
                 if segment < log.ledger.next().segment {
                     continue;
                 }
-                let scanner = Scanner::new();
+                let scanner = Scanner::with_keys(log.dir.keys.clone());
                 self.cursor = Some(Cursor {
                     log: index,
                     segment,

@@ -253,7 +253,8 @@ impl Shard {
         let writer = |holds, first_segment| {
             let shard = setup.dir.shard;
             let config = WriterConfig::new(holds, shard, setup.instance, first_segment);
-            Spiller::new(setup.dir.clone(), holds, SegmentWriter::new(config))
+            let writer = SegmentWriter::new(config).with_keys(setup.dir.keys.clone());
+            Spiller::new(setup.dir.clone(), holds, writer)
         };
         let (first_backlog, first_rejected) = setup.first_segments;
         setup.recorder.set(Gauge::RejectedHeld, setup.kept.0);

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 
 use super::format::{self, FRAME_BYTES, HEADER_BYTES, SEGMENT_LIMIT_BYTES};
 use super::record::{self, Record, TooLarge};
+use super::seal::{Keys, TAG_BYTES};
 use super::segment::{Header, Holds};
 
 /// What a writer is for.
@@ -75,6 +76,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct SegmentWriter {
     config: WriterConfig,
+    keys: Keys,
     next_segment: u64,
     open: Option<Open>,
     ready: VecDeque<Batch>,
@@ -85,6 +87,7 @@ pub struct SegmentWriter {
 #[derive(Debug)]
 struct Open {
     segment: u64,
+    header: Header,
     seed: u32,
     /// Length of the segment with all that was appended.
     length: u64,
@@ -96,6 +99,7 @@ impl SegmentWriter {
     pub fn new(config: WriterConfig) -> SegmentWriter {
         SegmentWriter {
             config,
+            keys: Keys::default(),
             next_segment: config.first_segment,
             open: None,
             ready: VecDeque::new(),
@@ -104,11 +108,18 @@ impl SegmentWriter {
         }
     }
 
+    /// The same writer, with new segments sealed by the first of these keys.
+    #[must_use]
+    pub fn with_keys(self, keys: Keys) -> SegmentWriter {
+        SegmentWriter { keys, ..self }
+    }
+
     /// Appends a record to what is to be written, and says where it will lie.
     ///
     /// `now_us` dates a segment that this begins. On failure nothing was appended.
     pub fn append(&mut self, record: &Record<'_>, now_us: u64) -> Result<Position, TooLarge> {
-        let length = record::encoded_len(record);
+        let tag = self.keys.sealing().map_or(0, |_| TAG_BYTES);
+        let length = record::encoded_len(record) + tag;
         if length > format::BODY_MAX_BYTES {
             return Err(TooLarge);
         }
@@ -155,6 +166,15 @@ impl SegmentWriter {
         if let Err(too_large) = encoded {
             batch.bytes.truncate(start);
             return Err(too_large);
+        }
+        if open.header.key.is_some() {
+            let sealed = self
+                .keys
+                .seal(&open.header, &mut batch.bytes, start + FRAME_BYTES);
+            if !sealed {
+                batch.bytes.truncate(start); // rather not at all than in the clear
+                return Err(TooLarge);
+            }
         }
         format::close_frame(&mut batch.bytes, start, open.seed).ok_or(TooLarge)?;
         batch.records += 1;
@@ -235,7 +255,8 @@ impl SegmentWriter {
         for batch in &old {
             let skip = if batch.offset == 0 { HEADER_BYTES } else { 0 };
             let offset = batch.offset + skip as u64;
-            let Ok(mut scanner) = super::Scanner::resume(header, offset) else {
+            let scanner = super::Scanner::resume(header, offset, self.keys.clone());
+            let Ok(mut scanner) = scanner else {
                 continue;
             };
             scanner.push(batch.bytes.get(skip..).unwrap_or_default());
@@ -271,6 +292,7 @@ impl SegmentWriter {
             instance: self.config.instance,
             segment,
             created_us: now_us,
+            key: self.keys.sealing(),
         };
         let bytes = header.encode();
         let seed = format::Seeds::of(&bytes).seed();
@@ -286,6 +308,7 @@ impl SegmentWriter {
         self.pending_bytes += HEADER_BYTES as u64;
         self.open = Some(Open {
             segment,
+            header,
             seed,
             length: HEADER_BYTES as u64,
             index: 0,

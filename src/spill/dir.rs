@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::append::{Batch, SegmentWriter};
+use super::seal::Keys;
 use super::segment::{self, Holds};
 
 /// Name of the lock file, which also tells a spill directory from others.
@@ -81,6 +82,7 @@ pub(super) fn io_error<'p>(
 pub struct SpillDir {
     path: PathBuf,
     lock: File,
+    keys: Keys,
 }
 
 impl SpillDir {
@@ -157,7 +159,15 @@ impl SpillDir {
         Ok(SpillDir {
             path: path.to_owned(),
             lock,
+            keys: Keys::default(),
         })
+    }
+
+    /// The same directory, its segments written and read with these keys.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Keys) -> SpillDir {
+        self.keys = keys;
+        self
     }
 
     /// Where it is.
@@ -167,7 +177,11 @@ impl SpillDir {
 
     /// The shards that ever wrote here, in order.
     pub fn shards(&self) -> Result<Vec<ShardDir>, DirError> {
-        shards_in(&self.path)
+        let mut shards = shards_in(&self.path)?;
+        for shard in &mut shards {
+            shard.keys = self.keys.clone();
+        }
+        Ok(shards)
     }
 
     /// The directory of a shard, made if there is none.
@@ -175,7 +189,8 @@ impl SpillDir {
         let path = self.path.join(segment::shard_dir_name(shard));
         create_dir(&path)?;
         sync_dir(&self.path)?;
-        Ok(ShardDir { shard, path })
+        let keys = self.keys.clone();
+        Ok(ShardDir { shard, path, keys })
     }
 }
 
@@ -197,6 +212,7 @@ pub fn shards_in(path: &Path) -> Result<Vec<ShardDir>, DirError> {
             shards.push(ShardDir {
                 shard,
                 path: entry.path(),
+                keys: Keys::default(),
             });
         }
     }
@@ -215,6 +231,8 @@ pub struct SegmentFile {
     pub bytes: u64,
     /// Where it is.
     pub path: PathBuf,
+    /// What it may be sealed with.
+    pub keys: Keys,
 }
 
 /// The directory of one shard.
@@ -224,6 +242,8 @@ pub struct ShardDir {
     pub shard: u32,
     /// Where it is.
     pub path: PathBuf,
+    /// What its segments are sealed with.
+    pub keys: Keys,
 }
 
 impl ShardDir {
@@ -244,6 +264,7 @@ impl ShardDir {
                     segment,
                     bytes,
                     path,
+                    keys: self.keys.clone(),
                 });
             }
         }
@@ -365,10 +386,11 @@ impl DirWriter {
     /// A writer into a shard's directory. `config` names what it holds and the first segment's
     /// number.
     pub fn new(shard: ShardDir, config: super::append::WriterConfig) -> DirWriter {
+        let writer = SegmentWriter::new(config).with_keys(shard.keys.clone());
         DirWriter {
             shard,
             holds: config.holds,
-            writer: SegmentWriter::new(config),
+            writer,
             file: None,
         }
     }

@@ -4,8 +4,10 @@ use std::ops::Range;
 
 /// First bytes of each segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"TWRSPILL";
-/// The format version that is written, and the highest that is read.
-pub const FORMAT_VERSION: u16 = 1;
+/// The format version of segments whose records are plain.
+pub const FORMAT_PLAIN: u16 = 1;
+/// The format version of segments whose records are sealed, and the highest that is read.
+pub const FORMAT_VERSION: u16 = 2;
 /// Length of a segment's header.
 pub const HEADER_BYTES: usize = 64;
 /// First bytes of each record: not valid UTF-8, so that no statement text contains them.

@@ -12,6 +12,7 @@
 //! progress  what is done                              a small file, replaced whole
 //! dirty   windows in which writes may be missing      a small file, replaced whole
 //! dir     names, lock, writing through std::fs        start-up, offline tools and tests
+//! seal    records that only the holder of a key can read   the same
 //! read    reading through std::fs                     the same
 //! stat    counts, bytes, oldest, per kind             for status and replay
 //! ```
@@ -28,25 +29,26 @@
 //! directory is synced. A segment that a process did not finish is never appended to by another:
 //! the next process starts a new one.
 //!
-//! # Segment, format version 1
+//! # Segment, format version 1, and version 2 with records sealed by a key
 //! All numbers are little-endian. `CRC32` is the IEEE polynomial.
 //! ```text
 //! header, 64 bytes
 //!    0   8  magic "TWRSPILL"
-//!    8   2  format version, 1
+//!    8   2  format version, 1 or 2
 //!   10   2  what it holds: 0 backlog, 1 rejected
 //!   12   4  shard
 //!   16   8  proxy instance id, random per process start
 //!   24   8  segment sequence, ever increasing in its shard
 //!   32   8  creation time, µs since 1970
-//!   40  20  zero
+//!   40   8  version 2: id of the key; else zero
+//!   48  12  zero
 //!   60   4  CRC32 of bytes 0..60
 //! record, repeated
 //!    0   4  magic E7 77 52 1D
 //!    4   4  n, length of the body
 //!    8   4  CRC32 of header 0..60 and bytes 0..8
 //!   12   4  CRC32 of header 0..60 and the body
-//!   16   n  body
+//!   16   n  body; in version 2 sealed from its ninth byte on, a tag of 16 bytes at its end
 //! body
 //!    0   8  sequence: segment sequence × 2³² + index in the segment, from 0 without gaps
 //!    8   8  arrival, µs since 1970
@@ -73,6 +75,7 @@ pub mod progress;
 pub mod read;
 pub mod record;
 pub mod scan;
+pub mod seal;
 pub mod segment;
 pub mod stat;
 
@@ -82,6 +85,7 @@ pub use progress::{Ledger, Progress, Standing};
 pub use read::SegmentReader;
 pub use record::{Body, Children, ChildrenBuf, Kind, Record, Refusal};
 pub use scan::{Scanner, Step};
+pub use seal::Keys;
 pub use segment::{Header, Holds};
 
 #[cfg(test)]

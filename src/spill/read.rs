@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::dir::{DirError, io_error, open_file};
+use super::dir::{DirError, SegmentFile, io_error, open_file};
 use super::format::HEADER_BYTES;
 use super::scan::{Event, ScanError, Scanner, Step};
 use super::segment::Header;
@@ -15,8 +15,8 @@ pub enum ReadError {
     /// The file system says no.
     #[error(transparent)]
     Dir(#[from] DirError),
-    /// The file is of a later version.
-    #[error("{path}: {error}; use the version of twinring that wrote it")]
+    /// The file is of a later version, or sealed with a key that is not at hand.
+    #[error("{path}: {error}")]
     Scan {
         /// The file.
         path: PathBuf,
@@ -39,9 +39,11 @@ pub struct SegmentReader {
 impl SegmentReader {
     /// Opens a segment at the record that begins at `offset`; any offset within the header means
     /// its first record.
-    pub fn open(path: &Path, offset: u64) -> Result<SegmentReader, ReadError> {
+    pub fn open(segment: &SegmentFile, offset: u64) -> Result<SegmentReader, ReadError> {
+        let path = segment.path.as_path();
         let mut file = open_file(path)?;
-        let mut scanner = Scanner::new();
+        let keys = segment.keys.clone();
+        let mut scanner = Scanner::with_keys(keys.clone());
         if offset > HEADER_BYTES as u64 {
             let mut header = [0; HEADER_BYTES];
             file.read_exact(&mut header)
@@ -50,7 +52,7 @@ impl SegmentReader {
                 path: path.to_owned(),
                 error,
             };
-            scanner = Scanner::resume(&header, offset).map_err(scan_error)?;
+            scanner = Scanner::resume(&header, offset, keys).map_err(scan_error)?;
             let start = std::io::SeekFrom::Start(offset);
             std::io::Seek::seek(&mut file, start).map_err(io_error("read", path))?;
         }

@@ -9,6 +9,7 @@
 
 use super::format::{self, FORMAT_VERSION, Framed, HEADER_BYTES, Seeds};
 use super::record::{self, Record};
+use super::seal::{KeyId, Keys};
 use super::segment::{Header, HeaderError};
 
 /// Bytes that are no good record, between good ones (or before the first).
@@ -60,8 +61,14 @@ pub enum Step<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
     /// A later version of the program wrote it.
-    #[error("the segment has format version {0}, this program reads version {FORMAT_VERSION}")]
+    #[error(
+        "the segment has format version {0}, this program reads version \
+         {FORMAT_VERSION}; use the version of twinring that wrote it"
+    )]
     Version(u16),
+    /// It is sealed with a key that is not at hand.
+    #[error("the segment is sealed with key {0}: give the file that has it as --spill-key-file")]
+    Key(KeyId),
 }
 
 /// Reads one segment from its first byte, or from a record on.
@@ -73,6 +80,9 @@ pub struct Scanner {
     offset: u64,
     seeds: Option<Seeds>,
     header: Option<Header>,
+    keys: Keys,
+    /// The body of the record last judged, when its segment is sealed.
+    plain: Vec<u8>,
     finished: bool,
     bad_from: Option<u64>,
     /// Number that the next record must have, once that is known.
@@ -97,19 +107,33 @@ impl Scanner {
             offset: 0,
             seeds: None,
             header: None,
+            keys: Keys::default(),
+            plain: Vec::new(),
             finished: false,
             bad_from: None,
             expected: None,
         }
     }
 
+    /// A scanner for a whole segment that may be sealed with one of these keys.
+    pub fn with_keys(keys: Keys) -> Scanner {
+        Scanner {
+            keys,
+            ..Scanner::new()
+        }
+    }
+
     /// A scanner that begins at `offset`, where a record starts; push it from there on.
     ///
     /// `header` is the front of the same segment.
-    pub fn resume(header: &[u8; HEADER_BYTES], offset: u64) -> Result<Scanner, ScanError> {
+    pub fn resume(
+        header: &[u8; HEADER_BYTES],
+        offset: u64,
+        keys: Keys,
+    ) -> Result<Scanner, ScanError> {
         let mut scanner = Scanner {
             offset,
-            ..Scanner::new()
+            ..Scanner::with_keys(keys)
         };
         scanner.read_header(header)?;
         scanner.bad_from = None;
@@ -146,7 +170,7 @@ impl Scanner {
         self.finished = true;
     }
 
-    /// What comes next. Fails only on a segment of a later version.
+    /// What comes next. Fails only on a segment of a later version, or sealed with another key.
     pub fn next_step(&mut self) -> Result<Step<'_>, ScanError> {
         let event = self.next_event()?;
         Ok(self.view(event))
@@ -207,10 +231,13 @@ impl Scanner {
             Event::Damage(damage) => return Step::Damage(damage),
             Event::End(ending) => return Step::End(ending),
         };
-        let body = self
-            .buffer
-            .get(start + format::FRAME_BYTES..self.head)
-            .unwrap_or_default();
+        let body = match self.is_sealed() {
+            true => &self.plain,
+            false => self
+                .buffer
+                .get(start + format::FRAME_BYTES..self.head)
+                .unwrap_or_default(),
+        };
         match record::decode(body) {
             Ok(record) => Step::Record {
                 offset,
@@ -225,6 +252,11 @@ impl Scanner {
     fn read_header(&mut self, bytes: &[u8; HEADER_BYTES]) -> Result<(), ScanError> {
         match Header::decode(bytes) {
             Ok(header) => {
+                if let Some(key) = header.key
+                    && !self.keys.ids().any(|id| id == key)
+                {
+                    return Err(ScanError::Key(key));
+                }
                 self.expected = Some(header.segment << 32);
                 self.header = Some(header);
             }
@@ -238,7 +270,14 @@ impl Scanner {
     /// Decides about a record with good checksums; damage before it is told first.
     fn judge(&mut self, body: std::ops::Range<usize>) -> Judged {
         let at = self.head + body.start..self.head + body.end;
-        let Some(Ok(record)) = self.buffer.get(at).map(record::decode) else {
+        let mut body = self.buffer.get(at).unwrap_or_default();
+        if let Some(header) = self.header.filter(|header| header.key.is_some()) {
+            if !self.keys.open(&header, body, &mut self.plain) {
+                return Judged::Bad;
+            }
+            body = &self.plain;
+        }
+        let Ok(record) = record::decode(body) else {
             return Judged::Bad;
         };
         let sequence = record.sequence;
@@ -263,6 +302,10 @@ impl Scanner {
                 Judged::Good
             }
         }
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.header.is_some_and(|header| header.key.is_some())
     }
 
     fn pass_over(&mut self, bytes: usize) {

@@ -105,7 +105,8 @@ fn each_flipped_bit_costs_its_record_only_and_is_reported() {
             bad[at] ^= 1 << bit;
             if at == 8 || at == 9 {
                 // A version with a wrong checksum is damage, not another version.
-                assert!(Scanner::resume(bad.first_chunk().unwrap(), 64).is_ok());
+                let header = bad.first_chunk().unwrap();
+                assert!(Scanner::resume(header, 64, Keys::default()).is_ok());
             }
             let seen = scan(&bad, 61);
             let hit = whole.iter().position(|r| (r.1..r.2).contains(&(at as u64)));
@@ -213,7 +214,7 @@ fn scanning_goes_on_from_any_record() {
     let header = bytes.first_chunk().unwrap();
     for skip in 0..5 {
         let offset = whole.records[skip].1;
-        let scanner = Scanner::resume(header, offset).unwrap();
+        let scanner = Scanner::resume(header, offset, Keys::default()).unwrap();
         assert_eq!(scanner.wanted_offset(), offset);
         let rest = scan_with(scanner, &bytes[usize::try_from(offset).unwrap()..], 13);
         assert_eq!(rest.records, whole.records[skip..]);
@@ -240,17 +241,17 @@ fn a_segment_that_grows_is_read_as_it_grows() {
 #[test]
 fn a_later_version_is_refused_by_name() {
     let mut bytes = segment_of(1);
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     let mut scanner = Scanner::new();
     scanner.push(&bytes);
     let error = scanner.next_step().unwrap_err();
-    assert_eq!(error, ScanError::Version(2));
+    assert_eq!(error, ScanError::Version(3));
     assert!(
         error
             .to_string()
-            .contains("format version 2, this program reads version 1")
+            .contains("format version 3, this program reads version 2")
     );
 }
 

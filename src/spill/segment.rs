@@ -1,6 +1,9 @@
 //! Names of segment files and their header. Pure.
 
-use super::format::{FORMAT_VERSION, HEADER_BYTES, SEGMENT_MAGIC, Seeds, u16_at, u32_at, u64_at};
+use super::format::{
+    FORMAT_PLAIN, FORMAT_VERSION, HEADER_BYTES, SEGMENT_MAGIC, Seeds, u16_at, u32_at, u64_at,
+};
+use super::seal::KeyId;
 
 /// What the records of a segment are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +27,8 @@ pub struct Header {
     pub segment: u64,
     /// When it was begun, µs since 1970.
     pub created_us: u64,
+    /// The key that its records are sealed with; `None`: they are plain.
+    pub key: Option<KeyId>,
 }
 
 /// Why a segment's first bytes are no header.
@@ -42,7 +47,8 @@ impl Header {
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         bytes.extend_from_slice(&SEGMENT_MAGIC);
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let version = self.key.map_or(FORMAT_PLAIN, |_| FORMAT_VERSION);
+        bytes.extend_from_slice(&version.to_le_bytes());
         let holds: u16 = match self.holds {
             Holds::Backlog => 0,
             Holds::Rejected => 1,
@@ -52,6 +58,8 @@ impl Header {
         bytes.extend_from_slice(&self.instance.to_le_bytes());
         bytes.extend_from_slice(&self.segment.to_le_bytes());
         bytes.extend_from_slice(&self.created_us.to_le_bytes());
+        let key = self.key.map_or(0, |key| key.0);
+        bytes.extend_from_slice(&key.to_le_bytes());
         bytes.resize(HEADER_BYTES - 4, 0);
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -67,9 +75,10 @@ impl Header {
         }
         let damaged = HeaderError::Damaged;
         let version = u16_at(bytes, 8).ok_or(damaged)?;
-        if version != FORMAT_VERSION {
+        if !(FORMAT_PLAIN..=FORMAT_VERSION).contains(&version) {
             return Err(HeaderError::Version(version));
         }
+        let key = Some(KeyId(u64_at(bytes, 40).ok_or(damaged)?));
         let holds = match u16_at(bytes, 10) {
             Some(0) => Holds::Backlog,
             Some(1) => Holds::Rejected,
@@ -81,6 +90,7 @@ impl Header {
             instance: u64_at(bytes, 16).ok_or(damaged)?,
             segment: u64_at(bytes, 24).ok_or(damaged)?,
             created_us: u64_at(bytes, 32).ok_or(damaged)?,
+            key: key.filter(|_| version > FORMAT_PLAIN),
         })
     }
 }
@@ -163,7 +173,13 @@ mod tests {
             instance: 0xDEAD_BEEF_0BAD_CAFE,
             segment: 77,
             created_us: 1_700_000_000_000_000,
+            key: Some(KeyId(0x1234_5678_9ABC_DEF0)),
         };
+        let plain = Header {
+            key: None,
+            ..header
+        };
+        assert_eq!(Header::decode(&plain.encode()), Ok(plain));
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Ok(header));
         for bit in 0..bytes.len() * 8 {
@@ -181,6 +197,7 @@ mod tests {
             instance: 1,
             segment: 1,
             created_us: 1,
+            key: None,
         };
         let mut bytes = header.encode();
         bytes[8] = 9;

@@ -128,7 +128,7 @@ pub fn of_segment(
     } else {
         0
     };
-    let mut reader = SegmentReader::open(&file.path, from)?;
+    let mut reader = SegmentReader::open(file, from)?;
     loop {
         match reader.next_step()? {
             Step::Record {

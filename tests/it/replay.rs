@@ -109,6 +109,7 @@ fn args(path: &Path, target: String) -> ReplayArgs {
         include_rejected: false,
         dry_run: false,
         keep: false,
+        spill_key_file: None,
         force: false,
         json: true,
     }
