@@ -64,15 +64,29 @@ pub const INBOX_MESSAGES: usize = 65_536;
 /// Mirrored writes of one shard that may be without the target's answer, unless configured.
 pub const MIRROR_IN_FLIGHT_DEFAULT: usize = 1024;
 /// Largest value of `--mirror-inflight`.
-pub const MIRROR_IN_FLIGHT_MAX: usize = STREAMS_PER_CONNECTION;
+pub const MIRROR_IN_FLIGHT_MAX: usize = STREAMS_PER_CONNECTION - PREPARES_IN_FLIGHT;
+/// Live writes of one shard that wait in memory for the target; more go to the spill.
+pub const PENDING_WRITES_PER_SHARD: usize = 16_384;
 /// Bytes of writes that wait in one shard's memory for the target; more go to the spill.
-pub const PENDING_MIRROR_PER_SHARD_BYTES: usize = 64 * MIB;
+pub const PENDING_MIRROR_PER_SHARD_BYTES: usize = 24 * MIB;
+/// Statements that may be in preparation on one connection of a shard, beside its writes.
+pub const PREPARES_IN_FLIGHT: usize = 64;
 /// How long a mirrored write may wait for company unless configured, in µs.
 pub const MIRROR_LINGER_DEFAULT_US: u64 = 1_000;
 /// Longest configurable wait for company, in µs.
 pub const MIRROR_LINGER_MAX_US: u64 = 100_000;
 /// A mirrored write without an answer for this long counts as failed at the target.
 pub const MIRROR_TIMEOUT_MS: u64 = 12_000;
+/// A node with requests in flight that has not answered any for this long gets nothing more until
+/// it does, in ms.
+pub const STALL_MS: u64 = 2_000;
+/// Writes in a row that a node could not take, after which it is given a rest.
+pub const BREAKER_FAILURES: u32 = 5;
+/// Writes that try whether a node is well again; as many good answers end its rest.
+pub const BREAKER_PROBES: usize = 2;
+/// Requests in flight with which a node begins after its rest; each window's worth of good answers
+/// adds as many.
+pub const RECOVERY_IN_FLIGHT: usize = 16;
 /// First and longest pause between attempts to reach a target that is down, in ms.
 pub const RECONNECT_RANGE_MS: (u64, u64) = (100, 5_000);
 
@@ -141,6 +155,11 @@ const _: () = {
     assert!(SPILL_SEGMENT_BYTES > ENVELOPE_BODY_DEFAULT_BYTES as u64);
     assert!(SPILL_MIN_PER_SHARD_BYTES <= SPILL_DEFAULT_BYTES);
     assert!(RECONNECT_RANGE_MS.0 < RECONNECT_RANGE_MS.1);
+    assert!(STALL_MS < MIRROR_TIMEOUT_MS);
+    assert!(BREAKER_PROBES <= RECOVERY_IN_FLIGHT);
+    assert!(RECOVERY_IN_FLIGHT <= MIRROR_IN_FLIGHT_DEFAULT);
+    assert!(MIRROR_IN_FLIGHT_DEFAULT <= PENDING_WRITES_PER_SHARD);
+    assert!(MIRROR_IN_FLIGHT_MAX + PREPARES_IN_FLIGHT <= STREAMS_PER_CONNECTION);
     assert!(MIRROR_LINGER_DEFAULT_US <= MIRROR_LINGER_MAX_US);
     assert!(TICK_MS * 10 <= HEARTBEAT_LIMIT_MS);
     assert!(TICK_MS < SNAPSHOT_WAIT_MS);

@@ -433,6 +433,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "compression",
     "target-replication",
     "filter-tables",
+    "spill-key-file",
     "threads",
     "wait",
     "uuid",

@@ -189,6 +189,10 @@ label_values! {
         Prepared = "prepared_statements",
         /// 1 when at least one target connection is ready.
         TargetUp = "target_up",
+        /// Target nodes that get nothing but a try now and then: they failed, or do not answer.
+        TargetsResting = "target_nodes_resting",
+        /// How long the target's answers to writes take, smoothed (µs).
+        TargetAnswerUs = "target_answer_us",
         /// 1 while the shard accepts clients.
         Listening = "listening",
     }
@@ -207,6 +211,8 @@ impl Gauge {
             Self::DirtyWindows => "Windows of time in which the target may lack writes",
             Self::Prepared => "Prepared statements known",
             Self::TargetUp => "1 when a target connection is ready",
+            Self::TargetsResting => "Target nodes that are tried only now and then",
+            Self::TargetAnswerUs => "Smoothed time of the target's answers to writes, in µs",
             Self::Listening => "1 while the shard accepts clients",
         }
     }

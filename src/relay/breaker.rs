@@ -13,6 +13,9 @@
 //! seed, not by the clock: shards that lost a node together do not come back together, and a
 //! simulation runs the same way twice.
 
+use super::mirror::retry_after_us;
+use crate::cql::response::ErrorCode;
+
 /// What a node did wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -25,6 +28,24 @@ pub enum Failure {
     Unable,
     /// The oldest request is without an answer for too long, or the connection was lost.
     Gone,
+}
+
+impl Failure {
+    /// What an ERROR says about the node; `None`: nothing bad, the write was at fault.
+    #[must_use]
+    pub fn of_error(code: i32, message: &str) -> Option<Self> {
+        match ErrorCode::from_number(code) {
+            ErrorCode::Overloaded => Some(Self::Overloaded {
+                retry_after_us: retry_after_us(message).unwrap_or(0),
+            }),
+            ErrorCode::Server
+            | ErrorCode::Unavailable
+            | ErrorCode::IsBootstrapping
+            | ErrorCode::WriteTimeout
+            | ErrorCode::WriteFailure => Some(Self::Unable),
+            _ => None,
+        }
+    }
 }
 
 /// Bounds and pauses of a [`Breaker`].
@@ -108,6 +129,14 @@ impl Breaker {
             _ => self.rest_until_us,
         };
         (until_us > now_us).then_some(until_us)
+    }
+
+    /// The clock was set forward: pauses last as long as they would have.
+    pub fn follow_step(&mut self, step_us: i64) {
+        self.rest_until_us = self.rest_until_us.saturating_add(step_us);
+        if let State::Open { until_us } = &mut self.state {
+            *until_us = until_us.saturating_add(step_us);
+        }
     }
 
     /// A request was answered: the node works.

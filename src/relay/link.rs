@@ -86,12 +86,21 @@ pub enum Sent {
     Impossible,
 }
 
+/// A request without an answer.
+#[derive(Debug)]
+struct Asked {
+    what: Waiting,
+    sent_us: i64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Link {
     state: State,
     credentials: Option<Credentials>,
-    waiting: Vec<Option<Waiting>>,
+    waiting: Vec<Option<Asked>>,
+    /// Writes that wait for a statement to be prepared.
+    parked: usize,
     free: Vec<i16>,
     prepared: HashMap<Slot, TargetId>,
     order: VecDeque<Slot>,
@@ -104,11 +113,17 @@ pub struct Link {
 impl Link {
     /// A new connection; its STARTUP is in `out`. At most `max_streams` requests are in flight.
     #[must_use]
-    pub fn new(credentials: Option<Credentials>, max_streams: usize, max_prepared: usize) -> Self {
+    pub fn new(
+        credentials: Option<Credentials>,
+        max_streams: usize,
+        max_prepared: usize,
+        now_us: i64,
+    ) -> Self {
         let mut link = Self {
             state: State::Starting,
             credentials,
             waiting: Vec::new(),
+            parked: 0,
             free: Vec::new(),
             prepared: HashMap::new(),
             order: VecDeque::new(),
@@ -116,7 +131,7 @@ impl Link {
             max_streams: max_streams.clamp(1, 32_768),
             out: Vec::new(),
         };
-        if let Some(stream) = link.claim(Waiting::Startup) {
+        if let Some(stream) = link.claim(Waiting::Startup, now_us) {
             link.put(stream, Opcode::Startup, |body| {
                 request::startup::encode(body, [("CQL_VERSION", "3.0.0")]);
             });
@@ -136,7 +151,31 @@ impl Link {
         self.waiting.len() - self.free.len()
     }
 
-    fn claim(&mut self, waiting: Waiting) -> Option<i16> {
+    /// What it has to do: requests in flight, and writes that wait for a statement to be prepared.
+    #[must_use]
+    pub fn load(&self) -> usize {
+        self.in_flight() + self.parked
+    }
+
+    /// When the oldest request without an answer was sent (µs).
+    #[must_use]
+    pub fn oldest_us(&self) -> Option<i64> {
+        self.waiting
+            .iter()
+            .flatten()
+            .map(|asked| asked.sent_us)
+            .min()
+    }
+
+    /// The clock was set forward: waits are as long as they were.
+    pub fn follow_step(&mut self, step_us: i64) {
+        for asked in self.waiting.iter_mut().flatten() {
+            asked.sent_us += step_us;
+        }
+    }
+
+    fn claim(&mut self, what: Waiting, sent_us: i64) -> Option<i16> {
+        let waiting = Asked { what, sent_us };
         if let Some(stream) = self.free.pop() {
             self.waiting[usize::from(stream.cast_unsigned())] = Some(waiting);
             return Some(stream);
@@ -163,7 +202,7 @@ impl Link {
     }
 
     /// Puts a write into `out`, after preparing what it needs.
-    pub fn send(&mut self, ticket: Ticket, write: &Write) -> Sent {
+    pub fn send(&mut self, ticket: Ticket, write: &Write, now_us: i64) -> Sent {
         let mut missing = 0;
         let mut full = false;
         write.each_prepared(|prepared| match self.prepared.get_mut(&prepared.slot) {
@@ -175,7 +214,7 @@ impl Link {
                 missing += 1;
             }
             None => {
-                let Some(stream) = self.claim(Waiting::Prepare(prepared.slot)) else {
+                let Some(stream) = self.claim(Waiting::Prepare(prepared.slot), now_us) else {
                     full = true;
                     return;
                 };
@@ -192,12 +231,13 @@ impl Link {
             }
         });
         if missing > 0 {
+            self.parked += 1;
             return Sent::Parked;
         }
         if full {
             return Sent::Full;
         }
-        let Some(stream) = self.claim(Waiting::Write(ticket)) else {
+        let Some(stream) = self.claim(Waiting::Write(ticket), now_us) else {
             return Sent::Full;
         };
         let prepared = &self.prepared;
@@ -230,39 +270,46 @@ impl Link {
     }
 
     /// Asks whether the node still answers.
-    pub fn heartbeat(&mut self) {
-        if let Some(stream) = self.claim(Waiting::Heartbeat) {
+    pub fn heartbeat(&mut self, now_us: i64) {
+        if let Some(stream) = self.claim(Waiting::Heartbeat, now_us) {
             self.put(stream, Opcode::Options, |_| {});
         }
     }
 
-    /// Takes one answer.
-    pub fn handle(&mut self, envelope: &Envelope<'_>, events: &mut Vec<LinkEvent>) {
+    /// Takes one answer. Gives how long it took (µs), if it answers a write.
+    pub fn handle(
+        &mut self,
+        envelope: &Envelope<'_>,
+        now_us: i64,
+        events: &mut Vec<LinkEvent>,
+    ) -> Option<i64> {
         let stream = envelope.header.stream;
         let Ok(index) = usize::try_from(stream) else {
-            return;
+            return None;
         }; // an event that we did not ask for
-        let Some(waiting) = self.waiting.get_mut(index).and_then(Option::take) else {
+        let Some(asked) = self.waiting.get_mut(index).and_then(Option::take) else {
             events.push(LinkEvent::Broken(format!(
                 "an answer on the unused stream {stream}"
             )));
-            return;
+            return None;
         };
         self.free.push(stream);
         let body = match envelope.response_body() {
             Ok(body) => body.message,
             Err(error) => {
-                self.waiting[index] = Some(waiting); // its write is still unanswered
+                self.waiting[index] = Some(asked); // its write is still unanswered
                 self.free.pop();
                 events.push(LinkEvent::Broken(format!(
                     "an answer that cannot be read: {error}"
                 )));
-                return;
+                return None;
             }
         };
-        match waiting {
+        let took_us = now_us - asked.sent_us;
+        let is_write = matches!(asked.what, Waiting::Write(_));
+        match asked.what {
             Waiting::Startup | Waiting::Auth => {
-                self.handle_handshake(envelope.header.opcode, body, events);
+                self.handle_handshake(envelope.header.opcode, body, now_us, events);
             }
             Waiting::Heartbeat => events.push(LinkEvent::Alive),
             Waiting::Prepare(slot) => {
@@ -280,9 +327,16 @@ impl Link {
                 }
             },
         }
+        is_write.then_some(took_us)
     }
 
-    fn handle_handshake(&mut self, opcode: Opcode, body: &[u8], events: &mut Vec<LinkEvent>) {
+    fn handle_handshake(
+        &mut self,
+        opcode: Opcode,
+        body: &[u8],
+        now_us: i64,
+        events: &mut Vec<LinkEvent>,
+    ) {
         match (opcode, &self.credentials) {
             (Opcode::Ready | Opcode::AuthSuccess, _) => {
                 self.state = State::Ready;
@@ -293,7 +347,7 @@ impl Link {
                 token.extend_from_slice(&credentials.user);
                 token.push(0);
                 token.extend_from_slice(&credentials.password);
-                if let Some(stream) = self.claim(Waiting::Auth) {
+                if let Some(stream) = self.claim(Waiting::Auth, now_us) {
                     self.put(stream, Opcode::AuthResponse, |body| {
                         request::auth_response::encode(body, Some(&token));
                     });
@@ -322,6 +376,7 @@ impl Link {
             Some(TargetId::Preparing(parked)) => parked,
             _ => Vec::new(),
         };
+        self.parked = self.parked.saturating_sub(parked.len());
         let id = match opcode {
             Opcode::Result => Prepared::parse(body, Version::V4)
                 .ok()
@@ -359,7 +414,7 @@ impl Link {
             .waiting
             .into_iter()
             .flatten()
-            .filter_map(|waiting| match waiting {
+            .filter_map(|asked| match asked.what {
                 Waiting::Write(ticket) => Some(ticket),
                 _ => None,
             })

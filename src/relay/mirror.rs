@@ -12,6 +12,9 @@ use super::verdict::{self, Verdict};
 use super::write::Write;
 use crate::cql::response::ErrorCode;
 
+/// One write of the spill is sent for every so many of all, while live ones wait.
+const SPILL_SHARE: u8 = 8;
+
 /// Where a write came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -61,7 +64,11 @@ pub struct RetryPolicy {
 pub struct Mirror {
     entries: Vec<Option<Entry>>,
     free: Vec<Ticket>,
+    /// What is to be sent, of clients and of the spill.
     queue: VecDeque<Ticket>,
+    spilled: VecDeque<Ticket>,
+    /// Live writes sent since the last one of the spill.
+    live_run: u8,
     retries: BinaryHeap<Reverse<(i64, Ticket)>>,
     /// Sequence, ticket and arrival of the live writes, in the order in which they were admitted.
     arrivals: VecDeque<(u64, Ticket, i64)>,
@@ -79,6 +86,8 @@ impl Mirror {
             entries: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
+            spilled: VecDeque::new(),
+            live_run: 0,
             retries: BinaryHeap::new(),
             arrivals: VecDeque::new(),
             next_sequence: 0,
@@ -116,26 +125,53 @@ impl Mirror {
         if origin == Origin::Live {
             self.arrivals.push_back((sequence, ticket, arrived_us));
         }
-        self.queue.push_back(ticket);
+        self.queue_of(origin).push_back(ticket);
         ticket
+    }
+
+    fn queue_of(&mut self, origin: Origin) -> &mut VecDeque<Ticket> {
+        match origin {
+            Origin::Live => &mut self.queue,
+            Origin::Spill(_) => &mut self.spilled,
+        }
+    }
+
+    fn queue_of_ticket(&mut self, ticket: Ticket) -> Option<&mut VecDeque<Ticket>> {
+        let origin = self.get(ticket)?.origin;
+        Some(self.queue_of(origin))
+    }
+
+    /// Live writes go first, but for one of [`SPILL_SHARE`], so that the spill gets on too.
+    fn is_spills_turn(&self) -> bool {
+        !self.spilled.is_empty() && (self.queue.is_empty() || self.live_run >= SPILL_SHARE - 1)
     }
 
     /// The next write to send, without taking it.
     #[must_use]
     pub fn peek(&self) -> Option<(Ticket, &Write)> {
-        let ticket = *self.queue.front()?;
+        let queue = match self.is_spills_turn() {
+            true => &self.spilled,
+            false => &self.queue,
+        };
+        let ticket = *queue.front()?;
         self.get(ticket).map(|entry| (ticket, &entry.write))
     }
 
     /// Takes the next write off the queue: it was sent, or waits for a statement to be prepared.
     pub fn mark_sent(&mut self) {
-        self.queue.pop_front();
+        if self.is_spills_turn() {
+            self.spilled.pop_front();
+            self.live_run = 0;
+        } else {
+            self.queue.pop_front();
+            self.live_run = self.live_run.saturating_add(1);
+        }
     }
 
     /// Puts a write in front of the queue: what it waited for is there.
     pub fn unpark(&mut self, ticket: Ticket) {
-        if self.get(ticket).is_some() {
-            self.queue.push_front(ticket);
+        if let Some(queue) = self.queue_of_ticket(ticket) {
+            queue.push_front(ticket);
         }
     }
 
@@ -204,7 +240,7 @@ impl Mirror {
             Repeat::Bump if left => entry.write.bump_stamp(),
             _ => {}
         }
-        self.queue.push_back(ticket);
+        self.queue_of_ticket(ticket)?.push_back(ticket);
         Some(Outcome::Again)
     }
 
@@ -224,7 +260,7 @@ impl Mirror {
             return self.remove(ticket).map(Outcome::Spill);
         }
         if pause_us == 0 {
-            self.queue.push_front(ticket);
+            self.queue_of_ticket(ticket)?.push_front(ticket);
         } else {
             self.retries.push(Reverse((now_us + pause_us, ticket)));
         }
@@ -238,8 +274,8 @@ impl Mirror {
                 return;
             }
             self.retries.pop();
-            if self.get(ticket).is_some() {
-                self.queue.push_back(ticket);
+            if let Some(queue) = self.queue_of_ticket(ticket) {
+                queue.push_back(ticket);
             }
         }
     }
@@ -253,6 +289,7 @@ impl Mirror {
     /// Takes everything that is not on its way, to be spilled: the target is gone.
     pub fn take_unsent(&mut self) -> Vec<(Ticket, Entry)> {
         let mut tickets: Vec<Ticket> = self.queue.drain(..).collect();
+        tickets.extend(self.spilled.drain(..));
         tickets.extend(self.retries.drain().map(|Reverse((_, ticket))| ticket));
         let mut taken: Vec<_> = tickets
             .into_iter()
@@ -326,10 +363,16 @@ impl Mirror {
         self.len() == 0
     }
 
-    /// Writes that wait for their first try or the next.
+    /// Writes of clients that wait for their turn to be sent.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// All writes that wait for their turn to be sent.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len() + self.spilled.len()
     }
 
     /// Memory of all writes (bytes).
@@ -340,7 +383,7 @@ impl Mirror {
 }
 
 /// `RetryAfterMs=120` in the words of an overloaded target, as Cosmos DB writes it (µs).
-fn retry_after_us(message: &str) -> Option<i64> {
+pub(super) fn retry_after_us(message: &str) -> Option<i64> {
     let (_, rest) = message.split_once("RetryAfterMs=")?;
     let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse::<i64>().ok()?.checked_mul(1_000)

@@ -249,7 +249,7 @@ impl Shard {
     #[must_use]
     pub fn new(setup: Setup, listener: SocketId, disk: Box<dyn Disk>, now_us: i64) -> Self {
         let config = setup.config;
-        let (target, resolver) = remotes(&config, now_us);
+        let (target, resolver) = remotes(&config, &setup.seed, now_us);
         let writer = |holds, first_segment| {
             let shard = setup.dir.shard;
             let config = WriterConfig::new(holds, shard, setup.instance, first_segment);
@@ -548,6 +548,9 @@ impl Shard {
         recorder.set(Gauge::PendingWrites, owed.live_len() as u64);
         recorder.set(Gauge::PendingBytes, owed.bytes() as u64);
         recorder.set(Gauge::TargetUp, u64::from(self.target.is_up()));
+        recorder.set(Gauge::TargetsResting, self.target.resting() as u64);
+        let answer_us = u64::try_from(self.target.latency_us()).unwrap_or(0);
+        recorder.set(Gauge::TargetAnswerUs, answer_us);
         recorder.set(Gauge::Listening, u64::from(self.listener.is_some()));
         recorder.set(Gauge::Prepared, self.common.registry.len() as u64);
         let live = self.target.owed.oldest_arrival_us();
@@ -585,7 +588,10 @@ impl Shard {
 }
 
 /// The shard's own connections to the target, and to the source for writes whose fate is unknown.
-fn remotes(config: &ProxyConfig, now_us: i64) -> (Remote, Remote) {
+fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remote) {
+    let seed = seed
+        .first_chunk()
+        .map_or(0, |first| u64::from_le_bytes(*first));
     let policy = RetryPolicy {
         retries: 4,
         first_pause_us: 50_000,
@@ -601,6 +607,7 @@ fn remotes(config: &ProxyConfig, now_us: i64) -> (Remote, Remote) {
         credentials,
         in_flight: config.mirror.in_flight,
         linger: config.mirror.linger,
+        seed,
     };
     let resolver = RemoteConfig {
         side: Side::Source,
@@ -608,6 +615,7 @@ fn remotes(config: &ProxyConfig, now_us: i64) -> (Remote, Remote) {
         credentials: None,
         in_flight: 64,
         linger: Duration::ZERO,
+        seed: !seed,
     };
     (
         Remote::new(target, policy, now_us),

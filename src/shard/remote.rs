@@ -10,6 +10,7 @@ use super::connection::Spare;
 use super::net::Net;
 use crate::cql::decoder::DecodeLimits;
 use crate::limits;
+use crate::relay::breaker::{Breaker, BreakerConfig, Failure};
 use crate::relay::link::{Credentials, Link, LinkEvent, Sent, Ticket};
 use crate::relay::mirror::{Mirror, RetryPolicy};
 use crate::relay::write::Write;
@@ -34,6 +35,8 @@ pub struct RemoteConfig {
     pub in_flight: usize,
     /// How long a request may wait for company.
     pub linger: Duration,
+    /// Random; spreads the pauses before a node that failed is tried again.
+    pub seed: u64,
 }
 
 /// One node and the link to it.
@@ -41,8 +44,13 @@ pub struct RemoteConfig {
 struct Node {
     address: SocketAddr,
     link: Option<Open>,
-    retry_at_us: i64,
-    pause_us: i64,
+    breaker: Breaker,
+    /// It may be tried again at once, whatever the breaker says.
+    try_now: bool,
+    /// It is not tried any more.
+    given_up: bool,
+    /// Its answers have stopped.
+    stalled: bool,
     /// The last failure was told to the log.
     reported: bool,
 }
@@ -91,22 +99,52 @@ pub struct Remote {
     next_node: usize,
     /// What is to be sent shall not linger: others wait for its answer.
     pub hurry: bool,
-    /// Since when no link is up (µs).
+    /// Since when no node can be used (µs).
     down_since_us: Option<i64>,
+    /// How long answers to writes take, smoothed (µs).
+    latency_us: i64,
+}
+
+impl Node {
+    /// Whether writes go there: connected, and not given a rest.
+    fn is_usable(&self) -> bool {
+        !self.breaker.is_open() && self.link.as_ref().is_some_and(|open| open.link.is_ready())
+    }
+
+    /// How many requests it may get now.
+    fn room(&self, now_us: i64) -> usize {
+        let ready = self.link.as_ref().filter(|open| open.link.is_ready());
+        ready.map_or(0, |open| {
+            let window = self.breaker.window(now_us);
+            window.saturating_sub(open.link.load())
+        })
+    }
 }
 
 impl Remote {
     /// Nothing is connected yet.
     #[must_use]
     pub fn new(config: RemoteConfig, policy: RetryPolicy, now_us: i64) -> Self {
+        let (first_ms, longest_ms) = limits::RECONNECT_RANGE_MS;
+        let us = |ms: u64| i64::try_from(ms * 1_000).unwrap_or(i64::MAX);
+        let trust = BreakerConfig {
+            window_max: config.in_flight,
+            window_first: limits::RECOVERY_IN_FLIGHT.min(config.in_flight),
+            failures: limits::BREAKER_FAILURES,
+            probes: limits::BREAKER_PROBES.min(config.in_flight),
+            pause_us: (us(first_ms), us(longest_ms)),
+        };
         let nodes = config
             .contact_points
             .iter()
-            .map(|address| Node {
+            .zip(0u64..)
+            .map(|(address, number)| Node {
                 address: *address,
                 link: None,
-                retry_at_us: 0,
-                pause_us: 0,
+                breaker: Breaker::new(trust, config.seed.wrapping_add(number)),
+                try_now: false,
+                given_up: false,
+                stalled: false,
                 reported: false,
             })
             .collect();
@@ -120,6 +158,7 @@ impl Remote {
             next_node: 0,
             hurry: false,
             down_since_us: Some(now_us),
+            latency_us: 0,
         }
     }
 
@@ -128,18 +167,37 @@ impl Remote {
         if self.config.credentials.is_none() && self.credentials.as_ref() != Some(&credentials) {
             self.credentials = Some(credentials);
             for node in self.nodes.iter_mut().filter(|node| node.link.is_none()) {
-                node.retry_at_us = 0;
+                node.try_now = true;
             }
         }
     }
 
-    /// Whether a link is up.
+    /// Whether a node can be used.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.down_since_us.is_none()
     }
 
-    /// For how long no link has been up (µs); 0 when one is.
+    /// How many more writes may be sent now. Some, too, when a node that failed is to be tried.
+    #[must_use]
+    pub fn room(&self, now_us: i64) -> usize {
+        let rooms = self.nodes.iter().map(|node| node.room(now_us));
+        rooms.sum::<usize>().saturating_sub(self.owed.waiting())
+    }
+
+    /// How long answers to writes take, smoothed (µs).
+    #[must_use]
+    pub fn latency_us(&self) -> i64 {
+        self.latency_us
+    }
+
+    /// Nodes that are given a rest.
+    #[must_use]
+    pub fn resting(&self) -> usize {
+        self.nodes.iter().filter(|n| n.breaker.is_open()).count()
+    }
+
+    /// For how long no node could be used (µs); 0 when one can.
     #[must_use]
     pub fn down_us(&self, now_us: i64) -> i64 {
         self.down_since_us.map_or(0, |since_us| now_us - since_us)
@@ -159,14 +217,13 @@ impl Remote {
         }
     }
 
-    /// Links that are up.
-    #[must_use]
-    pub fn links_up(&self) -> usize {
-        self.open().filter(|open| open.link.is_ready()).count()
-    }
-
-    fn open(&self) -> impl Iterator<Item = &Open> {
-        self.nodes.iter().filter_map(|node| node.link.as_ref())
+    /// Takes note of whether some node can be used.
+    fn look(&mut self, now_us: i64) {
+        if self.nodes.iter().any(Node::is_usable) {
+            self.down_since_us = None;
+        } else {
+            self.down_since_us.get_or_insert(now_us);
+        }
     }
 
     /// The clock was set forward: silences are measured from where they were.
@@ -175,8 +232,9 @@ impl Remote {
             *since_us += step_us;
         }
         for node in &mut self.nodes {
-            node.retry_at_us = node.retry_at_us.saturating_add(step_us);
+            node.breaker.follow_step(step_us);
             if let Some(open) = &mut node.link {
+                open.link.follow_step(step_us);
                 open.heard_us += step_us;
                 if let Some(since_us) = &mut open.waiting_since_us {
                     *since_us += step_us;
@@ -190,17 +248,16 @@ impl Remote {
         let mut started = Vec::new();
         for index in 0..self.nodes.len() {
             let node = &mut self.nodes[index];
-            if node.link.is_some() || node.retry_at_us > now_us {
+            let rests = !node.try_now && node.breaker.resumes_us(now_us).is_some();
+            if node.link.is_some() || node.given_up || rests {
                 continue;
             }
+            node.try_now = false;
             match ring.connect(node.address) {
                 Ok(socket) => {
                     let credentials = self.credentials.as_deref().cloned();
-                    let link = Link::new(
-                        credentials,
-                        self.config.in_flight,
-                        limits::PREPARED_PER_SHARD,
-                    );
+                    let streams = self.config.in_flight + limits::PREPARES_IN_FLIGHT;
+                    let link = Link::new(credentials, streams, limits::PREPARED_PER_SHARD, now_us);
                     node.link = Some(Open {
                         link,
                         socket,
@@ -254,9 +311,12 @@ impl Remote {
             return Ok(());
         };
         open.heard_us = now_us;
-        let (link, events) = (&mut open.link, &mut self.events);
+        let in_flight = open.link.load();
+        let (link, events, latency_us) = (&mut open.link, &mut self.events, &mut self.latency_us);
         let cut = open.partial.cut(bytes, &ANSWER_LIMITS, |envelope| {
-            link.handle(envelope, events)
+            if let Some(took_us) = link.handle(envelope, now_us, events) {
+                *latency_us += (took_us - *latency_us) / 16;
+            }
         });
         let mut broken = match cut {
             Ok(rest) => {
@@ -269,16 +329,19 @@ impl Remote {
             match event {
                 LinkEvent::Ready => {
                     tracing::info!(side = %self.config.side, node = %node.address, "connected");
-                    node.pause_us = 0;
                     node.reported = false;
-                    self.down_since_us = None;
                     happened.push(RemoteEvent::Up);
                 }
                 LinkEvent::Broken(words) => broken = broken.or(Some(words)),
-                LinkEvent::Alive => {}
-                answer => happened.push(RemoteEvent::Answer(answer)),
+                LinkEvent::Alive => node.breaker.succeeded(),
+                answer => {
+                    node.judge(&answer, in_flight, now_us);
+                    happened.push(RemoteEvent::Answer(answer));
+                }
             }
         }
+        node.stalled = false;
+        self.look(now_us);
         broken.map_or(Ok(()), Err)
     }
 
@@ -301,9 +364,7 @@ impl Remote {
         };
         let was_ready = open.link.is_ready();
         ring.close(open.socket);
-        if self.links_up() == 0 && self.down_since_us.is_none() {
-            self.down_since_us = Some(now_us);
-        }
+        self.look(now_us);
         let (sent, unsent) = open.link.into_unanswered();
         RemoteEvent::Down {
             sent,
@@ -319,7 +380,7 @@ impl Remote {
                 let event = self.lose(index, "the proxy stops", ring, now_us);
                 happened.push(event);
             }
-            self.nodes[index].retry_at_us = i64::MAX;
+            self.nodes[index].given_up = true;
         }
     }
 
@@ -327,14 +388,8 @@ impl Remote {
         let Some(node) = self.nodes.get_mut(index) else {
             return;
         };
-        let (first_us, longest_us) = (
-            i64::try_from(limits::RECONNECT_RANGE_MS.0 * 1_000).unwrap_or(i64::MAX),
-            i64::try_from(limits::RECONNECT_RANGE_MS.1 * 1_000).unwrap_or(i64::MAX),
-        );
-        node.pause_us = (node.pause_us * 2).clamp(first_us, longest_us);
-        // spread the shards a little: they all lost the node at the same moment
-        let jitter_us = now_us.rem_euclid(node.pause_us / 4 + 1);
-        node.retry_at_us = now_us + node.pause_us - jitter_us;
+        node.breaker.failed(Failure::Gone, 0, now_us);
+        node.stalled = false;
         if !node.reported {
             node.reported = true;
             tracing::warn!(side = %self.config.side, node = %node.address, "not connected: {why}");
@@ -359,10 +414,10 @@ impl Remote {
                 self.owed.replace(ticket, aged);
                 continue;
             }
-            let Some(open) = next_ready(&mut self.nodes, &mut self.next_node) else {
+            let Some(open) = next_with_room(&mut self.nodes, &mut self.next_node, now_us) else {
                 break;
             };
-            match open.link.send(ticket, write) {
+            match open.link.send(ticket, write, now_us) {
                 Sent::Now | Sent::Parked => {
                     open.waiting_since_us.get_or_insert(now_us);
                     self.owed.mark_sent();
@@ -403,42 +458,77 @@ impl Remote {
         self.owed.next_wake_us()
     }
 
-    /// Housekeeping: heartbeats, and links that do not answer.
-    pub fn tick(&mut self, ring: &mut impl Net, now_us: i64, happened: &mut Vec<RemoteEvent>) {
-        let timeout_us = i64::try_from(limits::MIRROR_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
-        let connect_us = i64::try_from(limits::CONNECT_TIMEOUT_MS * 1_000).unwrap_or(i64::MAX);
+    /// Housekeeping: heartbeats, and links whose answers do not come.
+    pub fn tick<N: Net>(&mut self, ring: &mut N, now_us: i64, happened: &mut Vec<RemoteEvent>) {
+        let us = |ms: u64| i64::try_from(ms * 1_000).unwrap_or(i64::MAX);
+        let (timeout_us, connect_us) = (
+            us(limits::MIRROR_TIMEOUT_MS),
+            us(limits::CONNECT_TIMEOUT_MS),
+        );
+        let idle = self.owed.is_empty();
         for index in 0..self.nodes.len() {
-            let Some(open) = self.nodes[index].link.as_mut() else {
+            let node = &mut self.nodes[index];
+            let Some(open) = node.link.as_mut() else {
                 continue;
             };
             let silent_us = now_us - open.heard_us;
             let ready = open.link.is_ready();
+            let waited_us = open
+                .link
+                .oldest_us()
+                .map_or(0, |since_us| now_us - since_us);
             if !ready && silent_us > connect_us {
                 let event = self.lose(index, "no answer to the handshake", ring, now_us);
                 happened.push(event);
-            } else if ready && open.link.in_flight() > 0 && silent_us > timeout_us {
-                let words = format!("no answer for {} ms", silent_us / 1_000);
+            } else if ready && waited_us > timeout_us {
+                // not the silence alone: a node may answer all requests but one
+                let words = format!("no answer to a request for {} ms", waited_us / 1_000);
                 let event = self.lose(index, &words, ring, now_us);
                 happened.push(event);
-            } else if ready && open.link.in_flight() == 0 && silent_us > timeout_us / 2 {
-                open.link.heartbeat();
-                open.heard_us = now_us; // the next silence is measured from here
+            } else if ready && !node.stalled && silent_us.min(waited_us) > us(limits::STALL_MS) {
+                // it may come back: what it has is waited for, and nothing more is sent there
+                node.stalled = true;
+                let load = open.link.load();
+                node.breaker.failed(Failure::Gone, load, now_us);
+                let address = node.address;
+                tracing::warn!(side = %self.config.side, node = %address, "answers have stopped");
+                self.look(now_us);
+            } else if ready && open.link.in_flight() == 0 {
+                let probe = idle && node.breaker.is_open() && node.breaker.window(now_us) > 0;
+                if probe || silent_us > timeout_us / 2 {
+                    open.link.heartbeat(now_us);
+                    open.heard_us = now_us; // the next silence is measured from here
+                }
             }
         }
     }
 }
 
-/// The next link in turn that takes writes.
-fn next_ready<'n>(nodes: &'n mut [Node], next: &mut usize) -> Option<&'n mut Open> {
+impl Node {
+    /// What an answer to a write says about the node.
+    fn judge(&mut self, answer: &LinkEvent, in_flight: usize, now_us: i64) {
+        match answer {
+            LinkEvent::Failed { code, message, .. } => match Failure::of_error(*code, message) {
+                Some(failure) => self.breaker.failed(failure, in_flight, now_us),
+                None => self.breaker.succeeded(),
+            },
+            LinkEvent::Applied(_) => self.breaker.succeeded(),
+            LinkEvent::Unparked(_) | LinkEvent::Ready | LinkEvent::Broken(_) | LinkEvent::Alive => {
+            }
+        }
+    }
+}
+
+/// The next link in turn that takes writes: a sick node's writes go to the others.
+fn next_with_room<'n>(
+    nodes: &'n mut [Node],
+    next: &mut usize,
+    now_us: i64,
+) -> Option<&'n mut Open> {
     let count = nodes.len();
     let found = (0..count)
         .map(|step| (*next + step) % count)
-        .find(|index| {
-            nodes[*index]
-                .link
-                .as_ref()
-                .is_some_and(|open| open.link.is_ready())
-        })?;
+        .find(|index| nodes[*index].room(now_us) > 0)?;
     *next = (found + 1) % count;
     nodes[found].link.as_mut()
 }

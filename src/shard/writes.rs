@@ -18,8 +18,6 @@ use crate::spill::Refusal;
 
 /// A target that is down for longer than this gets its writes through the spill (µs).
 const GRACE_US: i64 = 1_000_000;
-/// Writes that wait in memory for one target.
-const PENDING_WRITES: usize = 65_536;
 /// Bytes that wait for the disk before clients are held back, and at which they go on.
 const UNSAFE_HIGH_BYTES: u64 = 32 << 20;
 const UNSAFE_LOW_BYTES: u64 = 8 << 20;
@@ -67,8 +65,10 @@ impl Shard {
         }
         let owed = &self.target.owed;
         let full = owed.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES
-            || owed.live_len() > PENDING_WRITES;
-        if full || self.target.down_us(self.now_us) > GRACE_US {
+            || owed.live_len() >= limits::PENDING_WRITES_PER_SHARD;
+        // a node that is to be tried again is tried with what comes
+        let down = self.target.down_us(self.now_us) > GRACE_US;
+        if full || (down && self.target.room(self.now_us) == 0) {
             return self.spill(&write);
         }
         self.target.owed.admit(write, Origin::Live);
@@ -415,7 +415,7 @@ impl Shard {
         self.drain.poll(self.now_us);
         let mut spawned = false;
         let mut found = Vec::new();
-        if self.target.is_up() {
+        if self.target.is_up() || self.target.room(self.now_us) > 0 {
             let barriers = &self.barriers;
             spawned |= self.drain.fill(
                 &mut self.target.owed,
