@@ -107,6 +107,13 @@ pub const SPILL_RECORD_EXTRA_BYTES: usize = MIB;
 pub const SPILL_RECORD_MAX_BYTES: usize = ENVELOPE_BODY_MAX_BYTES + SPILL_RECORD_EXTRA_BYTES;
 /// Bytes on disk that the spill of all shards may take, unless configured.
 pub const SPILL_DEFAULT_BYTES: u64 = 10 * GIB_U64;
+/// Space of its file system that the spill leaves free, unless configured, in bytes: progress,
+/// stamps and dirty windows must still be written when the spill is full.
+pub const SPILL_RESERVE_DEFAULT_BYTES: u64 = 64 * MIB_U64;
+/// For how long tables keep their deletes unless configured or known: Cassandra's default, in s.
+pub const GC_GRACE_DEFAULT_S: u64 = 10 * 24 * 3600;
+/// Longest `--assume-gc-grace`, in s.
+pub const GC_GRACE_MAX_S: u64 = 20 * 365 * 24 * 3600;
 /// Smallest `--spill-max-bytes` for each shard: two segments, one being written, one drained.
 pub const SPILL_MIN_PER_SHARD_BYTES: u64 = 2 * SPILL_SEGMENT_BYTES;
 

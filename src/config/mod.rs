@@ -141,6 +141,8 @@ pub struct Mirror {
 pub enum OnSpillFull {
     /// Reading from clients stops until there is room.
     Backpressure,
+    /// Writes are dropped, counted, and their windows of time written down as dirty.
+    DropAndMark,
 }
 
 /// What happens to writes that the target cannot take now.
@@ -150,9 +152,31 @@ pub struct Spill {
     pub max_bytes: u64,
     /// When it is used up.
     pub on_full: OnSpillFull,
+    /// Space of its file system that the spill leaves free, in bytes.
+    pub reserve_bytes: u64,
+    /// Spilled writes per second that go to the target, all shards together; `None`: as fast as
+    /// live writes allow.
+    pub drain_rate: Option<u32>,
+    /// For how long a table is taken to keep its deletes, unless the target says otherwise.
+    pub assumed_gc_grace: Duration,
+    /// Send spilled deletes that are older than that, too.
+    pub force_old_deletes: bool,
 }
 
 impl Spill {
+    /// For how long a table is taken to keep its deletes (µs).
+    #[must_use]
+    pub fn gc_grace_us(&self) -> i64 {
+        i64::try_from(self.assumed_gc_grace.as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Each shard's part of the drain's rate, at least 1.
+    #[must_use]
+    pub fn drain_rate_per_shard(&self, shards: usize) -> Option<u32> {
+        let shards = u32::try_from(shards.max(1)).unwrap_or(u32::MAX);
+        self.drain_rate.map(|rate| (rate / shards).max(1))
+    }
+
     /// Each shard's part of the disk space, in bytes.
     #[must_use]
     pub fn max_bytes_per_shard(&self, shards: usize) -> u64 {

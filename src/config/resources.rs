@@ -163,16 +163,37 @@ impl Check {
         let said = s.spill_max_bytes.map(|size| size.0);
         let default = limits::SPILL_DEFAULT_BYTES.max(least);
         let max_bytes = self.bounded("--spill-max-bytes", said, default, (least, u64::MAX));
+        let words = [
+            ("backpressure", OnSpillFull::Backpressure),
+            ("drop-and-mark", OnSpillFull::DropAndMark),
+        ];
         let place = "--on-spill-full";
-        let on_full = match s.on_spill_full.as_deref() {
-            Some("drop-and-mark") => {
-                let what = "`drop-and-mark` is not in this version";
-                self.wrong(place, what, "choose backpressure");
-                OnSpillFull::Backpressure
-            }
-            said => self.one_of(place, said, &[("backpressure", OnSpillFull::Backpressure)]),
-        };
-        Spill { max_bytes, on_full }
+        let on_full = self.one_of(place, s.on_spill_full.as_deref(), &words);
+        if on_full == OnSpillFull::DropAndMark {
+            let what = "`drop-and-mark` is not in this version";
+            self.wrong(place, what, "choose backpressure");
+        }
+        let grace_s = self.bounded(
+            "--assume-gc-grace (s)",
+            s.assume_gc_grace.map(|span| span.0.as_secs()),
+            limits::GC_GRACE_DEFAULT_S,
+            (1, limits::GC_GRACE_MAX_S),
+        );
+        let rate = self.bounded(
+            "--drain-rate",
+            s.drain_rate.map(u64::from),
+            0,
+            (0, u64::from(u32::MAX)),
+        );
+        let reserve = s.spill_reserve_bytes.map(|size| size.0);
+        Spill {
+            max_bytes,
+            on_full,
+            reserve_bytes: reserve.unwrap_or(limits::SPILL_RESERVE_DEFAULT_BYTES),
+            drain_rate: u32::try_from(rate).ok().filter(|rate| *rate > 0),
+            assumed_gc_grace: Duration::from_secs(grace_s),
+            force_old_deletes: s.force_old_deletes.unwrap_or(false),
+        }
     }
 
     pub(super) fn clients(&mut self, s: &Settings, shards: usize) -> Clients {

@@ -96,10 +96,26 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE", env = "TWINRING_SPILL_MAX_BYTES")]
     #[serde(deserialize_with = "natural")]
     pub spill_max_bytes: Option<Size>,
-    /// What happens when the spill is full: `backpressure` (stop reading from clients)
-    /// [default: backpressure]
+    /// Space of its file system that the spill leaves free [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "TWINRING_SPILL_RESERVE_BYTES")]
+    #[serde(deserialize_with = "natural")]
+    pub spill_reserve_bytes: Option<Size>,
+    /// What happens when the spill is full: `backpressure` (stop reading from clients) or
+    /// `drop-and-mark` (drop writes and write down what is dirty) [default: backpressure]
     #[arg(long, value_name = "POLICY", env = "TWINRING_ON_SPILL_FULL")]
     pub on_spill_full: Option<String>,
+    /// Spilled writes per second that go to the target, 0 for as fast as live writes allow
+    /// [default: 0]
+    #[arg(long, value_name = "N", env = "TWINRING_DRAIN_RATE")]
+    pub drain_rate: Option<u32>,
+    /// For how long tables keep their deletes, where the target does not say [default: 10d]
+    #[arg(long, value_name = "TIME", env = "TWINRING_ASSUME_GC_GRACE")]
+    #[serde(deserialize_with = "natural")]
+    pub assume_gc_grace: Option<Span>,
+    /// Send spilled deletes that are older than that, too [default: false]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          num_args = 0..=1, default_missing_value = "true", env = "TWINRING_FORCE_OLD_DELETES")]
+    pub force_old_deletes: Option<bool>,
     /// File with the key that the spill is encrypted with: 32 raw bytes, or hexadecimal or base64;
     /// more lines are older keys, to read with
     #[arg(long, value_name = "FILE", env = "TWINRING_SPILL_KEY_FILE")]
@@ -231,7 +247,8 @@ impl Settings {
             source target source_port target_port proxy_port listen cores data_dir
             target_username target_password_file target_password topology ghost_ips mode
             mirror_ddl target_replication filter_tables mirror_linger_us mirror_inflight
-            spill_max_bytes on_spill_full spill_key_file drain_timeout max_connections
+            spill_max_bytes spill_reserve_bytes on_spill_full drain_rate assume_gc_grace
+            force_old_deletes spill_key_file drain_timeout max_connections
             max_envelope_bytes
             write_buffer_size tcp_idle_time_out compression_enabled metrics metrics_port
             metrics_listen source_identifier target_identifier debug disable_source_tls

@@ -106,6 +106,7 @@ impl FromStr for Span {
             "" | "s" => 1_000,
             "m" | "min" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return Err(wrong()),
         };
         count

@@ -133,6 +133,8 @@ label_values! {
         Replayed = "replayed_writes",
         /// The target refused a write for good.
         Rejected = "rejected_writes",
+        /// A spilled delete was older than the target's grace and was kept instead of sent.
+        OldDelete = "old_deletes",
         /// The fate of a write that must not be repeated is unknown at one side.
         InDoubt = "in_doubt_writes",
         /// An ambiguous write was sent to the source again with its own stamp.
@@ -156,6 +158,7 @@ impl Event {
             Self::Spilled => "Writes put into the spill",
             Self::Replayed => "Writes from the spill that the target confirmed",
             Self::Rejected => "Writes that the target refused for good",
+            Self::OldDelete => "Deletes kept because they are too old to be sent",
             Self::InDoubt => "Unrepeatable writes whose fate is unknown",
             Self::Resent => "Ambiguous writes sent to the source again",
             Self::Reprepared => "Statements prepared at the target again",

@@ -141,10 +141,10 @@ impl Lanes {
         }
     }
 
-    /// A write has left the mirror, whatever became of it.
-    pub fn left(&mut self, ticket: Ticket) {
+    /// A write has left the mirror, whatever became of it. False if it was in no lane.
+    pub fn left(&mut self, ticket: Ticket) -> bool {
         let Some(table) = self.tickets.remove(&ticket) else {
-            return;
+            return false;
         };
         if let Some(lane) = self.lanes.get_mut(&table) {
             lane.sent -= 1;
@@ -152,6 +152,7 @@ impl Lanes {
                 self.lanes.remove(&table);
             }
         }
+        true
     }
 
     /// Takes everything that waits, in order, to be spilled.

@@ -186,6 +186,11 @@ pub struct Shard {
     stop_wanted: bool,
     stop_at_us: Option<i64>,
     backlog_records: u64,
+    /// Progress may be stored once this many bytes of the spill are safe; see
+    /// [`drain::Found::Carry`].
+    carried_bytes: u64,
+    /// When the open segment was last completed for the drain (µs).
+    sealed_us: i64,
     next_tick_us: i64,
     /// How far the clock has been set forward; see [`TimeBase::stepped_us`].
     stepped_us: i64,
@@ -279,7 +284,10 @@ impl Shard {
             resolver,
             spiller: writer(Holds::Backlog, first_backlog),
             rejects: writer(Holds::Rejected, first_rejected),
-            drain: Drain::new(setup.inherited),
+            drain: Drain::new(
+                setup.inherited,
+                config.spill.drain_rate_per_shard(setup.count),
+            ),
             disk,
             barriers: Barriers::default(),
             lanes: Lanes::default(),
@@ -294,6 +302,8 @@ impl Shard {
             stop_wanted: false,
             stop_at_us: None,
             backlog_records: 0,
+            carried_bytes: 0,
+            sealed_us: 0,
             next_tick_us: now_us,
             stepped_us: 0,
             config,
@@ -514,6 +524,11 @@ impl Shard {
             .tick(ring, self.now_us, &mut self.remote_events);
         self.settle_resolver(usize::MAX);
         self.read_inbox();
+        self.drain.tick(drain::pace::Seen {
+            queued: self.target.owed.queued(),
+            live: self.target.owed.live_len(),
+            latency_us: self.target.latency_us(),
+        });
         self.expire_clients(ring);
         self.publish_metrics();
     }
@@ -568,12 +583,9 @@ impl Shard {
             .flatten()
             .min();
         recorder.oldest_unmirrored(oldest.and_then(|us| u64::try_from(us).ok()));
-        // what an earlier process left is counted in bytes only, until it is drained
         let backlog_bytes = self.drain.unread_bytes() + self.spiller.open_bytes();
-        recorder.set(
-            Gauge::BacklogRecords,
-            self.backlog_records.max(backlog_bytes.min(1)),
-        );
+        let records = self.backlog_records.max(backlog_bytes.min(1));
+        recorder.set(Gauge::BacklogRecords, records);
         recorder.set(Gauge::BacklogBytes, backlog_bytes);
         // the age of what an earlier process left is not known before it is read
         let unknown = backlog_bytes > 0 && spilled.is_none();

@@ -32,6 +32,8 @@ pub struct Spiller {
     failed: Option<Batch>,
     retry_at_us: i64,
     reported: bool,
+    /// Bytes that were made safe since the start.
+    safe_bytes: u64,
 }
 
 /// A segment on disk grew.
@@ -58,6 +60,7 @@ impl Spiller {
             failed: None,
             retry_at_us: 0,
             reported: false,
+            safe_bytes: 0,
         }
     }
 
@@ -85,6 +88,19 @@ impl Spiller {
             .as_ref()
             .map_or(0, |batch| batch.bytes.len() as u64);
         self.writer.pending_bytes() + self.busy_bytes.unwrap_or(0) + failed
+    }
+
+    /// Bytes that were made safe since the start. What was appended before now is safe once it
+    /// reaches [`Self::appended_bytes`] of now.
+    #[must_use]
+    pub fn safe_bytes(&self) -> u64 {
+        self.safe_bytes
+    }
+
+    /// Bytes that were appended since the start.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.safe_bytes + self.unsafe_bytes()
     }
 
     /// Completes the open segment, so that it can be drained.
@@ -134,6 +150,7 @@ impl Spiller {
                     tracing::info!(dir = %self.dir.path.display(), "the spill is written again");
                     self.reported = false;
                 }
+                self.safe_bytes += batch.bytes.len() as u64;
                 let grown = Grown {
                     segment: batch.segment,
                     bytes: batch.offset + batch.bytes.len() as u64,

@@ -1,6 +1,7 @@
 //! What becomes of a write once the source has spoken.
 
-use super::drain::Found;
+use super::barrier::Barriers;
+use super::drain::{Found, Means, Rules};
 use super::inbox::Message;
 use super::net::Net;
 use super::remote::RemoteEvent;
@@ -23,6 +24,25 @@ const UNSAFE_HIGH_BYTES: u64 = 32 << 20;
 const UNSAFE_LOW_BYTES: u64 = 8 << 20;
 /// Pause before a spilled write that the target could not take is tried again (µs).
 const POSTPONE_US: i64 = 1_000_000;
+/// An open segment is completed for the drain no more often than this (µs).
+const SEAL_US: i64 = 100_000;
+
+/// What a shard knows about records that are drained.
+struct DrainRules<'s> {
+    barriers: &'s Barriers,
+    /// Deletes that arrived earlier are not sent (µs).
+    oldest_us: i64,
+}
+
+impl Rules for DrainRules<'_> {
+    fn is_gated(&self, write: &Write) -> bool {
+        self.barriers.holds(&write.keyspace, write.arrived_us)
+    }
+
+    fn is_too_old(&self, write: &Write) -> bool {
+        write.deletes && write.arrived_us < self.oldest_us
+    }
+}
 
 impl Shard {
     /// Does what the sessions decided.
@@ -412,37 +432,12 @@ impl Shard {
             self.drain.add_segment(grown.segment, grown.bytes);
         }
         self.rejects.poll(self.now_us);
-        self.drain.poll(self.now_us);
-        let mut spawned = false;
-        let mut found = Vec::new();
-        if self.target.is_up() || self.target.room(self.now_us) > 0 {
-            let barriers = &self.barriers;
-            spawned |= self.drain.fill(
-                &mut self.target.owed,
-                &mut self.common.plans,
-                &*self.disk,
-                self.now_us,
-                &mut found,
-                |write| barriers.holds(&write.keyspace, write.arrived_us),
-            );
-            if self.drain.is_read() && self.spiller.is_open() {
-                self.spiller.seal();
-            }
-        }
-        for found in found {
-            match found {
-                Found::InDoubt(write, key) => {
-                    let words = "it was being sent when the proxy died";
-                    self.reject(&write, 0, words, true);
-                    self.backlog_records = self.backlog_records.saturating_sub(1);
-                    self.drain.finish(key);
-                }
-                Found::Damage(words) => tracing::error!("the spill is damaged: {words}"),
-            }
-        }
+        self.drain.poll(self.now_us, &*self.disk);
+        let mut spawned = self.work_on_drain();
         spawned |= self.spiller.kick(self.now_us, &*self.disk);
         spawned |= self.rejects.kick(self.now_us, &*self.disk);
-        if self.rejects.unsafe_bytes() == 0 {
+        let carried = self.spiller.safe_bytes() >= self.carried_bytes;
+        if self.rejects.unsafe_bytes() == 0 && carried {
             spawned |= self.drain.store(self.now_us, &*self.disk);
         }
         if self.drain.is_empty() && !self.spiller.is_open() && self.spiller.unsafe_bytes() == 0 {
@@ -450,6 +445,73 @@ impl Shard {
             self.drain.clear_arrival();
         }
         spawned
+    }
+
+    /// Lets the drain feed the mirror. True if tasks were spawned.
+    fn work_on_drain(&mut self) -> bool {
+        let mut spawned = self.drain.count(self.now_us, &*self.disk);
+        let room = self.target.room(self.now_us);
+        let up = self.target.is_up();
+        if up || room > 0 {
+            let age_limit_us = match self.config.spill.force_old_deletes {
+                true => i64::MAX,
+                false => self.config.spill.gc_grace_us(),
+            };
+            let rules = DrainRules {
+                barriers: &self.barriers,
+                oldest_us: self.now_us.saturating_sub(age_limit_us),
+            };
+            let mut means = Means {
+                owed: &mut self.target.owed,
+                plans: &mut self.common.plans,
+                disk: &*self.disk,
+                now_us: self.now_us,
+                limit: if up { usize::MAX } else { room },
+                found: Vec::new(),
+            };
+            spawned |= self.drain.fill(&mut means, &rules);
+            let found = means.found;
+            self.see_to(found);
+            let due = self.now_us - self.sealed_us >= SEAL_US;
+            if self.drain.is_read() && self.spiller.is_open() && due {
+                self.sealed_us = self.now_us;
+                self.spiller.seal();
+            }
+        }
+        let recount = self.drain.take_recount();
+        self.backlog_records = self.backlog_records.saturating_add_signed(recount);
+        spawned
+    }
+
+    fn see_to(&mut self, found: Vec<Found>) {
+        for found in found {
+            let key = match found {
+                Found::InDoubt(write, key) => {
+                    let words = "it was being sent when the proxy died";
+                    self.reject(&write, 0, words, true);
+                    key
+                }
+                Found::TooOld(write, key) => {
+                    let words = "a delete older than gc_grace_seconds: the target may have \
+                                 forgotten deletes of that age, and older data could come back; \
+                                 --force-old-deletes sends it";
+                    self.recorder.count(Counted::OldDelete, 1);
+                    self.reject(&write, 0, words, false);
+                    key
+                }
+                Found::Carry(write, key) => {
+                    self.spill(&write);
+                    self.carried_bytes = self.spiller.appended_bytes();
+                    key
+                }
+                Found::Damage(words) => {
+                    tracing::error!("the spill is damaged: {words}");
+                    continue;
+                }
+            };
+            self.backlog_records = self.backlog_records.saturating_sub(1);
+            self.drain.finish(key);
+        }
     }
 
     /// Clients wait while the disk does not keep up: nothing is dropped.
@@ -477,7 +539,7 @@ impl Shard {
 
     fn spill_is_full(&self) -> bool {
         let limit = self.config.spill.max_bytes_per_shard(self.count);
-        self.drain.unread_bytes() + self.spiller.open_bytes() > limit
+        self.drain.disk_bytes() + self.spiller.open_bytes() > limit
     }
 
     /// Works towards the end after a stop. True if tasks were spawned.

@@ -272,6 +272,11 @@ impl Ledger {
         self.open.first().copied().unwrap_or(self.frontier)
     }
 
+    /// How many records are done with one before them that is not.
+    pub fn done_count(&self) -> usize {
+        self.done.len()
+    }
+
     /// How many records were read and are not done.
     pub fn open_count(&self) -> usize {
         self.open.len()

@@ -90,7 +90,28 @@ pub struct Scanner {
 }
 
 /// The buffer is moved to its front when this much of it has been read.
-const COMPACT_BYTES: usize = 1 << 20;
+const COMPACT_BYTES: usize = 64 << 10;
+
+/// The number of the last good record in the last `bytes` of a segment, which begin at `offset`,
+/// anywhere. `None` if there is no whole record, or the segment cannot be read.
+pub fn last_sequence(
+    header: &[u8; HEADER_BYTES],
+    offset: u64,
+    bytes: &[u8],
+    keys: Keys,
+) -> Option<u64> {
+    let mut scanner = Scanner::resume(header, offset, keys).ok()?;
+    scanner.push(bytes);
+    scanner.finish();
+    let mut last = None;
+    loop {
+        match scanner.next_step().ok()? {
+            Step::Record { record, .. } => last = Some(record.sequence),
+            Step::Damage(_) => {}
+            Step::NeedBytes | Step::End(_) => return last,
+        }
+    }
+}
 
 impl Default for Scanner {
     fn default() -> Self {
