@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, ProxyConfig, Settings, Surroundings};
+use crate::copy::CopyArgs;
 use crate::demo::DemoArgs;
 use crate::node::args::NodeArgs;
 use crate::replay::args::ReplayArgs;
@@ -42,6 +43,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Bring the writes of a spill directory to the target
     Replay(ReplayArgs),
+    /// Copy what is in SOURCE to TARGET, each cell with its writetime and expiry
+    Copy(Box<CopyArgs>),
     /// Run an in-memory CQL node, for trials and tests
     Node(NodeArgs),
     /// Show it all in half a minute: dual writes, an outage of the target, the cost in latency

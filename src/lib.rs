@@ -45,7 +45,11 @@
 //! | [`relay`] (pure) | `cql`, `statement`, `tables`, `topology`, `spill`'s records and below |
 //! | [`shard`] | all of the above |
 //! | [`proxy`] | `shard`, [`admin`], [`preflight`], [`watch`] and below |
-//! | [`replay`], [`admin`], [`status`] | `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
+//! | `offline` | `limits`, `side` |
+//! | [`history`] | `offline`, `limits`, `side` |
+//! | [`copy`] | `history`, `offline`, `limits`, `side` |
+//! | [`replay`] | `offline`, `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
+//! | [`admin`], [`status`] | `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
 //! | [`demo`] | [`node`], `loadgen`, `metrics`, `status`, `sys`; the proxy as a process |
 //! | [`node`] | `cql`, `statement`, `limits` |
 //! | `loadgen` (a crate) | `cql` alone: the gauge must not share the bug |
@@ -54,19 +58,23 @@
 //! *Client, source, target*: the three sides. *Envelope*: header and body of the native protocol.
 //! *Stamp*: a write timestamp (µs). *Verdict*: applied, refused or ambiguous. *Mirror*: the live
 //! second write. *Spill*: the log of writes that the target could not take; *segment*: one of its
-//! files. *Drain*: a running proxy working its spill off; *replay*: the same, offline. *Shard*: one
-//! core and all that it owns. *Session*: one client connection. *Link*: one connection of the
-//! shard's own to a node.
+//! files. *Drain*: a running proxy working its spill off; *replay*: the same, offline. *Copy*:
+//! what was written before the proxy stood; *history*: what copy and verify know of a table.
+//! *Shard*: one core and all that it owns. *Session*: one client connection. *Link*: one
+//! connection of the shard's own to a node.
 
 pub use twinring_cql as cql;
 
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod copy;
 pub mod demo;
+pub mod history;
 pub mod limits;
 pub mod metrics;
 pub mod node;
+mod offline;
 pub mod preflight;
 pub mod proxy;
 pub mod relay;

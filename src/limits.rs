@@ -117,6 +117,29 @@ pub const GC_GRACE_MAX_S: u64 = 20 * 365 * 24 * 3600;
 /// Smallest `--spill-max-bytes` for each shard: two segments, one being written, one drained.
 pub const SPILL_MIN_PER_SHARD_BYTES: u64 = 2 * SPILL_SEGMENT_BYTES;
 
+// ---- copy and verify ------------------------------------------------------------------------
+
+/// Rows that the first page of a token range asks for; later ones adapt to the size of the rows.
+pub const SCAN_FIRST_PAGE_ROWS: i32 = 200;
+/// Most rows of one page.
+pub const SCAN_PAGE_ROWS_MAX: i32 = 5_000;
+/// Bytes that a page should have.
+pub const SCAN_PAGE_BYTES: usize = MIB;
+/// Bytes of values in one unlogged batch: below the 5 KiB at which Cassandra warns in its log.
+pub const COPY_BATCH_BYTES: usize = 4 * KIB;
+/// Partitions in one unlogged batch: Cassandra warns in its log above 10.
+pub const COPY_BATCH_PARTITIONS: usize = 10;
+/// Threads of a copy or comparison.
+pub const COPY_THREADS: usize = 4;
+/// Most token ranges that a table of counters is cut into.
+pub const COUNTER_SPLITS: usize = 16;
+/// A table that forgets deletes earlier than this is warned of before a copy, in s.
+pub const COPY_GRACE_MIN_S: i64 = 24 * 3600;
+/// How often a token range is tried, in halves after each failure, before it is reported.
+pub const RANGE_ATTEMPTS_MAX: usize = 6;
+/// Longest TTL that Cassandra takes, in s: 20 years.
+pub const TTL_MAX_S: i64 = 20 * 365 * 24 * 3600;
+
 // ---- time -----------------------------------------------------------------------------------
 
 /// A client must have finished its handshake after this, in ms.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use twinring::cli::{self, Cli, Command, ProxyArgs};
 use twinring::config::Surroundings;
-use twinring::{demo, node, preflight, replay, status};
+use twinring::{copy, demo, node, preflight, replay, status};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -29,6 +29,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => {
             cli::log::to_stderr(false);
             return replay::main(&args);
+        }
+        Command::Copy(args) => {
+            cli::log::to_stderr(false);
+            return copy::main(&args);
         }
         Command::Node(args) => {
             cli::log::to_stderr(false);

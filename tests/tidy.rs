@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "limits", "side", "config", "node", "replay", "status", "demo",
+            "limits", "side", "config", "node", "copy", "replay", "status", "demo",
         ],
     ),
     ("preflight", &["limits", "side", "config", "spill", "sys"]),
@@ -74,9 +74,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("node", &["cql", "statement", "limits"]),
+    ("offline", &["limits", "side"]),
+    ("history", &["offline", "limits", "side"]),
+    ("copy", &["history", "offline", "limits", "side"]),
     (
         "replay",
         &[
+            "offline",
             "spill",
             "journal",
             "metrics",

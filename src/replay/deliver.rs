@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep};
 
+use crate::offline::verdict::Verdict;
 use crate::spill::{Kind, Standing, record};
 
 use super::log::Entry;
 use super::statement::{self, Request};
 use super::target::Target;
-use super::verdict::Verdict;
 
 /// What became of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,12 +8,13 @@ use anyhow::{Result, bail};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::offline::pace::Pace;
+use crate::offline::stop::Stop;
 use crate::spill::{Kind, Refusal, Standing};
 
 use super::deliver::{Courier, Outcome};
 use super::display::Display;
 use super::log::{Entry, Logs, Turn};
-use super::pace::Pace;
 use super::rejects::Rejects;
 use super::report::Summary;
 
@@ -308,29 +309,5 @@ impl<'e> Engine<'e> {
         stream.ledger.finish(start);
         self.spawn_list();
         Ok(())
-    }
-}
-
-/// SIGINT or SIGTERM: finish what is under way, write down, end.
-pub(super) struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    pub(super) fn new() -> Result<Stop> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Stop {
-            interrupt,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }

@@ -16,13 +16,11 @@ mod deliver;
 mod display;
 mod engine;
 mod log;
-mod pace;
 mod rejects;
 pub mod report;
 mod schema;
 mod statement;
 mod target;
-mod verdict;
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -31,8 +29,12 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use crate::offline::connect;
+use crate::offline::pace::Pace;
+use crate::offline::stop::Stop;
+use crate::side::Side;
 use crate::spill::stat::Stat;
 use crate::spill::{Holds, Keys, Kind, SpillDir, stat};
 
@@ -41,9 +43,8 @@ pub use report::Summary;
 
 use deliver::Courier;
 use display::Display;
-use engine::{Engine, Stop};
+use engine::Engine;
 use log::Logs;
-use pace::Pace;
 use rejects::Rejects;
 use target::Target;
 
@@ -70,7 +71,11 @@ pub fn main(args: &ReplayArgs) -> Result<ExitCode> {
 /// Replays. `summary` is exact however this ends.
 pub fn run(args: &ReplayArgs, summary: &mut Summary) -> Result<()> {
     let started = Instant::now();
-    let password = password(args)?;
+    let password = connect::password(
+        Side::Target,
+        args.target_password_file.as_deref(),
+        args.target_username.as_deref(),
+    )?;
     let keys = args.spill_key_file.as_deref().map(Keys::load).transpose()?;
     let dir = SpillDir::open(&args.dir)?.with_keys(keys.unwrap_or_default());
     let mut logs = Logs::open(&dir, args.include_rejected)?;
@@ -125,22 +130,6 @@ async fn replay(
     let result = engine.run(&mut stop).await;
     summary.retries = courier.retries.get();
     result
-}
-
-fn password(args: &ReplayArgs) -> Result<Option<String>> {
-    if let Some(path) = &args.target_password_file {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the password from {}", path.display()))?;
-        return Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()));
-    }
-    let from_env = std::env::var("TWINRING_TARGET_PASSWORD").ok();
-    if args.target_username.is_some() && from_env.is_none() {
-        anyhow::bail!(
-            "--target-username needs a password: give --target-password-file or set \
-             TWINRING_TARGET_PASSWORD"
-        );
-    }
-    Ok(from_env)
 }
 
 /// Says what there is to do.

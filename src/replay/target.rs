@@ -3,15 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::frame::types::{Consistency, SerialConsistency};
-use scylla::policies::retry::FallthroughRetryPolicy;
 use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
@@ -20,14 +16,15 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::{Mutex, OnceCell};
 
+use crate::offline::connect::Endpoint;
+use crate::offline::verdict::{self, Verdict};
+use crate::side::Side;
+
 use super::args::ReplayArgs;
 use super::schema;
 use super::statement::{Cell, Part, Request};
-use super::verdict::{self, Verdict};
 use crate::tables::Tables;
 
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements that are kept; beyond this all are forgotten.
 const PREPARED_MAX: usize = 10_000;
 
@@ -49,31 +46,19 @@ pub(super) struct Target {
 impl Target {
     /// Connects.
     pub(super) async fn connect(args: &ReplayArgs, password: Option<String>) -> Result<Target> {
-        let nodes: Vec<String> = args
-            .target
-            .iter()
-            .map(|node| with_port(node, args.target_port))
-            .collect();
-        let contact = nodes.join(", ");
-        // Whether a write may be sent again is decided here, never by the driver.
-        let profile = ExecutionProfile::builder()
-            .retry_policy(Arc::new(FallthroughRetryPolicy))
-            .request_timeout(Some(REQUEST_TIMEOUT))
-            .build();
-        let mut builder = SessionBuilder::new()
-            .known_nodes(&nodes)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .auto_await_schema_agreement(false)
-            .default_execution_profile_handle(profile.into_handle());
-        if let (Some(user), Some(password)) = (&args.target_username, password) {
-            builder = builder.user(user, password);
-        }
-        let session = builder.build().await.with_context(|| {
-            format!(
-                "cannot reach the target at {contact}; is it up, and are --target-port, \
-                 --target-username and the password right?"
-            )
-        })?;
+        let endpoint = Endpoint {
+            side: Side::Target,
+            nodes: &args.target,
+            port: args.target_port,
+            username: args.target_username.as_deref(),
+            password,
+        };
+        let contact = endpoint.contacts().join(", ");
+        let builder = endpoint.builder(Consistency::LocalQuorum);
+        let session = builder
+            .build()
+            .await
+            .with_context(|| endpoint.unreachable())?;
         // An earlier replay may have died between a schema change and the agreement on it.
         session
             .await_schema_agreement()
@@ -219,19 +204,6 @@ impl Target {
     }
 }
 
-fn with_port(node: &str, port: u16) -> String {
-    let is_bare_v6 = node.matches(':').count() > 1 && !node.starts_with('[');
-    let has_port = !is_bare_v6
-        && node
-            .rsplit_once(':')
-            .is_some_and(|(_, p)| !p.ends_with(']'));
-    match (is_bare_v6, has_port) {
-        (true, _) => format!("[{node}]:{port}"),
-        (false, true) => node.to_owned(),
-        (false, false) => format!("{node}:{port}"),
-    }
-}
-
 fn consistency(request: &Request) -> Result<Consistency, Verdict> {
     let number = request.consistency;
     Consistency::try_from(number).map_err(|_| Verdict::Refused {
@@ -298,18 +270,4 @@ fn put(cell: &Cell, writer: &mut RowWriter<'_>) -> Result<(), SerializationError
             .map_err(SerializationError::new)?,
     };
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::with_port;
-
-    #[test]
-    fn contact_points_get_the_port_that_they_lack() {
-        assert_eq!(with_port("10.0.0.1", 9042), "10.0.0.1:9042");
-        assert_eq!(with_port("db.example:9142", 9042), "db.example:9142");
-        assert_eq!(with_port("::1", 9042), "[::1]:9042");
-        assert_eq!(with_port("[::1]", 9042), "[::1]:9042");
-        assert_eq!(with_port("[::1]:9142", 9042), "[::1]:9142");
-    }
 }

@@ -13,6 +13,7 @@
     reason = "test code: it may wait, and a panic is its verdict"
 )]
 
+mod copy;
 mod drivers;
 mod faults;
 mod outages;

@@ -3,6 +3,7 @@
 pub mod cassandra;
 pub mod compare;
 pub mod cql;
+pub mod history;
 pub mod lab;
 pub mod ledger;
 pub mod proxy;

@@ -6,7 +6,7 @@ use scylla::errors::{BadQuery, DbError, ExecutionError, PrepareError, RequestAtt
 
 /// What became of one try to send a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The target will never take it.
     Refused {
         /// Error code of the native protocol; 0 if the words are not the target's.
@@ -31,7 +31,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges an error.
-pub(super) fn of(error: &ExecutionError) -> Verdict {
+pub(crate) fn of(error: &ExecutionError) -> Verdict {
     let words = || error.to_string();
     match error {
         ExecutionError::BadQuery(bad) => match bad {
@@ -55,7 +55,7 @@ pub(super) fn of(error: &ExecutionError) -> Verdict {
 }
 
 /// Judges an error of PREPARE: whatever it is, nothing was applied.
-pub(super) fn of_prepare(error: &PrepareError) -> Verdict {
+pub(crate) fn of_prepare(error: &PrepareError) -> Verdict {
     let words = error.to_string();
     let PrepareError::AllAttemptsFailed { first_attempt } = error else {
         return Verdict::NotApplied { words, wait: None };

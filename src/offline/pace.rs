@@ -1,4 +1,4 @@
-//! A limit on writes per second.
+//! A limit on rows or writes per second.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 /// Hands out moments that are evenly spaced.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     interval: Option<Duration>,
     next: Option<Instant>,
 }
 
 impl Pace {
     /// At most this many a second; `None` is no limit.
-    pub(super) fn new(rate: Option<u32>) -> Pace {
+    pub(crate) fn new(rate: Option<u32>) -> Pace {
         let interval = rate
             .filter(|rate| *rate > 0)
             .map(|rate| Duration::from_secs(1) / rate);
@@ -24,10 +24,15 @@ impl Pace {
     }
 
     /// When the next write may go; `None` is at once. Time that nobody used is not made up for.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Instant> {
+        self.next_of(1, now)
+    }
+
+    /// When the next `count` may go together.
+    pub(crate) fn next_of(&mut self, count: u32, now: Instant) -> Option<Instant> {
         let interval = self.interval?;
         let at = self.next.map_or(now, |next| next.max(now));
-        self.next = Some(at + interval);
+        self.next = Some(at + interval * count);
         Some(at)
     }
 }

@@ -1,0 +1,7 @@
+//! What the offline tools (`replay`, `copy`, `verify`) share: reaching a cluster, judging its
+//! errors, keeping a rate, ending when told to.
+
+pub(crate) mod connect;
+pub(crate) mod pace;
+pub(crate) mod stop;
+pub(crate) mod verdict;
