@@ -151,6 +151,14 @@ pub struct ShardView {
     taken: Receiver<Times>,
 }
 
+impl ShardView {
+    /// The counters, which the shard goes on to change.
+    #[must_use]
+    pub fn metrics(&self) -> &ShardMetrics {
+        &self.shared
+    }
+}
+
 /// Makes the two ends for each of `count` shards, in the order of their numbers.
 #[must_use]
 pub fn shards(count: usize) -> (Vec<Recorder>, Vec<ShardView>) {

@@ -419,10 +419,11 @@ impl Link {
                 _ => None,
             })
             .collect();
-        let parked = self
-            .prepared
-            .into_values()
-            .flat_map(|id| match id {
+        let mut prepared: Vec<_> = self.prepared.into_iter().collect();
+        prepared.sort_unstable_by_key(|(slot, _)| *slot); // a simulation runs the same way twice
+        let parked = prepared
+            .into_iter()
+            .flat_map(|(_, id)| match id {
                 TargetId::Preparing(parked) => parked,
                 TargetId::Known(_) => Vec::new(),
             })

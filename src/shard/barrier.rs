@@ -6,9 +6,10 @@
 //!              ── Reached ──▶ shard 0
 //! shard 0:     all reached → the change goes to the target → ── Release ──▶ every shard
 //! ```
-//! Changes are carried out one after the other, in the order in which shard 0 heard of them, which
-//! is that of the clients' answers. While the target is down nothing is reached and writes spill;
-//! the drain stops at the first record that a hold concerns.
+//! Changes are carried out one after the other, in the order in which they arrived at their shards:
+//! that is an order that all shards agree on, whichever they hear of first, so none waits for
+//! another's turn. While the target is down nothing is reached and writes spill; the drain stops at
+//! the first record that a hold concerns.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -61,6 +62,18 @@ impl Barriers {
         ((shard as u64) << 48) | self.next
     }
 
+    /// A change that this shard has heard of: it takes its place among the others.
+    pub fn add(&mut self, hold: Hold) {
+        let place = |other: &Hold| (other.arrived_us, other.id);
+        let at = self
+            .holds
+            .partition_point(|other| place(other) < place(&hold));
+        self.holds.insert(at, hold);
+        for later in self.holds.iter_mut().skip(at + 1) {
+            later.fence = None; // what waits for the new one comes before it, too
+        }
+    }
+
     /// Whether a write has to wait.
     #[must_use]
     pub fn holds(&self, keyspace: &str, arrived_us: i64) -> bool {
@@ -96,6 +109,8 @@ impl Barriers {
 pub struct Change {
     /// Which.
     pub id: ChangeId,
+    /// When it arrived (µs): its place among the others.
+    pub arrived_us: i64,
     /// The statement; taken while it is on its way.
     pub write: Option<Write>,
     /// Shards whose earlier writes are not all on the target.
@@ -104,4 +119,49 @@ pub struct Change {
     pub ticket: Option<Ticket>,
     /// Not before this time (µs), after a failed try.
     pub not_before_us: i64,
+}
+
+impl Change {
+    /// Whether it is on its way, so that no other can go before it.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        self.write.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(id: ChangeId, arrived_us: i64) -> Hold {
+        Hold {
+            id,
+            keyspace: "ks".into(),
+            arrived_us,
+            fence: Some(7),
+            reached: false,
+        }
+    }
+
+    #[test]
+    fn shards_that_hear_of_changes_in_any_order_agree_on_their_turns() {
+        let (first, second, third) = (hold(9, 100), hold(3, 200), hold(5, 200));
+        let order = |heard: [&Hold; 3]| -> Vec<ChangeId> {
+            let mut barriers = Barriers::default();
+            heard.map(|hold| barriers.add(hold.clone()));
+            barriers.holds.iter().map(|hold| hold.id).collect()
+        };
+        assert_eq!(order([&first, &second, &third]), [9, 3, 5]);
+        assert_eq!(order([&third, &second, &first]), [9, 3, 5]);
+        assert_eq!(order([&second, &first, &third]), [9, 3, 5]);
+    }
+
+    #[test]
+    fn a_change_that_moves_back_waits_for_what_the_earlier_one_holds() {
+        let mut barriers = Barriers::default();
+        barriers.add(hold(1, 200));
+        barriers.add(hold(2, 100));
+        assert_eq!(barriers.holds[0].fence, Some(7));
+        assert_eq!(barriers.holds[1].fence, None);
+    }
 }

@@ -71,6 +71,7 @@ use self::net::Net;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
 use self::spiller::Spiller;
 use self::time::TimeBase;
+pub use self::writes::Owed;
 
 /// The token of the inbox's eventfd in the ring.
 const WAKEUP: u32 = 1;

@@ -61,17 +61,22 @@ impl Shard {
             fence: None,
             reached: false,
         };
-        self.barriers.holds.push_back(hold);
+        self.barriers.add(hold);
     }
 
     fn queue_change(&mut self, id: ChangeId, write: Write) {
-        self.changes.push_back(Change {
+        let place = (write.arrived_us, id);
+        let change = Change {
             id,
+            arrived_us: write.arrived_us,
             write: Some(write),
             waiting: self.count,
             ticket: None,
             not_before_us: 0,
-        });
+        };
+        let before = |other: &Change| other.is_under_way() || (other.arrived_us, other.id) < place;
+        let at = self.changes.partition_point(before);
+        self.changes.insert(at, change);
     }
 
     pub(super) fn read_inbox(&mut self) {

@@ -44,6 +44,27 @@ impl Rules for DrainRules<'_> {
     }
 }
 
+/// What a shard has still to do; the default is nothing.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Owed {
+    /// Writes on their way to the target, from clients and from the spill.
+    pub mirror: usize,
+    /// Writes whose fate the source is asked for.
+    pub resolver: usize,
+    /// Schema changes that are not through.
+    pub changes: usize,
+    /// Writes that wait for one.
+    pub held: usize,
+    /// Writes whose place matters wait, or are on their way.
+    pub lanes: bool,
+    /// Records are in the spill.
+    pub backlog: bool,
+    /// What is done in the spill is not all written down.
+    pub progress: bool,
+    /// Bytes that wait for the disk.
+    pub unsafe_bytes: u64,
+}
+
 impl Shard {
     /// Does what the sessions decided.
     pub(super) fn do_outputs(&mut self) {
@@ -220,7 +241,8 @@ impl Shard {
 
     /// The source may have it: a write that can be repeated is sent there until it answers.
     fn resolve(&mut self, write: Write) {
-        if write.repeat == Repeat::Free && write.stamp_us.is_some() {
+        // one that can be repeated has a stamp: in its parameters, or in its text
+        if write.repeat == Repeat::Free {
             self.recorder.count(Counted::Resent, 1);
             self.resolver.owed.admit(write, Origin::Live);
         } else {
@@ -579,6 +601,22 @@ impl Shard {
         let mut spawned = self.spiller.kick(self.now_us, &*self.disk);
         spawned |= self.rejects.kick(self.now_us, &*self.disk);
         spawned
+    }
+
+    /// What is still to be done until all that clients wrote is on the target, or put aside on the
+    /// disk, and that is written down.
+    #[must_use]
+    pub fn owed(&self) -> Owed {
+        Owed {
+            mirror: self.target.owed.len(),
+            resolver: self.resolver.owed.len(),
+            changes: self.barriers.holds.len() + self.changes.len(),
+            held: self.barriers.held.len(),
+            lanes: !self.lanes.is_empty(),
+            backlog: !self.drain.is_empty() || self.spiller.is_open(),
+            progress: !self.drain.is_stored(),
+            unsafe_bytes: self.spiller.unsafe_bytes() + self.rejects.unsafe_bytes(),
+        }
     }
 
     /// Whether the shard has stopped and nothing is left in memory.

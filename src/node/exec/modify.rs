@@ -441,9 +441,7 @@ fn compile_assign(
         ))),
         Assign::Set(term) => compiler.compile(term, ty, name).map(Action::Set),
         Assign::Add(term) => match ty {
-            CqlType::Counter => compiler
-                .compile(term, &CqlType::Bigint, name)
-                .map(Action::Add),
+            CqlType::Counter => compiler.compile(term, ty, name).map(Action::Add),
             CqlType::List(..) | CqlType::Set(..) | CqlType::Map(..) if open => {
                 compiler.compile(term, ty, name).map(Action::Add)
             }
@@ -460,9 +458,7 @@ fn compile_assign(
             }
         },
         Assign::Subtract(term) => match ty {
-            CqlType::Counter => compiler
-                .compile(term, &CqlType::Bigint, name)
-                .map(Action::Subtract),
+            CqlType::Counter => compiler.compile(term, ty, name).map(Action::Subtract),
             CqlType::List(..) | CqlType::Set(..) if open => {
                 compiler.compile(term, ty, name).map(Action::Subtract)
             }

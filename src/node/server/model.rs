@@ -223,13 +223,14 @@ fn facts_of_partition(table: &Table, partition: &Partition, facts: &mut Vec<Fact
         let ends = [slice.start.clone(), slice.end.clone().unwrap_or_default()];
         facts.push(deletion("(range)", ends.to_vec(), *stamp_us));
     }
-    facts_of_row(table, &partition.statics, &blank, facts);
-    for row in partition.rows() {
-        facts_of_row(table, row, &blank, facts);
+    facts_of_row(table, &partition.statics, deleted, &blank, facts);
+    for (row, covered) in partition.rows() {
+        facts_of_row(table, row, covered, &blank, facts);
     }
 }
 
-fn facts_of_row(table: &Table, row: &Row, blank: &Fact, facts: &mut Vec<Fact>) {
+/// `covered`: what a deletion around the row hides; it is no fact any more.
+fn facts_of_row(table: &Table, row: &Row, covered: i64, blank: &Fact, facts: &mut Vec<Fact>) {
     let clustering = row.clustering.iter().map(|value| value.to_vec()).collect();
     let blank = Fact {
         row: clustering,
@@ -244,7 +245,7 @@ fn facts_of_row(table: &Table, row: &Row, blank: &Fact, facts: &mut Vec<Fact>) {
             ..blank.clone()
         });
     }
-    if row.deleted() != NOT_DELETED {
+    if row.deleted() > covered {
         facts.push(Fact {
             what: "(row)".to_owned(),
             stamp_us: row.deleted(),
@@ -259,11 +260,18 @@ fn facts_of_row(table: &Table, row: &Row, blank: &Fact, facts: &mut Vec<Fact>) {
             what: def.name.clone(),
             ..blank.clone()
         };
-        facts_of_column(&def.ty, column, &blank, facts);
+        let covered = covered.max(row.deleted());
+        facts_of_column(&def.ty, column, covered, &blank, facts);
     }
 }
 
-fn facts_of_column(ty: &CqlType, column: &Column, blank: &Fact, facts: &mut Vec<Fact>) {
+fn facts_of_column(
+    ty: &CqlType,
+    column: &Column,
+    covered: i64,
+    blank: &Fact,
+    facts: &mut Vec<Fact>,
+) {
     let of_cell = |cell: &crate::node::store::cell::Cell| Fact {
         value: cell.value.as_ref().map(|value| value.to_vec()),
         stamp_us: cell.stamp,
@@ -281,7 +289,7 @@ fn facts_of_column(ty: &CqlType, column: &Column, blank: &Fact, facts: &mut Vec<
         }),
         Column::DeadCounter => facts.push(blank.clone()),
         Column::Elements(elements) => {
-            if let Some(stamp_us) = elements.deleted() {
+            if let Some(stamp_us) = elements.deleted().filter(|stamp| *stamp > covered) {
                 facts.push(Fact {
                     what: format!("(elements of {})", blank.what),
                     stamp_us,

@@ -160,9 +160,9 @@ impl Partition {
         (self.deleted, &self.ranges)
     }
 
-    /// All rows, in clustering order.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &Row> {
-        self.rows.values()
+    /// All rows in clustering order, each with the greatest stamp that a deletion around it has.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Row, i64)> {
+        self.rows.iter().map(|(key, row)| (row, self.covered(key)))
     }
 
     pub(crate) fn row(&self, key: &[u8]) -> Option<&Row> {

@@ -1,0 +1,157 @@
+//! Deterministic simulation: the real shards over a clock, a network, a disk, clusters and clients
+//! that are made up, and follow from a seed. See `tests/README.md`.
+//!
+//! ```text
+//! main     seeds, and what to do with one that fails
+//! world    everything together: lets time pass            core     the clock, what is to happen
+//! weather  what goes wrong, and when                      random   numbers from the seed
+//! net      byte streams                                   disk     files
+//! cluster  nodes that answer                              client   who asks
+//! work     what is asked, and what is known of its fate   check    what must be true in the end
+//! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
+#![allow(clippy::print_stderr, clippy::print_stdout)]
+
+mod check;
+mod client;
+mod cluster;
+mod core;
+mod disk;
+mod net;
+mod random;
+mod weather;
+mod work;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::weather::{Forecast, Scope};
+use self::world::World;
+
+/// Seeds of a run that nobody gave a number for.
+const SEEDS: u64 = 400;
+
+/// What a seed led to.
+struct Outcome {
+    wrong: Vec<String>,
+    trace: Vec<String>,
+    steps: u64,
+}
+
+fn run(seed: u64, scope: Scope, trace: bool) -> Outcome {
+    let mut world = World::new(seed, |rng| Forecast::of(rng, scope), trace);
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        world.live();
+        let mut wrong = Vec::new();
+        if let Err(words) = world.settle() {
+            wrong.push(words);
+        } else if let Err(words) = world.stop() {
+            wrong.push(words);
+        }
+        wrong.extend(check::all(&world));
+        wrong
+    }));
+    let wrong = lived.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        vec![format!("panicked: {}", words.unwrap_or_default())]
+    });
+    Outcome {
+        wrong,
+        trace: world.core.take_trace(),
+        steps: world.core.steps,
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is not a number")),
+    )
+}
+
+/// Runs many seeds, and shows what happened in the first that fails.
+fn seeds(scope: Scope, share: u64) {
+    if let Some(seed) = number("TWINRING_SIM_SEED") {
+        return show(seed, scope);
+    }
+    let count = number("TWINRING_SIM_SEEDS")
+        .unwrap_or(SEEDS)
+        .div_ceil(share);
+    let first = number("TWINRING_SIM_FIRST").unwrap_or(1);
+    let (next, steps) = (AtomicU64::new(first), AtomicU64::new(0));
+    let failed = AtomicU64::new(u64::MAX);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|threads_of| {
+        for _ in 0..threads {
+            threads_of.spawn(|| {
+                while failed.load(Ordering::Relaxed) == u64::MAX {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        return;
+                    }
+                    let outcome = run(seed, scope, false);
+                    steps.fetch_add(outcome.steps, Ordering::Relaxed);
+                    if !outcome.wrong.is_empty() {
+                        failed.fetch_min(seed, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner() {
+        u64::MAX => println!("{count} seeds, {} steps", steps.into_inner()),
+        seed => show(seed, scope),
+    }
+}
+
+fn show(seed: u64, scope: Scope) {
+    let outcome = run(seed, scope, true);
+    let name = std::env::temp_dir().join(format!("twinring-sim-{seed}.log"));
+    std::fs::write(&name, outcome.trace.join("\n")).unwrap();
+    assert!(
+        outcome.wrong.is_empty(),
+        "seed {seed} (again with TWINRING_SIM_SEED={seed}; what happened is in {}):\n{}",
+        name.display(),
+        outcome.wrong.join("\n")
+    );
+    println!(
+        "seed {seed} is well; what happened is in {}",
+        name.display()
+    );
+}
+
+#[test]
+fn nothing_is_lost_whatever_goes_wrong() {
+    let scope = Scope {
+        kills: false,
+        days: false,
+    };
+    seeds(scope, 1);
+}
+
+#[test]
+fn a_day_without_the_target_is_made_up_for() {
+    let scope = Scope {
+        kills: false,
+        days: true,
+    };
+    seeds(scope, 20);
+}
+
+#[test]
+fn a_seed_runs_the_same_way_twice() {
+    let scope = Scope {
+        kills: false,
+        days: false,
+    };
+    for seed in 1..20 {
+        let (one, other) = (run(seed, scope, true), run(seed, scope, true));
+        let differ = one.trace.iter().zip(&other.trace).find(|(a, b)| a != b);
+        assert!(differ.is_none(), "seed {seed}: {differ:?}");
+        assert_eq!(one.steps, other.steps, "seed {seed}");
+    }
+}

@@ -1,0 +1,267 @@
+//! What goes wrong, and when: drawn from the seed before the world begins.
+
+use crate::cluster::{Health, SERVICE_US, SOURCE, TARGET};
+use crate::disk::DiskFaults;
+use crate::random::Rng;
+
+/// A change of the weather.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Health {
+        cluster: usize,
+        node: usize,
+        health: Health,
+    },
+    /// All connections of a node are cut.
+    Cut {
+        cluster: usize,
+        node: usize,
+    },
+    Service {
+        cluster: usize,
+        node: usize,
+        us: (i64, i64),
+    },
+    /// What the nodes answer to writes.
+    Rules {
+        cluster: usize,
+        rules: Vec<String>,
+    },
+    /// The nodes have forgotten what was prepared.
+    Forget {
+        cluster: usize,
+    },
+    Disk(DiskFaults),
+    /// A shard's thread gets no time.
+    Stall {
+        shard: usize,
+        us: i64,
+    },
+    /// The proxy's clock is set forward.
+    Step {
+        us: i64,
+    },
+    /// The proxy's process ends at once; `crash`: the machine too.
+    Kill {
+        crash: bool,
+    },
+    /// It starts with this many shards.
+    Start {
+        shards: usize,
+    },
+    /// Ticks may be this late (µs): a long time passes in few steps.
+    Stride {
+        us: i64,
+    },
+}
+
+/// A world to be.
+#[derive(Debug)]
+pub struct Forecast {
+    pub shards: usize,
+    pub source_nodes: usize,
+    pub target_nodes: usize,
+    pub clients: usize,
+    pub writes: usize,
+    /// Longest pause of a client between writes (µs).
+    pub pause_us: i64,
+    /// When the last fault ends (µs from the beginning).
+    pub length_us: i64,
+    /// Changes, with their times (µs from the beginning), in order.
+    pub changes: Vec<(i64, Change)>,
+    /// The clock has been set, so expiry may differ by as much.
+    pub steps: bool,
+}
+
+/// What the seeds are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// The proxy may be killed.
+    pub kills: bool,
+    /// Times longer than minutes.
+    pub days: bool,
+}
+
+const SECOND_US: i64 = 1_000_000;
+
+/// Errors that a cluster answers to writes now and then, in so many of a thousand cases each.
+fn rules(rng: &mut Rng, per_mille: i64) -> Vec<String> {
+    let mut all = Vec::new();
+    for kind in ["write", "batch", "counter"] {
+        for reaction in [
+            "error=write_timeout",
+            "error=write_timeout,apply",
+            "error=overloaded",
+            "error=overloaded,apply",
+            "error=unavailable",
+            "error=write_failure,apply",
+            "error=server",
+            "silence",
+            "silence,apply",
+            "drop",
+            "drop,apply",
+        ] {
+            if rng.chance(400) {
+                let chance = per_mille as f64 / 1_000.0;
+                all.push(format!("kind={kind},chance={chance}->{reaction}"));
+            }
+        }
+    }
+    if rng.chance(400) {
+        let chance = per_mille as f64 / 1_000.0;
+        all.push(format!("opcode=EXECUTE,chance={chance}->error=unprepared"));
+    }
+    all
+}
+
+/// What the target always refuses.
+pub fn always(cluster: usize) -> Vec<String> {
+    match cluster {
+        TARGET => vec!["table=sim.rej->error=invalid".to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+impl Forecast {
+    pub fn of(rng: &mut Rng, scope: Scope) -> Self {
+        let days = scope.days;
+        let length_us = match days {
+            true => rng.range(3_600, 90_000) * SECOND_US,
+            false => rng.range(3, 40) * SECOND_US,
+        };
+        let mut it = Self {
+            shards: 1 + rng.below(3),
+            source_nodes: 1 + rng.below(2),
+            target_nodes: 1 + rng.below(2),
+            clients: 1 + rng.below(5),
+            writes: 30 + rng.below(250),
+            pause_us: *[0, 2_000, 50_000, 400_000].get(rng.below(4)).unwrap(),
+            length_us,
+            changes: Vec::new(),
+            steps: false,
+        };
+        if days {
+            it.pause_us = length_us / 40;
+            it.changes.push((0, Change::Stride { us: 20 * SECOND_US }));
+        }
+        for cluster in [SOURCE, TARGET] {
+            let rules = always(cluster);
+            it.changes.push((0, Change::Rules { cluster, rules }));
+        }
+        for _ in 0..rng.below(7) {
+            it.add(rng, TARGET);
+        }
+        if rng.chance(500) {
+            for _ in 0..1 + rng.below(4) {
+                it.add(rng, SOURCE);
+            }
+        }
+        if rng.chance(500) {
+            for _ in 0..1 + rng.below(3) {
+                it.add_disk(rng);
+            }
+        }
+        if rng.chance(300) {
+            let at_us = rng.range(0, length_us);
+            let shard = rng.below(it.shards);
+            let us = rng.range(1_000, 4 * SECOND_US);
+            it.changes.push((at_us, Change::Stall { shard, us }));
+        }
+        if rng.chance(150) {
+            let at_us = rng.range(0, length_us);
+            let us = rng.range(SECOND_US, 4_000 * SECOND_US);
+            it.changes.push((at_us, Change::Step { us }));
+            it.steps = true;
+        }
+        if scope.kills && rng.chance(600) {
+            it.add_kills(rng);
+        }
+        it.changes.sort_by_key(|(at_us, _)| *at_us);
+        it
+    }
+
+    /// A time in which something is wrong: its begin and end.
+    fn window(&self, rng: &mut Rng) -> (i64, i64) {
+        let from_us = rng.range(0, self.length_us);
+        let scale = self.length_us >> rng.below(8);
+        let until_us = from_us + rng.range(scale / 2, scale);
+        (from_us, until_us.min(self.length_us))
+    }
+
+    fn add(&mut self, rng: &mut Rng, cluster: usize) {
+        let (from_us, until_us) = self.window(rng);
+        let nodes = [self.source_nodes, self.target_nodes][cluster];
+        let node = rng.below(nodes);
+        let both = rng.chance(500);
+        let hit: Vec<usize> = match both {
+            true => (0..nodes).collect(),
+            false => vec![node],
+        };
+        match rng.below(10) {
+            0..4 => {
+                let health = rng.pick(&[Health::Down, Health::Frozen, Health::Gone]);
+                for node in hit {
+                    let change = |health| Change::Health {
+                        cluster,
+                        node,
+                        health,
+                    };
+                    self.changes.push((from_us, change(health)));
+                    self.changes.push((until_us, change(Health::Up)));
+                }
+            }
+            4 | 5 => {
+                for _ in 0..1 + rng.below(5) {
+                    let at_us = rng.range(from_us, until_us);
+                    self.changes.push((at_us, Change::Cut { cluster, node }));
+                }
+            }
+            6 => {
+                let slow_us = rng.range(10_000, 8 * SECOND_US);
+                for node in hit {
+                    let change = |us| Change::Service { cluster, node, us };
+                    self.changes.push((from_us, change((slow_us / 4, slow_us))));
+                    self.changes.push((until_us, change(SERVICE_US)));
+                }
+            }
+            7 | 8 => {
+                let per_mille = rng.pick(&[5, 20, 100]);
+                let mut all = always(cluster);
+                all.extend(rules(rng, per_mille));
+                let change = |rules| Change::Rules { cluster, rules };
+                self.changes.push((from_us, change(all)));
+                self.changes.push((until_us, change(always(cluster))));
+            }
+            _ => self.changes.push((from_us, Change::Forget { cluster })),
+        }
+    }
+
+    fn add_disk(&mut self, rng: &mut Rng) {
+        let (from_us, until_us) = self.window(rng);
+        let mut faults = DiskFaults::default();
+        match rng.below(4) {
+            0 => faults.full = true,
+            1 => faults.slow_us = rng.range(2_000, 3 * SECOND_US),
+            2 => faults.write_errors = 300,
+            _ => faults.read_errors = 300,
+        }
+        self.changes.push((from_us, Change::Disk(faults)));
+        let well = Change::Disk(DiskFaults::default());
+        self.changes.push((until_us, well));
+    }
+
+    fn add_kills(&mut self, rng: &mut Rng) {
+        let mut at_us = 0;
+        for _ in 0..1 + rng.below(4) {
+            at_us = rng.range(at_us, self.length_us);
+            let crash = false;
+            self.changes.push((at_us, Change::Kill { crash }));
+            at_us = (at_us + rng.range(1_000, 3 * SECOND_US)).min(self.length_us);
+            let shards = match rng.chance(400) {
+                true => 1 + rng.below(3),
+                false => self.shards,
+            };
+            self.changes.push((at_us, Change::Start { shards }));
+        }
+    }
+}

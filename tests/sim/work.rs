@@ -1,0 +1,467 @@
+//! What clients ask: writes of all kinds, each with a key that tells it from others.
+
+use std::collections::BTreeMap;
+
+use crate::random::Rng;
+
+/// The tables that are there from the start, at both clusters.
+pub const SCHEMA: &[&str] = &[
+    "CREATE KEYSPACE sim WITH replication={'class':'SimpleStrategy','replication_factor':1}",
+    "CREATE TABLE sim.u (k text PRIMARY KEY, v text, n int)",
+    "CREATE TABLE sim.w (k text, c int, v text, s set<text>, PRIMARY KEY (k, c))",
+    "CREATE TABLE sim.cnt (k text PRIMARY KEY, n counter)",
+    "CREATE TABLE sim.lst (k text PRIMARY KEY, l list<text>)",
+    "CREATE TABLE sim.rej (k text PRIMARY KEY, v text)",
+];
+
+/// Statements that every client prepares.
+pub const PREPARED: &[&str] = &[
+    "INSERT INTO sim.u (k, v, n) VALUES (?, ?, ?)",
+    "INSERT INTO sim.u (k, v, n) VALUES (?, ?, ?) USING TTL ?",
+    "UPDATE sim.u SET v = ? WHERE k = ?",
+    "DELETE FROM sim.u WHERE k = ?",
+    "INSERT INTO sim.w (k, c, v) VALUES (?, ?, ?)",
+    "UPDATE sim.w SET s = s + ? WHERE k = ? AND c = ?",
+    "DELETE FROM sim.w WHERE k = ? AND c = ?",
+    "UPDATE sim.cnt SET n = n + ? WHERE k = ?",
+    "UPDATE sim.lst SET l = l + ? WHERE k = ?",
+    "INSERT INTO sim.lst (k, l) VALUES (?, ?)",
+    "UPDATE sim.u USING TIMESTAMP ? SET v = ? WHERE k = ?",
+    "INSERT INTO sim.rej (k, v) VALUES (?, ?)",
+];
+
+/// A statement of a batch, or alone.
+#[derive(Debug, Clone)]
+pub enum Statement {
+    Text(String, Vec<Vec<u8>>),
+    Prepared(usize, Vec<Vec<u8>>),
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    Startup,
+    Use,
+    Prepare(usize),
+    One(Statement),
+    /// Type of the batch (0 logged, 1 unlogged, 2 counter).
+    Batch(u8, Vec<Statement>),
+}
+
+/// What is known of a write's fate, to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Waiting,
+    Acknowledged,
+    /// An error that says that it is not there.
+    Refused,
+    /// Timeout, lost connection, an error that leaves it open.
+    Unknown,
+}
+
+/// A write, as its client sees it.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    pub table: String,
+    pub key: String,
+    /// The value that it leaves, if nothing else ever writes there.
+    pub leaves: Option<(&'static str, Vec<u8>)>,
+    /// The client waits for its fate before the next one of this kind.
+    pub ordered: bool,
+    pub step: Step,
+    pub fate: Fate,
+}
+
+/// What the fate of a write changes for those that follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    None,
+    List,
+    Truncated,
+    TruncateRow,
+    CountersGone,
+    Created,
+    Altered,
+    Dropped,
+}
+
+/// What a client remembers for its writes whose order matters.
+#[derive(Debug)]
+pub struct Work {
+    client: usize,
+    rng: Rng,
+    pub ordered_busy: bool,
+    list_key: Option<String>,
+    counter_key: Option<String>,
+    /// Its own table for TRUNCATE; not used any more after an unknown fate.
+    truncate_ok: bool,
+    table_number: usize,
+    table_exists: bool,
+    table_altered: bool,
+    /// Its stamps, if it brings its own.
+    pub own_stamps: bool,
+}
+
+/// Numbers for keys, for all clients together.
+#[derive(Debug, Default)]
+pub struct Keys(usize);
+
+impl Keys {
+    pub fn fresh(&mut self) -> String {
+        self.0 += 1;
+        format!("k{:06}", self.0)
+    }
+}
+
+pub fn text(value: &str) -> Vec<u8> {
+    value.as_bytes().to_vec()
+}
+
+fn int(value: i32) -> Vec<u8> {
+    value.to_be_bytes().to_vec()
+}
+
+fn bigint(value: i64) -> Vec<u8> {
+    value.to_be_bytes().to_vec()
+}
+
+fn collection(items: &[&str]) -> Vec<u8> {
+    let mut bytes = int(i32::try_from(items.len()).unwrap());
+    for item in items {
+        bytes.extend(int(i32::try_from(item.len()).unwrap()));
+        bytes.extend_from_slice(item.as_bytes());
+    }
+    bytes
+}
+
+impl Work {
+    pub fn new(client: usize, mut rng: Rng) -> Self {
+        let own_stamps = rng.chance(400);
+        Self {
+            client,
+            rng,
+            ordered_busy: false,
+            list_key: None,
+            counter_key: None,
+            truncate_ok: true,
+            table_number: 0,
+            table_exists: false,
+            table_altered: false,
+            own_stamps,
+        }
+    }
+
+    /// The client's own table for TRUNCATE, made before it starts.
+    pub fn own_table(client: usize) -> String {
+        format!("sim.tr{client}")
+    }
+
+    fn made_table(&self) -> String {
+        format!("sim.d{}_{}", self.client, self.table_number)
+    }
+
+    /// The next write.
+    pub fn next(&mut self, keys: &mut Keys, now_us: i64) -> (Deed, Ask) {
+        match self.rng.below(100) {
+            0..30 => self.unique(keys, now_us),
+            30..48 => self.hot(now_us),
+            48..62 => self.wide(keys),
+            62..70 => self.batch(keys),
+            70..77 => self.count(keys),
+            77 => self.refused(keys),
+            _ if self.ordered_busy => self.unique(keys, now_us),
+            78..90 => self.list(keys),
+            90..95 => self.truncate(keys),
+            _ => self.schema(keys),
+        }
+    }
+
+    fn deed(table: &str, key: &str) -> Deed {
+        Deed {
+            table: table.to_owned(),
+            key: key.to_owned(),
+            leaves: None,
+            ordered: false,
+            step: Step::None,
+            fate: Fate::Waiting,
+        }
+    }
+
+    fn unique(&mut self, keys: &mut Keys, now_us: i64) -> (Deed, Ask) {
+        let key = keys.fresh();
+        let value = format!("v{key}");
+        let number = i32::try_from(self.rng.below(1_000)).unwrap();
+        let mut deed = Self::deed("sim.u", &key);
+        deed.leaves = Some(("v", text(&value)));
+        let ttl_s = *[5, 60, 3_600, 200_000].get(self.rng.below(4)).unwrap();
+        let statement = match self.rng.below(6) {
+            0 | 1 => Statement::Prepared(0, vec![text(&key), text(&value), int(number)]),
+            2 => {
+                deed.leaves = None;
+                let values = vec![text(&key), text(&value), int(number), int(ttl_s)];
+                Statement::Prepared(1, values)
+            }
+            3 => {
+                deed.leaves = None;
+                let text = format!(
+                    "INSERT INTO sim.u (k, v) VALUES ('{key}', '{value}') USING TTL {ttl_s}"
+                );
+                Statement::Text(text, Vec::new())
+            }
+            4 => {
+                let stamp_us = now_us - self.rng.range(0, 5_000_000);
+                let values = vec![bigint(stamp_us), text(&value), text(&key)];
+                Statement::Prepared(10, values)
+            }
+            // no markers: the proxy could not know that none of them is a list
+            _ => Statement::Text(
+                format!("INSERT INTO sim.u (k, v, n) VALUES ('{key}', '{value}', {number})"),
+                Vec::new(),
+            ),
+        };
+        (deed, Ask::One(statement))
+    }
+
+    fn hot(&mut self, now_us: i64) -> (Deed, Ask) {
+        let key = format!("h{:02}", self.rng.below(6));
+        let value = format!("v{}", self.rng.below(1_000_000));
+        let deed = Self::deed("sim.u", &key);
+        let statement = match self.rng.below(7) {
+            0 | 1 => Statement::Prepared(2, vec![text(&value), text(&key)]),
+            2 => Statement::Prepared(3, vec![text(&key)]),
+            3 => Statement::Text(format!("DELETE v FROM sim.u WHERE k = '{key}'"), Vec::new()),
+            4 => {
+                let stamp_us = now_us + self.rng.range(-3_000_000, 3_000);
+                let text =
+                    format!("UPDATE sim.u USING TIMESTAMP {stamp_us} SET v='{value}' WHERE k=?");
+                Statement::Text(text, vec![key.clone().into_bytes()])
+            }
+            5 => Statement::Text(
+                format!("UPDATE sim.u SET v = '{value}', n = 7 WHERE k = '{key}' -- hot"),
+                Vec::new(),
+            ),
+            _ => Statement::Prepared(0, vec![text(&key), text(&value), int(1)]),
+        };
+        (deed, Ask::One(statement))
+    }
+
+    fn wide(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let shared = self.rng.chance(600);
+        let key = match shared {
+            true => format!("p{:02}", self.rng.below(4)),
+            false => keys.fresh(),
+        };
+        let row = i32::try_from(self.rng.below(8)).unwrap();
+        let value = format!("v{}", self.rng.below(1_000_000));
+        let mut deed = Self::deed("sim.w", &key);
+        let statement = match self.rng.below(8) {
+            _ if !shared => {
+                deed.leaves = Some(("v", text(&value)));
+                Statement::Prepared(4, vec![text(&key), int(row), text(&value)])
+            }
+            0..3 => Statement::Prepared(4, vec![text(&key), int(row), text(&value)]),
+            3 | 4 => {
+                let members = collection(&[&value]);
+                Statement::Prepared(5, vec![members, text(&key), int(row)])
+            }
+            5 => Statement::Prepared(6, vec![text(&key), int(row)]),
+            6 => Statement::Text(
+                format!("DELETE FROM sim.w WHERE k = '{key}' AND c > {row}"),
+                Vec::new(),
+            ),
+            _ => Statement::Text(
+                format!("UPDATE sim.w SET s = s - {{'{value}'}} WHERE k = '{key}' AND c = {row}"),
+                Vec::new(),
+            ),
+        };
+        (deed, Ask::One(statement))
+    }
+
+    fn batch(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let key = keys.fresh();
+        let value = format!("v{key}");
+        let mut deed = Self::deed("sim.u", &key);
+        deed.leaves = Some(("v", text(&value)));
+        let hot = format!("h{:02}", self.rng.below(6));
+        if self.rng.chance(300) {
+            let text = format!(
+                "BEGIN BATCH INSERT INTO sim.u (k, v) VALUES ('{key}', '{value}'); \
+                 DELETE n FROM sim.u WHERE k = '{hot}'; APPLY BATCH"
+            );
+            return (deed, Ask::One(Statement::Text(text, Vec::new())));
+        }
+        let mut statements = vec![Statement::Prepared(
+            0,
+            vec![text(&key), text(&value), int(1)],
+        )];
+        for _ in 0..self.rng.below(3) {
+            let row = i32::try_from(self.rng.below(8)).unwrap();
+            statements.push(match self.rng.below(3) {
+                0 => Statement::Prepared(4, vec![text(&key), int(row), text("b")]),
+                1 => Statement::Text(
+                    format!("UPDATE sim.u SET n = {row} WHERE k = '{hot}'"),
+                    Vec::new(),
+                ),
+                _ => Statement::Prepared(2, vec![text(&hot), text(&hot)]),
+            });
+        }
+        let kind = u8::from(self.rng.chance(500));
+        (deed, Ask::Batch(kind, statements))
+    }
+
+    fn count(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let by = self.rng.range(-50, 50);
+        let shared = self.rng.chance(400);
+        let key = match (&self.counter_key, shared) {
+            (_, true) => format!("n{:02}", self.rng.below(4)),
+            (Some(key), false) => key.clone(),
+            (None, false) => keys.fresh(),
+        };
+        let mut deed = Self::deed("sim.cnt", &key);
+        if !shared && !self.ordered_busy && self.counter_key.is_some() && self.rng.chance(80) {
+            (deed.ordered, deed.step) = (true, Step::CountersGone);
+            self.counter_key = None;
+            let text = format!("DELETE FROM sim.cnt WHERE k = '{key}'");
+            return (deed, Ask::One(Statement::Text(text, Vec::new())));
+        }
+        if !shared {
+            // a delete that follows must not race with it
+            if self.ordered_busy {
+                deed.key = format!("n{:02}", self.rng.below(4));
+            } else {
+                self.counter_key = Some(key.clone());
+                deed.ordered = true;
+            }
+        }
+        let key = deed.key.clone();
+        let ask = match self.rng.below(4) {
+            0 => Ask::One(Statement::Text(
+                format!("UPDATE sim.cnt SET n = n + {by} WHERE k = '{key}'"),
+                Vec::new(),
+            )),
+            1 => {
+                let one = Statement::Prepared(7, vec![bigint(by), text(&key)]);
+                Ask::Batch(2, vec![one.clone(), one])
+            }
+            _ => Ask::One(Statement::Prepared(7, vec![bigint(by), text(&key)])),
+        };
+        (deed, ask)
+    }
+
+    fn refused(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let key = keys.fresh();
+        let deed = Self::deed("sim.rej", &key);
+        let statement = Statement::Prepared(11, vec![text(&key), text("refused")]);
+        (deed, Ask::One(statement))
+    }
+
+    fn list(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let key = self.list_key.get_or_insert_with(|| keys.fresh()).clone();
+        let item = keys.fresh();
+        let mut deed = Self::deed("sim.lst", &key);
+        (deed.ordered, deed.step) = (true, Step::List);
+        let statement = match self.rng.below(6) {
+            0 | 1 => Statement::Prepared(8, vec![collection(&[&item]), text(&key)]),
+            2 => Statement::Prepared(9, vec![text(&key), collection(&[&item, "second"])]),
+            3 => Statement::Text(
+                format!("UPDATE sim.lst SET l = ['{item}'] + l WHERE k = '{key}'"),
+                Vec::new(),
+            ),
+            4 => Statement::Text(
+                format!("UPDATE sim.lst SET l = l - ['second'] WHERE k = '{key}'"),
+                Vec::new(),
+            ),
+            _ => Statement::Text(
+                format!("INSERT INTO sim.lst (k, l) VALUES ('{key}', ['{item}'])"),
+                Vec::new(),
+            ),
+        };
+        (deed, Ask::One(statement))
+    }
+
+    fn truncate(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let table = Self::own_table(self.client);
+        let key = keys.fresh();
+        let mut deed = Self::deed(&table, &key);
+        deed.ordered = true;
+        let statement = match self.truncate_ok && self.rng.chance(350) {
+            true => {
+                deed.step = Step::Truncated;
+                format!("TRUNCATE {table}")
+            }
+            false => {
+                deed.step = Step::TruncateRow;
+                format!("INSERT INTO {table} (k, v) VALUES ('{key}', 'x')")
+            }
+        };
+        (deed, Ask::One(Statement::Text(statement, Vec::new())))
+    }
+
+    fn schema(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let table = self.made_table();
+        let key = keys.fresh();
+        let mut deed = Self::deed(&table, &key);
+        deed.ordered = true;
+        let statement = match (self.table_exists, self.table_altered, self.rng.below(10)) {
+            (false, ..) => {
+                deed.step = Step::Created;
+                format!("CREATE TABLE {table} (k text PRIMARY KEY, v text)")
+            }
+            (true, false, 0..3) => {
+                deed.step = Step::Altered;
+                format!("ALTER TABLE {table} ADD x text")
+            }
+            (true, true, 0) => {
+                deed.step = Step::Dropped;
+                format!("DROP TABLE {table}")
+            }
+            (true, true, _) => format!("INSERT INTO {table} (k, x) VALUES ('{key}', 'new')"),
+            (true, false, _) => format!("INSERT INTO {table} (k, v) VALUES ('{key}', 'old')"),
+        };
+        (deed, Ask::One(Statement::Text(statement, Vec::new())))
+    }
+
+    /// The client has learned the fate of a write.
+    pub fn settled(&mut self, deed: &Deed) {
+        if deed.ordered {
+            self.ordered_busy = false;
+        }
+        let unknown = deed.fate == Fate::Unknown;
+        let done = deed.fate == Fate::Acknowledged;
+        match deed.step {
+            Step::None if deed.ordered && unknown => self.counter_key = None,
+            Step::None => {}
+            Step::List if unknown => self.list_key = None,
+            Step::List => {}
+            Step::Truncated | Step::TruncateRow if unknown => self.truncate_ok = false,
+            Step::Truncated | Step::TruncateRow | Step::CountersGone => {}
+            Step::Created if done => (self.table_exists, self.table_altered) = (true, false),
+            Step::Altered if done => self.table_altered = true,
+            Step::Created | Step::Altered if !unknown => {}
+            Step::Created | Step::Altered | Step::Dropped => {
+                self.table_exists = false;
+                self.table_number += 1;
+            }
+        }
+    }
+}
+
+/// All writes, by number.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub deeds: Vec<Deed>,
+}
+
+impl Ledger {
+    /// Tables of which a client could not learn whether a schema change or TRUNCATE was done.
+    pub fn open_tables(&self) -> BTreeMap<String, Step> {
+        let open = self.deeds.iter().filter(|deed| {
+            let schema = matches!(
+                deed.step,
+                Step::Truncated | Step::Created | Step::Altered | Step::Dropped
+            );
+            schema && matches!(deed.fate, Fate::Unknown | Fate::Waiting)
+        });
+        open.map(|deed| (deed.table.clone(), deed.step)).collect()
+    }
+}
