@@ -17,10 +17,12 @@ use super::output::{Ending, News, Output, RequestKind, Tally};
 use super::plan::{BindKind, PlanCache};
 use super::registry::Registry;
 use super::verdict::{self, Verdict};
+use super::write::Write;
 use crate::cql::envelope::Envelope;
 use crate::cql::response::rows::Rows;
 use crate::cql::response::{ErrorCode, Prepared, ResultBody};
 use crate::cql::{Compression, EnvelopeError, Flags, Header, Opcode, Reader, Version, encode};
+use crate::spill::Kind as RecordKind;
 use crate::statement::rewrite::AddedMarker;
 use crate::topology::Facts;
 
@@ -315,11 +317,11 @@ impl Session {
                     self.keyspace = Some(name.into());
                 }
             }
-            // a schema change whose outcome is unknown: repeated at the target it does no harm
-            // that the source has not seen as well, and its error there is reported
-            Pending::Schema(write) if verdict != Verdict::Refused => {
-                cx.outputs.push(Output::Schema(write));
-            }
+            Pending::Schema(write) => match verdict {
+                Verdict::Applied => cx.outputs.push(Output::Schema(write)),
+                Verdict::Refused => {}
+                Verdict::Ambiguous => cx.outputs.push(unknown_change(write)),
+            },
             Pending::Lwt(write) => match verdict {
                 Verdict::Applied if lwt_applied(message) => {
                     cx.common.tally.applied += 1;
@@ -331,7 +333,7 @@ impl Session {
                 }
                 _ => cx.common.tally.refused += 1,
             },
-            Pending::Prepare { .. } | Pending::Use | Pending::Schema(_) | Pending::System(_) => {}
+            Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
         }
     }
 
@@ -348,7 +350,7 @@ impl Session {
                     tally.ambiguous += 1;
                     outputs.push(Output::Conditional(write));
                 }
-                Pending::Schema(write) => outputs.push(Output::Schema(write)),
+                Pending::Schema(write) => outputs.push(unknown_change(write)),
                 Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
             }
         }
@@ -411,6 +413,15 @@ impl Session {
 
     pub(super) fn facts(&self) -> &Facts {
         &self.facts
+    }
+}
+
+/// A change whose outcome at the source is unknown. A schema change does no harm at the target that
+/// the source has not seen as well, and its error there is reported; a TRUNCATE on a guess does.
+fn unknown_change(write: Box<Write>) -> Output {
+    match write.kind {
+        RecordKind::Truncate => Output::Resolve(write),
+        _ => Output::Schema(write),
     }
 }
 

@@ -241,8 +241,9 @@ impl Shard {
 
     /// The source may have it: a write that can be repeated is sent there until it answers.
     fn resolve(&mut self, write: Write) {
-        // one that can be repeated has a stamp: in its parameters, or in its text
-        if write.repeat == Repeat::Free {
+        // one that can be repeated has a stamp, in its parameters or in its text; but a table that
+        // is emptied once more loses what came in meanwhile
+        if write.repeat == Repeat::Free && write.kind != crate::spill::Kind::Truncate {
             self.recorder.count(Counted::Resent, 1);
             self.resolver.owed.admit(write, Origin::Live);
         } else {

@@ -240,7 +240,8 @@ fn spill_left(folder: &Path) -> Vec<String> {
 
 /// What the clients were told is at the source: this checks the model.
 fn acknowledged(ledger: &Ledger, source: &BTreeMap<Place, Vec<Fact>>) -> Vec<String> {
-    let held: BTreeSet<(&str, &[u8], &str, Option<&[u8]>)> = source
+    type Held<'f> = (&'f str, &'f [u8], &'f str, Option<&'f [u8]>);
+    let held: BTreeSet<Held<'_>> = source
         .values()
         .flatten()
         .map(|fact| {

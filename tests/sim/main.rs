@@ -82,28 +82,28 @@ fn seeds(scope: Scope, share: u64) {
         .unwrap_or(SEEDS)
         .div_ceil(share);
     let first = number("TWINRING_SIM_FIRST").unwrap_or(1);
-    let (next, steps) = (AtomicU64::new(first), AtomicU64::new(0));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let failed = AtomicU64::new(u64::MAX);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|threads_of| {
-        for _ in 0..threads {
-            threads_of.spawn(|| {
-                while failed.load(Ordering::Relaxed) == u64::MAX {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + count {
-                        return;
-                    }
-                    let outcome = run(seed, scope, false);
-                    steps.fetch_add(outcome.steps, Ordering::Relaxed);
-                    if !outcome.wrong.is_empty() {
-                        failed.fetch_min(seed, Ordering::Relaxed);
-                    }
-                }
-            });
+    let lane = &|lane: u64| {
+        let mut steps = 0;
+        for seed in (first + lane..first + count).step_by(threads as usize) {
+            if failed.load(Ordering::Relaxed) != u64::MAX {
+                break;
+            }
+            let outcome = run(seed, scope, false);
+            steps += outcome.steps;
+            if !outcome.wrong.is_empty() {
+                failed.store(seed, Ordering::Relaxed);
+            }
         }
+        steps
+    };
+    let steps: u64 = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..threads).map(|n| scope.spawn(move || lane(n))).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap()).sum()
     });
     match failed.into_inner() {
-        u64::MAX => println!("{count} seeds, {} steps", steps.into_inner()),
+        u64::MAX => println!("{count} seeds, {steps} steps"),
         seed => show(seed, scope),
     }
 }

@@ -107,6 +107,17 @@ fn rules(rng: &mut Rng, per_mille: i64) -> Vec<String> {
             }
         }
     }
+    for reaction in [
+        "error=server",
+        "error=server,apply",
+        "silence,apply",
+        "drop",
+        "drop,apply",
+    ] {
+        if rng.chance(200) {
+            all.push(format!("kind=schema,chance=0.2->{reaction}"));
+        }
+    }
     if rng.chance(400) {
         let chance = per_mille as f64 / 1_000.0;
         all.push(format!("opcode=EXECUTE,chance={chance}->error=unprepared"));

@@ -234,7 +234,7 @@ impl Work {
                 let stamp_us = now_us + self.rng.range(-3_000_000, 3_000);
                 let text =
                     format!("UPDATE sim.u USING TIMESTAMP {stamp_us} SET v='{value}' WHERE k=?");
-                Statement::Text(text, vec![key.clone().into_bytes()])
+                Statement::Text(text, vec![key.into_bytes()])
             }
             5 => Statement::Text(
                 format!("UPDATE sim.u SET v = '{value}', n = 7 WHERE k = '{key}' -- hot"),
@@ -329,7 +329,7 @@ impl Work {
             if self.ordered_busy {
                 deed.key = format!("n{:02}", self.rng.below(4));
             } else {
-                self.counter_key = Some(key.clone());
+                self.counter_key = Some(key);
                 deed.ordered = true;
             }
         }
@@ -453,13 +453,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Tables of which a client could not learn whether a schema change or TRUNCATE was done.
+    /// Tables of which a client could not learn whether a schema change was done.
     pub fn open_tables(&self) -> BTreeMap<String, Step> {
         let open = self.deeds.iter().filter(|deed| {
-            let schema = matches!(
-                deed.step,
-                Step::Truncated | Step::Created | Step::Altered | Step::Dropped
-            );
+            let schema = matches!(deed.step, Step::Created | Step::Altered | Step::Dropped);
             schema && matches!(deed.fate, Fate::Unknown | Fate::Waiting)
         });
         open.map(|deed| (deed.table.clone(), deed.step)).collect()
