@@ -148,7 +148,9 @@ mod tests {
         let (first, second, third) = (hold(9, 100), hold(3, 200), hold(5, 200));
         let order = |heard: [&Hold; 3]| -> Vec<ChangeId> {
             let mut barriers = Barriers::default();
-            heard.map(|hold| barriers.add(hold.clone()));
+            for hold in heard {
+                barriers.add(hold.clone());
+            }
             barriers.holds.iter().map(|hold| hold.id).collect()
         };
         assert_eq!(order([&first, &second, &third]), [9, 3, 5]);

@@ -45,7 +45,7 @@ impl Aside {
         let mut aside = Self::default();
         for dir in shards_in(folder).unwrap() {
             for file in dir.segments(Holds::Rejected).unwrap() {
-                let mut reader = SegmentReader::open(&file.path, 0).unwrap();
+                let mut reader = SegmentReader::open(&file, 0).unwrap();
                 loop {
                     match reader.next_step().unwrap() {
                         Scanned::Record { record, .. } => aside.take(&record),

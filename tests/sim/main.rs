@@ -82,11 +82,11 @@ fn seeds(scope: Scope, share: u64) {
         .unwrap_or(SEEDS)
         .div_ceil(share);
     let first = number("TWINRING_SIM_FIRST").unwrap_or(1);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let failed = AtomicU64::new(u64::MAX);
-    let lane = &|lane: u64| {
+    let lane = &|lane: usize| {
         let mut steps = 0;
-        for seed in (first + lane..first + count).step_by(threads as usize) {
+        for seed in (first..first + count).skip(lane).step_by(threads) {
             if failed.load(Ordering::Relaxed) != u64::MAX {
                 break;
             }
