@@ -45,7 +45,14 @@ impl Difference {
 /// # Errors
 /// The connection or the table is not there.
 pub fn read_table(endpoint: SocketAddr, keyspace: &str, table: &str) -> anyhow::Result<Table> {
-    let mut session = Session::connect(endpoint)?;
+    read_rows(Session::connect(endpoint)?, keyspace, table)
+}
+
+/// The same on a connection that is there already.
+///
+/// # Errors
+/// The table is not there.
+pub fn read_rows(mut session: Session, keyspace: &str, table: &str) -> anyhow::Result<Table> {
     let text = format!("SELECT key, value, WRITETIME(value) FROM {keyspace}.{table}");
     let mut found = Table::new();
     for row in session.query(&text)? {

@@ -1,26 +1,29 @@
 //! A running load: connections, threads, and what can be seen from outside while they work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
+use crate::collect::{Collected, collect};
+use crate::lane::{Lane, Run};
 use crate::plan::Plan;
-use crate::receiver::{self, Received};
-use crate::report::{self, Report};
+use crate::report::Report;
+use crate::request::Statements;
+use crate::samples::ns;
 use crate::schedule::Schedule;
-use crate::sender::{self, Sent, Statements};
 use crate::session::Session;
+use crate::worker::{Outlet, Seen, Worker};
+use crate::workload::Kind;
 
 /// From the last connection being ready to the first request.
 const HEAD_START: Duration = Duration::from_millis(20);
-/// How often a blocked thread looks whether it shall end.
-pub(crate) const GLANCE: Duration = Duration::from_millis(20);
-/// A slot without a request.
-pub(crate) const FREE: u64 = u64::MAX;
+/// The least that glommio takes for registered memory, in bytes; nothing here uses it.
+const REGISTERED_BYTES: usize = 64 << 10;
 
 /// What all threads of a run see.
 #[derive(Debug)]
@@ -28,25 +31,18 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     pub(crate) schedule: Schedule,
     /// When the owner ended the run, in ns after its start; `u64::MAX`: not yet.
-    pub(crate) stopped_ns: AtomicU64,
-    pub(crate) lanes: Vec<Lane>,
+    stopped_ns: AtomicU64,
+    /// One for each worker, which alone writes it.
+    pub(crate) progress: Vec<Counters>,
 }
 
-/// What the two threads of one connection share. Each counter has one writer.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    /// Stream id → number of the request on it.
-    pub(crate) slots: Vec<AtomicU64>,
-    /// Written by the sender.
+/// How far a worker is.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
     pub(crate) sent: AtomicU64,
-    /// The sender has sent its last request.
-    pub(crate) finished: AtomicBool,
-    /// The connection is of no more use.
-    pub(crate) broken: AtomicBool,
-    /// Answers without an error; written by the receiver, as is the next.
     pub(crate) good: AtomicU64,
-    /// Answers with an error.
     pub(crate) failed: AtomicU64,
+    pub(crate) broken: AtomicU64,
 }
 
 /// How far a load is. All from its start, warm-up included.
@@ -66,7 +62,8 @@ pub struct Progress {
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
-    threads: Vec<(JoinHandle<Sent>, JoinHandle<Received>)>,
+    workers: Vec<ExecutorJoinHandle<anyhow::Result<Seen>>>,
+    collector: Option<JoinHandle<anyhow::Result<Collected>>>,
 }
 
 impl Load {
@@ -76,47 +73,52 @@ impl Load {
     /// The plan's bounds, a connection that fails, a table that is not there.
     pub fn start(plan: &Plan) -> anyhow::Result<Load> {
         plan.check()?;
-        let mut ready = Vec::new();
-        for _ in 0..plan.connections {
-            let mut session = Session::connect(plan.endpoint)?;
-            let statements = Statements {
-                insert: session.prepare(&plan.insert())?,
-                select: session.prepare(&plan.select())?,
-            };
-            ready.push((session.into_stream(), statements));
+        let threads = plan.threads();
+        let mut seats: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+        for connection in 0..plan.connections {
+            let mut session = Session::open(plan.endpoint, &plan.access)?;
+            let mut ids = Statements::default();
+            for kind in Kind::ALL.into_iter().filter(|&kind| plan.mix.has(kind)) {
+                if let Some(id) = ids.0.get_mut(kind.index()) {
+                    *id = session.prepare(&plan.statement(kind))?;
+                }
+            }
+            let (wire, codec) = session.into_parts();
+            let lane = Lane::new(plan, connection, codec, ids);
+            if let Some(own) = seats.get_mut(usize::from(connection) % threads) {
+                own.push((lane, wire));
+            }
         }
-        let start = Instant::now() + HEAD_START;
         let pace = (plan.rate_per_s, plan.connections);
+        let (start, began) = (Instant::now() + HEAD_START, SystemTime::now() + HEAD_START);
         let shared = Arc::new(Shared {
             schedule: Schedule::new(start, pace, plan.warm_up, plan.duration),
             stopped_ns: AtomicU64::new(u64::MAX),
-            lanes: (0..plan.connections)
-                .map(|_| Lane::new(plan.depth))
-                .collect(),
+            progress: (0..threads).map(|_| Counters::default()).collect(),
             plan: plan.clone(),
         });
         let mut load = Load {
             shared: Arc::clone(&shared),
-            threads: Vec::new(),
+            workers: Vec::new(),
+            collector: None,
         };
-        for (connection, (stream, statements)) in (0..).zip(ready) {
-            stream.set_read_timeout(Some(GLANCE))?;
-            stream.set_write_timeout(Some(plan.patience))?;
-            let reading = stream.try_clone().context("clone a socket")?;
-            let (free, streams) = mpsc::channel();
-            for id in 0..i16::try_from(plan.depth)? {
-                free.send(id)?;
-            }
-            let (own, other) = (Arc::clone(&shared), Arc::clone(&shared));
-            let name = |what| std::thread::Builder::new().name(format!("{what}-{connection}"));
-            let receiving = name("receive")
-                .spawn(move || receiver::run(&other, connection, reading, &free))
-                .context("start a thread")?;
-            let sending = name("send")
-                .spawn(move || sender::run(&own, connection, stream, &statements, &streams))
-                .context("start a thread")?;
-            load.threads.push((sending, receiving));
+        let (full, measured) = mpsc::channel();
+        let mut spares = Vec::new();
+        for (index, own) in seats.into_iter().enumerate() {
+            let (spare, empty) = mpsc::channel();
+            spares.push(spare);
+            let full = full.clone();
+            let outlet = Outlet { full, empty };
+            let worker = Worker::new(Arc::clone(&shared), index, own, outlet)?;
+            load.workers.push(execute(worker, index, plan)?);
         }
+        drop(full);
+        let collector = std::thread::Builder::new().name("collect".to_owned());
+        load.collector = Some(
+            collector
+                .spawn(move || collect(&shared.plan, began, &measured, &spares))
+                .context("start a thread")?,
+        );
         Ok(load)
     }
 
@@ -124,11 +126,11 @@ impl Load {
     #[must_use]
     pub fn progress(&self) -> Progress {
         let mut all = Progress::default();
-        for lane in &self.shared.lanes {
-            all.sent += lane.sent.load(Ordering::Relaxed);
-            all.good += lane.good.load(Ordering::Relaxed);
-            all.failed += lane.failed.load(Ordering::Relaxed);
-            all.broken += u64::from(lane.broken.load(Ordering::Relaxed));
+        for worker in &self.shared.progress {
+            all.sent += worker.sent.load(Ordering::Relaxed);
+            all.good += worker.good.load(Ordering::Relaxed);
+            all.failed += worker.failed.load(Ordering::Relaxed);
+            all.broken += worker.broken.load(Ordering::Relaxed);
         }
         all
     }
@@ -136,34 +138,59 @@ impl Load {
     /// Makes now the end of the run: what is due later is no part of it. What is in flight is
     /// still waited for.
     pub fn stop(&self) {
-        let now_ns = report::ns(self.shared.schedule.now());
+        let now_ns = ns(self.shared.schedule.now());
         self.shared.stopped_ns.store(now_ns, Ordering::Relaxed);
     }
 
     /// Waits for the end and for the last answers.
     ///
     /// # Errors
-    /// A thread that panicked.
+    /// A thread that could not run or panicked; the log could not be written.
     pub fn finish(mut self) -> anyhow::Result<Report> {
-        let mut report = Report::new(&self.shared.plan);
-        for (sending, receiving) in self.threads.drain(..) {
-            let ended = || anyhow!("a thread of the load has panicked");
-            let sent = sending.join().map_err(|_| ended())?;
-            let received = receiving.join().map_err(|_| ended())?;
-            report.add(sent, received)?;
+        let mut all = Vec::new();
+        for worker in self.workers.drain(..) {
+            all.push(ended(worker)?);
         }
-        Ok(report)
+        let Some(collector) = self.collector.take() else {
+            return Err(anyhow!("the load has not begun"));
+        };
+        let collected = collector.join();
+        let collected = collected.map_err(|_| anyhow!("a thread of the load has panicked"))??;
+        let measured = self.shared.end().saturating_sub(self.shared.plan.warm_up);
+        Report::new(&self.shared.plan, measured, all, collected)
     }
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop();
-        for (sending, receiving) in self.threads.drain(..) {
-            let _ = sending.join();
-            let _ = receiving.join();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+        if let Some(collector) = self.collector.take() {
+            let _ = collector.join();
         }
     }
+}
+
+type Handle = ExecutorJoinHandle<anyhow::Result<Seen>>;
+
+/// Runs a worker as the only task of an executor.
+fn execute(worker: Worker, index: usize, plan: &Plan) -> anyhow::Result<Handle> {
+    let core = plan.cores.get(index);
+    let placement = core.map_or(Placement::Unbound, |&core| Placement::Fixed(core));
+    LocalExecutorBuilder::new(placement)
+        .name(&format!("load-{index}"))
+        .io_memory(REGISTERED_BYTES)
+        .spawn(move || async move { worker.run() })
+        .map_err(|error| anyhow!("start a thread on core {core:?}: {error}"))
+}
+
+fn ended(worker: Handle) -> anyhow::Result<Seen> {
+    // glommio tells here, not earlier, that it cannot lock its memory.
+    worker
+        .join()
+        .map_err(|error| anyhow!("{error} (locked memory: `ulimit -l` must be 512 or more)"))?
 }
 
 /// Runs a plan to its end.
@@ -180,22 +207,11 @@ impl Shared {
         let stopped = Duration::from_nanos(self.stopped_ns.load(Ordering::Relaxed));
         stopped.min(self.schedule.end())
     }
-}
 
-impl Lane {
-    fn new(depth: u16) -> Lane {
-        Lane {
-            slots: (0..depth).map(|_| AtomicU64::new(FREE)).collect(),
-            sent: AtomicU64::new(0),
-            finished: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-            good: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
+    pub(crate) fn run(&self) -> Run<'_> {
+        Run {
+            plan: &self.plan,
+            schedule: &self.schedule,
         }
-    }
-
-    /// The slot of a stream id; `None` for ids that are not ours.
-    pub(crate) fn slot(&self, stream: i16) -> Option<&AtomicU64> {
-        self.slots.get(usize::try_from(stream).ok()?)
     }
 }

@@ -1,36 +1,34 @@
-//! What a run does: rate, keys, values, and which request comes when.
+//! What a run does: whom it asks, how much, how often, for how long.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
+use twinring_cql::Consistency;
 
-/// Bytes at the front of each value that say which write it is.
-pub const VALUE_MIN_BYTES: usize = 16;
+use crate::distribution::{Keys, Sizes};
+use crate::link::Access;
+use crate::workload::{Kind, Mix, VALUE_MIN_BYTES};
 
-/// Reads, writes, or both in turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Prepared INSERT.
-    Write,
-    /// Prepared SELECT by key.
-    Read,
-    /// One INSERT, one SELECT of the same key, and so on.
-    Mixed,
-}
+/// Most statements of a batch.
+const BATCH_MAX: u16 = 1000;
 
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Whom to ask.
     pub endpoint: SocketAddr,
+    /// How to speak to it.
+    pub access: Access,
     /// Keyspace of the table.
     pub keyspace: String,
     /// A table `(key bigint PRIMARY KEY, value blob)`; [`Plan::create_table`] makes it.
     pub table: String,
     /// What to send.
-    pub mode: Mode,
+    pub mix: Mix,
+    /// Statements of a batch (1 to 1000).
+    pub batch: u16,
     /// Requests per second, over all connections.
     pub rate_per_s: u32,
     /// Connections, each with its own keys.
@@ -41,46 +39,63 @@ pub struct Plan {
     pub warm_up: Duration,
     /// Measured, after the warm-up.
     pub duration: Duration,
-    /// Keys of each connection; they are written again in the same order.
+    /// Keys of each connection.
     pub keys: u64,
+    /// In which order they are used.
+    pub key_order: Keys,
     /// Bytes of each value, at least [`VALUE_MIN_BYTES`].
-    pub value_bytes: usize,
+    pub value_bytes: Sizes,
     /// Requests carry a timestamp of this client; without, the server gives it.
     pub client_stamps: bool,
+    /// Written rows live this long (whole seconds); `None`: for ever.
+    pub ttl: Option<u32>,
+    /// Consistency level of the requests.
+    pub consistency: Consistency,
     /// How long an answer may take after the last request before it counts as missing.
     pub patience: Duration,
     /// Stands in each value, so that runs can be told apart.
     pub run_id: u64,
-}
-
-/// One request of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// Whether it is an INSERT.
-    pub write: bool,
-    /// Value of the partition key.
-    pub key: u64,
+    /// Kinds, keys and lengths follow from it.
+    pub seed: u64,
+    /// One thread bound to each of these cores; empty: one thread that the kernel places.
+    pub cores: Vec<usize>,
+    /// Never sleep between requests: exact, and a core at 100 %.
+    pub spin: bool,
+    /// Remember what was acknowledged, for [`crate::ledger::Ledger::check`].
+    pub ledger: bool,
+    /// Where the histograms of each second go; `None`: nowhere.
+    pub log: Option<PathBuf>,
 }
 
 impl Plan {
-    /// A short run of writes on one connection; change what differs.
+    /// A run of writes on one connection; change what differs.
     #[must_use]
     pub fn new(endpoint: SocketAddr, keyspace: &str, table: &str) -> Plan {
         Plan {
             endpoint,
+            access: Access::default(),
             keyspace: keyspace.to_owned(),
             table: table.to_owned(),
-            mode: Mode::Write,
+            mix: Mix::only(Kind::Write),
+            batch: 10,
             rate_per_s: 1000,
             connections: 1,
             depth: 128,
             warm_up: Duration::from_secs(1),
             duration: Duration::from_secs(10),
             keys: 10_000,
-            value_bytes: 100,
+            key_order: Keys::Sequence,
+            value_bytes: Sizes::Fixed(100),
             client_stamps: false,
+            ttl: None,
+            consistency: Consistency::LocalQuorum,
             patience: Duration::from_secs(5),
             run_id: 1,
+            seed: 1,
+            cores: Vec::new(),
+            spin: false,
+            ledger: true,
+            log: None,
         }
     }
 
@@ -95,58 +110,67 @@ impl Plan {
             (1..=i16::MAX.unsigned_abs()).contains(&self.depth),
             "a connection has 1 to 32767 streams"
         );
+        ensure!(self.keys > 0, "no keys");
         ensure!(
-            self.keys > u64::from(self.depth),
-            "more keys than requests in flight are needed, or two writes of a key would race"
+            i64::try_from(self.keys).is_ok_and(|keys| keys < i64::MAX >> 18),
+            "more keys than a bigint can tell apart"
         );
         ensure!(
-            self.value_bytes >= VALUE_MIN_BYTES,
+            (1..=BATCH_MAX).contains(&self.batch),
+            "a batch has 1 to {BATCH_MAX} statements"
+        );
+        ensure!(
+            u64::from(self.batch) <= self.keys,
+            "a batch has more statements than a connection has keys"
+        );
+        ensure!(
+            self.value_bytes.range().0 >= VALUE_MIN_BYTES,
             "a value has at least {VALUE_MIN_BYTES} bytes"
         );
+        ensure!(!self.duration.is_zero(), "a run of 0 s measures nothing");
+        ensure!(
+            self.cores.len() <= usize::from(self.connections),
+            "more cores than connections: each core needs one of its own"
+        );
         Ok(())
+    }
+
+    /// Threads of the run.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.cores.len().max(1)
     }
 
     /// The statement that makes the table.
     #[must_use]
     pub fn create_table(&self) -> String {
         format!(
-            "CREATE TABLE IF NOT EXISTS {}.{} (key bigint PRIMARY KEY, value blob)",
-            self.keyspace, self.table
+            "CREATE TABLE IF NOT EXISTS {} (key bigint PRIMARY KEY, value blob)",
+            self.table_name()
         )
     }
 
-    /// The statement that writes.
+    /// The statement of a kind; `?` are key and value, or key alone.
     #[must_use]
-    pub fn insert(&self) -> String {
-        let (keyspace, table) = (&self.keyspace, &self.table);
-        format!("INSERT INTO {keyspace}.{table} (key, value) VALUES (?, ?)")
+    pub fn statement(&self, kind: Kind) -> String {
+        let table = self.table_name();
+        let ttl = self
+            .ttl
+            .map_or_else(String::new, |seconds| format!(" USING TTL {seconds}"));
+        match kind {
+            Kind::Write | Kind::Batch => {
+                format!("INSERT INTO {table} (key, value) VALUES (?, ?){ttl}")
+            }
+            Kind::Lwt => {
+                format!("INSERT INTO {table} (key, value) VALUES (?, ?) IF NOT EXISTS{ttl}")
+            }
+            Kind::Read => format!("SELECT value FROM {table} WHERE key = ?"),
+            Kind::Delete => format!("DELETE FROM {table} WHERE key = ?"),
+        }
     }
 
-    /// The statement that reads.
-    #[must_use]
-    pub fn select(&self) -> String {
-        let (keyspace, table) = (&self.keyspace, &self.table);
-        format!("SELECT value FROM {keyspace}.{table} WHERE key = ?")
-    }
-
-    /// What the `n`th request of a connection does.
-    #[must_use]
-    pub fn operation(&self, connection: u16, n: u64) -> Operation {
-        let (write, turn) = match self.mode {
-            Mode::Write => (true, n),
-            Mode::Read => (false, n),
-            Mode::Mixed => (n.is_multiple_of(2), n / 2),
-        };
-        let key = (turn % self.keys) * u64::from(self.connections) + u64::from(connection);
-        Operation { write, key }
-    }
-
-    /// Appends the value that the `n`th request of a connection writes.
-    pub fn push_value(&self, out: &mut Vec<u8>, n: u64) {
-        let end = out.len() + self.value_bytes;
-        out.extend_from_slice(&self.run_id.to_be_bytes());
-        out.extend_from_slice(&n.to_be_bytes());
-        out.resize(end, n.to_be_bytes()[7]);
+    fn table_name(&self) -> String {
+        format!("{}.{}", self.keyspace, self.table)
     }
 }
 
@@ -156,79 +180,41 @@ mod tests {
 
     use super::*;
 
-    fn plan(mode: Mode) -> Plan {
-        Plan {
-            mode,
-            connections: 4,
-            keys: 200,
-            ..Plan::new("127.0.0.1:1".parse().unwrap(), "k", "t")
-        }
-    }
-
-    #[test]
-    fn no_two_connections_share_a_key() {
-        let plan = plan(Mode::Write);
-        let mut seen = std::collections::BTreeMap::new();
-        for connection in 0..4 {
-            for n in 0..1000 {
-                let key = plan.operation(connection, n).key;
-                assert_eq!(*seen.entry(key).or_insert(connection), connection);
-            }
-        }
-        assert_eq!(seen.len(), 800);
-    }
-
-    #[test]
-    fn mixed_reads_what_it_wrote_before() {
-        let plan = plan(Mode::Mixed);
-        for n in (0..1000).step_by(2) {
-            let (first, second) = (plan.operation(1, n), plan.operation(1, n + 1));
-            assert!(first.write && !second.write && first.key == second.key);
-        }
-    }
-
     #[test]
     fn bounds_are_checked() {
-        let good = plan(Mode::Write);
+        let good = Plan::new("127.0.0.1:1".parse().unwrap(), "k", "t");
         good.check().unwrap();
-        let wrong = [
-            Plan {
-                rate_per_s: 0,
-                ..good.clone()
-            },
-            Plan {
-                connections: 0,
-                ..good.clone()
-            },
-            Plan {
-                depth: 0,
-                ..good.clone()
-            },
-            Plan {
-                depth: 40_000,
-                ..good.clone()
-            },
-            Plan {
-                keys: 128,
-                ..good.clone()
-            },
-            Plan {
-                value_bytes: 15,
-                ..good
-            },
+        let spoil: [fn(&mut Plan); 10] = [
+            |plan| plan.rate_per_s = 0,
+            |plan| plan.connections = 0,
+            |plan| plan.depth = 0,
+            |plan| plan.depth = 40_000,
+            |plan| plan.keys = 0,
+            |plan| plan.keys = 5,
+            |plan| plan.keys = u64::MAX,
+            |plan| plan.value_bytes = Sizes::Uniform(23, 100),
+            |plan| plan.duration = Duration::ZERO,
+            |plan| plan.cores = vec![0, 1],
         ];
-        for plan in wrong {
+        for spoil in spoil {
+            let mut plan = good.clone();
+            spoil(&mut plan);
             assert!(plan.check().is_err(), "{plan:?}");
         }
     }
 
     #[test]
-    fn a_value_says_which_write_it_is() {
-        let plan = plan(Mode::Write);
-        let (mut one, mut two) = (Vec::new(), Vec::new());
-        plan.push_value(&mut one, 7);
-        plan.push_value(&mut two, 7 + 256);
-        assert_eq!(one.len(), plan.value_bytes);
-        assert_ne!(one, two);
+    fn statements_carry_the_time_to_live() {
+        let mut plan = Plan::new("127.0.0.1:1".parse().unwrap(), "k", "t");
+        plan.ttl = Some(60);
+        let text = plan.statement(Kind::Lwt);
+        assert_eq!(
+            text,
+            "INSERT INTO k.t (key, value) VALUES (?, ?) IF NOT EXISTS USING TTL 60"
+        );
+        assert_eq!(
+            plan.statement(Kind::Delete),
+            "DELETE FROM k.t WHERE key = ?"
+        );
     }
 }

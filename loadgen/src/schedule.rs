@@ -56,6 +56,19 @@ impl Schedule {
         due >= self.warm_up
     }
 
+    /// The place of a moment among the intervals of the measured part; 0 before it.
+    #[must_use]
+    pub fn interval(&self, now: Duration, length: Duration) -> u64 {
+        let measured = now.saturating_sub(self.warm_up).as_nanos();
+        u64::try_from(measured / length.as_nanos().max(1)).unwrap_or(u64::MAX)
+    }
+
+    /// Where the measured part begins, after the start.
+    #[must_use]
+    pub fn warm_up(&self) -> Duration {
+        self.warm_up
+    }
+
     /// Time since the start; zero before it.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -67,15 +80,6 @@ impl Schedule {
     pub fn end(&self) -> Duration {
         self.end
     }
-}
-
-/// Sleeps; the threads here have nothing else to do.
-pub(crate) fn sleep(time: Duration) {
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a paced thread of its own, no shard"
-    )]
-    std::thread::sleep(time);
 }
 
 /// Asks the kernel to wake this thread on time: by default it may be 50 µs late, to save power.

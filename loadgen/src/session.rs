@@ -1,22 +1,21 @@
-//! A blocking connection of protocol v4: what is asked one at a time before and after the load.
+//! A blocking connection: what is asked one at a time before and after the load.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use twinring_cql::decoder::{DecodeLimits, split};
 use twinring_cql::envelope::EVENT_STREAM;
+use twinring_cql::request::prepare::Prepare;
 use twinring_cql::request::{self, QueryParams};
 use twinring_cql::response::{Response, ResultBody};
-use twinring_cql::{Consistency, Envelope, Flags, Opcode, Version, Writer, encode};
+use twinring_cql::{Consistency, Opcode, Version, Writer};
+
+use crate::codec::{Answer, Codec};
+use crate::link::{Access, Credentials, Wire};
 
 /// How long connecting and each answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest answer taken, in bytes.
-const ANSWER_MAX_BYTES: u32 = 64 << 20;
-/// Read at once, in bytes.
-const READ_BYTES: usize = 64 << 10;
 /// Rows of a page.
 const PAGE_ROWS: i32 = 1000;
 
@@ -26,35 +25,81 @@ pub type Row = Vec<Option<Vec<u8>>>;
 /// A connection that is ready for requests.
 #[derive(Debug)]
 pub struct Session {
-    stream: TcpStream,
-    inbox: Inbox,
+    wire: Wire,
+    codec: Codec,
+}
+
+/// A statement that the server knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// How to name it.
+    pub id: Vec<u8>,
+    /// How to name the columns of its result; only in v5.
+    pub result_id: Option<Vec<u8>>,
+}
+
+/// What a server wants after STARTUP.
+enum Welcome {
+    Ready,
+    Password,
 }
 
 impl Session {
-    /// Connects and says STARTUP.
+    /// Connects with protocol v4, without compression, TLS or password.
     ///
     /// # Errors
-    /// Nobody there, no CQL there, or a password is wanted.
+    /// As [`Session::open`].
     pub fn connect(endpoint: SocketAddr) -> anyhow::Result<Session> {
-        let stream = TcpStream::connect_timeout(&endpoint, PATIENCE)
-            .with_context(|| format!("connect to {endpoint}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let inbox = Inbox::default();
-        let mut session = Session { stream, inbox };
+        Session::open(endpoint, &Access::default())
+    }
+
+    /// Connects and introduces itself.
+    ///
+    /// # Errors
+    /// Nobody there, no CQL there, or a password is wanted and there is none, or another.
+    pub fn open(endpoint: SocketAddr, access: &Access) -> anyhow::Result<Session> {
+        let wire = Wire::connect(endpoint, access.tls.as_ref(), PATIENCE)?;
+        let codec = Codec::new(access.version, access.compression);
+        let mut session = Session { wire, codec };
         session
-            .call(
-                Opcode::Startup,
-                |w| request::startup::encode(w, [("CQL_VERSION", "3.0.0")]),
-                |response| match response {
-                    Response::Ready => Ok(()),
-                    Response::Authenticate(_) => bail!("a password is wanted"),
-                    _ => bail!("STARTUP is not answered with READY"),
-                },
-            )
+            .greet(access)
             .with_context(|| format!("greet {endpoint}"))?;
         Ok(session)
+    }
+
+    fn greet(&mut self, access: &Access) -> anyhow::Result<()> {
+        let mut options = vec![("CQL_VERSION", "3.0.0")];
+        options.extend(access.compression.name().map(|name| ("COMPRESSION", name)));
+        let welcome = self.call(
+            Opcode::Startup,
+            |w| request::startup::encode(w, options),
+            |response| match response {
+                Response::Ready => Ok(Welcome::Ready),
+                Response::Authenticate(_) => Ok(Welcome::Password),
+                _ => bail!("STARTUP is not answered with READY"),
+            },
+        )?;
+        self.codec.established();
+        match (welcome, &access.credentials) {
+            (Welcome::Ready, _) => Ok(()),
+            (Welcome::Password, Some(credentials)) => self.log_in(credentials),
+            (Welcome::Password, None) => {
+                bail!("a password is wanted: give --user and --password-file")
+            }
+        }
+    }
+
+    fn log_in(&mut self, credentials: &Credentials) -> anyhow::Result<()> {
+        let Credentials { user, password } = credentials;
+        let token = format!("\0{user}\0{password}");
+        self.call(
+            Opcode::AuthResponse,
+            |w| w.bytes(Some(token.as_bytes())),
+            |response| match response {
+                Response::AuthSuccess(_) => Ok(()),
+                _ => bail!("the server wants more than user and password"),
+            },
+        )
     }
 
     /// Runs a statement and gives all its rows, page after page.
@@ -64,6 +109,7 @@ impl Session {
     pub fn query(&mut self, text: &str) -> anyhow::Result<Vec<Row>> {
         let mut all = Vec::new();
         let mut page: Option<Vec<u8>> = None;
+        let version = self.codec.version;
         loop {
             let params = QueryParams {
                 page_size: Some(PAGE_ROWS),
@@ -72,7 +118,7 @@ impl Session {
             };
             let next = self.call(
                 Opcode::Query,
-                |w| request::query::encode(w, text, &params),
+                |w| request::query::encode_as(w, version, text, &params),
                 |response| match response {
                     Response::Result(result) => take_rows(&result, &mut all),
                     _ => bail!("QUERY is not answered with a RESULT"),
@@ -85,16 +131,26 @@ impl Session {
         }
     }
 
-    /// Prepares a statement; gives its id.
+    /// Prepares a statement.
     ///
     /// # Errors
     /// As [`Session::query`].
-    pub fn prepare(&mut self, text: &str) -> anyhow::Result<Vec<u8>> {
+    pub fn prepare(&mut self, text: &str) -> anyhow::Result<Prepared> {
+        let version = self.codec.version;
         let answer = self.call(
             Opcode::Prepare,
-            |w| request::prepare::encode(w, text),
+            |w| {
+                let prepare = Prepare {
+                    text,
+                    keyspace: None,
+                };
+                request::prepare::encode_as(w, version, &prepare);
+            },
             |response| match response {
-                Response::Result(ResultBody::Prepared(prepared)) => Ok(prepared.id.to_vec()),
+                Response::Result(ResultBody::Prepared(prepared)) => Ok(Prepared {
+                    id: prepared.id.to_vec(),
+                    result_id: prepared.result_metadata_id.map(<[u8]>::to_vec),
+                }),
                 _ => bail!("PREPARE is not answered with an id"),
             },
         );
@@ -102,9 +158,8 @@ impl Session {
     }
 
     /// The connection itself; nothing is in flight on it.
-    #[must_use]
-    pub fn into_stream(self) -> TcpStream {
-        self.stream
+    pub(crate) fn into_parts(self) -> (Wire, Codec) {
+        (self.wire, self.codec)
     }
 
     fn call<T>(
@@ -114,23 +169,26 @@ impl Session {
         read: impl FnOnce(Response<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let mut out = Vec::new();
-        encode::envelope(&mut out, Version::V4, Flags::NONE, 0, opcode, body)?;
-        self.stream.write_all(&out)?;
+        self.codec.request(&mut out, 0, opcode, body)?;
+        self.codec.seal(&mut out);
+        self.wire.write_all(&out)?;
+        self.wire.flush()?;
+        let version = self.codec.version;
         let mut read = Some(read);
         loop {
-            let mut answer = None;
-            self.inbox.each(|envelope| {
-                if envelope.header.stream != EVENT_STREAM
+            let mut found = None;
+            self.codec.each(|answer| {
+                if answer.stream != EVENT_STREAM
                     && let Some(read) = read.take()
                 {
-                    answer = Some(understand(&envelope, read));
+                    found = Some(understand(&answer, version, read));
                 }
                 Ok(())
             })?;
-            if let Some(answer) = answer {
-                return answer;
+            if let Some(found) = found {
+                return found;
             }
-            if self.inbox.fill(&mut &self.stream)? == 0 {
+            if self.codec.fill(&mut self.wire)? == 0 {
                 bail!("the server has closed the connection");
             }
         }
@@ -138,11 +196,11 @@ impl Session {
 }
 
 fn understand<T>(
-    envelope: &Envelope<'_>,
+    answer: &Answer<'_>,
+    version: Version,
     read: impl FnOnce(Response<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let body = envelope.response_body()?;
-    match Response::parse(envelope.header.opcode, body.message, Version::V4)? {
+    match Response::parse(answer.opcode, answer.message, version)? {
         None => bail!("the answer is a request"),
         Some(Response::Error(error)) => {
             bail!("error {:#06x}: {}", error.code.number(), error.message)
@@ -164,37 +222,4 @@ fn take_rows(result: &ResultBody<'_>, all: &mut Vec<Row>) -> anyhow::Result<Opti
         }
     }
     Ok(rows.metadata.paging_state.map(<[u8]>::to_vec))
-}
-
-/// Bytes received and not yet cut.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    bytes: Vec<u8>,
-    chunk: Vec<u8>,
-}
-
-impl Inbox {
-    /// Reads once; 0 is the end of the connection.
-    pub(crate) fn fill(&mut self, stream: &mut impl Read) -> std::io::Result<usize> {
-        self.chunk.resize(READ_BYTES, 0);
-        let count = stream.read(&mut self.chunk)?;
-        self.bytes
-            .extend_from_slice(self.chunk.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    /// Hands out each whole envelope.
-    pub(crate) fn each(
-        &mut self,
-        mut take: impl FnMut(Envelope<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        let mut at = 0;
-        let limits = DecodeLimits::responses(ANSWER_MAX_BYTES);
-        while let Some(envelope) = split(self.bytes.get(at..).unwrap_or_default(), &limits)? {
-            at += envelope.raw.len();
-            take(envelope)?;
-        }
-        self.bytes.drain(..at);
-        Ok(())
-    }
 }

@@ -16,8 +16,10 @@ use crate::{Load, run};
 
 /// How the server answers the `n`th EXECUTE of a connection.
 #[derive(Clone, Copy)]
-enum Manner {
+pub(crate) enum Manner {
     Promptly,
+    /// Answers so many a second at most.
+    Limited(u32),
     /// Reads nothing for this long when the 100th comes.
     Stalls(Duration),
     /// Every tenth gets a write timeout.
@@ -43,6 +45,7 @@ fn server(manner: Manner) -> SocketAddr {
 fn serve(mut stream: TcpStream, manner: Manner) {
     let limits = DecodeLimits::requests(1 << 20);
     let (mut bytes, mut chunk, mut executed) = (Vec::new(), [0; 4096], 0_u64);
+    let began = Instant::now();
     loop {
         match stream.read(&mut chunk) {
             Ok(0) | Err(_) => return,
@@ -55,6 +58,10 @@ fn serve(mut stream: TcpStream, manner: Manner) {
             match manner {
                 Manner::Stalls(time) if executed == 100 => std::thread::sleep(time),
                 Manner::HangsUp if executed == 100 => return,
+                Manner::Limited(rate) => {
+                    let passed = Duration::from_secs(executed) / rate;
+                    std::thread::sleep(passed.saturating_sub(began.elapsed()));
+                }
                 Manner::Forgets if executed % 10 == 1 => continue,
                 _ => {}
             }
@@ -101,7 +108,7 @@ fn answer(out: &mut Vec<u8>, request: &Envelope<'_>, failing: bool) {
     .unwrap();
 }
 
-fn plan(manner: Manner) -> Plan {
+pub(crate) fn plan(manner: Manner) -> Plan {
     Plan {
         rate_per_s: 1000,
         connections: 1,
@@ -128,9 +135,9 @@ fn a_stall_is_charged_to_every_request_that_had_to_wait() {
     assert_eq!((report.sent, report.unsent), (1000, 0));
     // Of the 400 due in the stall those of its first half waited for 200 ms or more. A clock
     // that starts at the sending would see 32 slow ones, all that are in flight at one time.
-    let slow = report.writes.0.count_between(195_000_000, u64::MAX);
+    let slow = report.latency.0.count_between(195_000_000, u64::MAX);
     assert!((180..400).contains(&slow), "{slow} of {report}");
-    assert!(report.writes.max_us() >= 390_000.0, "{report}");
+    assert!(report.latency.max_us() >= 390_000.0, "{report}");
     assert!(report.late >= 300, "{report}");
     assert!(report.send_delay.max_us() >= 300_000.0, "{report}");
 }

@@ -260,6 +260,7 @@ fn cost(
     let named = |name: &str, address| Named {
         name: name.to_owned(),
         address,
+        pids: Vec::new(),
     };
     let endpoints = [
         named("direct", scene.source.addr()),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use twinring_loadgen::Plan;
 use twinring_loadgen::session::Session;
+use twinring_loadgen::workload::Kind;
 
 use super::screen::event;
 use super::{DRAIN_LIMIT, GLANCE, QUIET_GLANCES};
@@ -104,7 +105,7 @@ impl Scene {
         Session::connect(self.proxy.address)?.query(&plan.create_table())?;
         let mut target = Session::connect(self.target.addr())?;
         let began = Instant::now();
-        while target.prepare(&plan.select()).is_err() {
+        while target.prepare(&plan.statement(Kind::Read)).is_err() {
             ensure!(
                 began.elapsed() < START_LIMIT,
                 "the table {} has not reached the target",

@@ -149,7 +149,7 @@ impl<'o> Screen<'o> {
     pub(super) fn cost(&mut self, found: &Comparison) -> io::Result<()> {
         write!(self.out, "{found}")?;
         let (late, unsent) = found.late_and_unsent();
-        let sent: u64 = found.runs.iter().map(|run| run.sent).sum();
+        let sent: u64 = found.reports().map(|run| run.sent).sum();
         writeln!(
             self.out,
             "\nOf {} requests {} were sent over 1 ms late and {} not at all: this machine's noise.",
