@@ -38,11 +38,12 @@
 //! |---|---|
 //! | [`limits`] [`side`] [`sys`] | nothing of ours |
 //! | [`cql`] (a crate), [`metrics`], [`spill`], [`config`] | `limits`, `side` |
+//! | [`journal`] (pure) | `spill`'s records, `limits`, `side` |
 //! | [`statement`] | `cql`, `limits` |
 //! | [`topology`] | `cql`, `statement`, `limits` |
 //! | [`tables`] (pure) | `cql`, `limits` |
 //! | [`watch`] | `tables`, `cql`, `config`, `limits`, `side` |
-//! | [`relay`] (pure) | `cql`, `statement`, `tables`, `topology`, `spill`'s records and below |
+//! | [`relay`] (pure) | `cql`, `statement`, `tables`, `topology`, `journal` and below |
 //! | [`shard`] | all of the above |
 //! | [`proxy`] | `shard`, [`admin`], [`preflight`], [`watch`] and below |
 //! | `offline` | `limits`, `side` |
@@ -71,6 +72,7 @@ pub mod config;
 pub mod copy;
 pub mod demo;
 pub mod history;
+pub mod journal;
 pub mod limits;
 pub mod metrics;
 pub mod node;

@@ -140,6 +140,20 @@ pub const RANGE_ATTEMPTS_MAX: usize = 6;
 /// Longest TTL that Cassandra takes, in s: 20 years.
 pub const TTL_MAX_S: i64 = 20 * 365 * 24 * 3600;
 
+// ---- journal --------------------------------------------------------------------------------
+
+/// A block of the journal, in bytes: small enough to stay in the cache, and large enough that a
+/// new one is rare.
+pub const JOURNAL_BLOCK_BYTES: usize = MIB;
+/// Address space of one shard's journal, unless configured; only what is used takes memory.
+pub const JOURNAL_DEFAULT_BYTES: usize = 64 * MIB;
+/// Smallest `--journal-bytes`.
+pub const JOURNAL_MIN_BYTES: usize = 8 * MIB;
+/// Largest `--journal-bytes`.
+pub const JOURNAL_MAX_BYTES: usize = 4096 * MIB;
+/// Blocks of a journal whose memory is taken at the start.
+pub const JOURNAL_WARM_BLOCKS: usize = 4;
+
 // ---- time -----------------------------------------------------------------------------------
 
 /// A client must have finished its handshake after this, in ms.
@@ -184,6 +198,12 @@ const _: () = {
     assert!(SPILL_RECORD_MAX_BYTES <= u32::MAX as usize);
     assert!(SPILL_SEGMENT_BYTES > ENVELOPE_BODY_DEFAULT_BYTES as u64);
     assert!(SPILL_MIN_PER_SHARD_BYTES <= SPILL_DEFAULT_BYTES);
+    assert!(JOURNAL_BLOCK_BYTES.is_power_of_two());
+    assert!(JOURNAL_MIN_BYTES >= JOURNAL_WARM_BLOCKS * JOURNAL_BLOCK_BYTES);
+    assert!(JOURNAL_MIN_BYTES <= JOURNAL_DEFAULT_BYTES);
+    assert!(JOURNAL_DEFAULT_BYTES <= JOURNAL_MAX_BYTES);
+    // One write of the largest default size leaves most of the journal to others.
+    assert!(JOURNAL_DEFAULT_BYTES >= 3 * (ENVELOPE_BODY_DEFAULT_BYTES + SPILL_RECORD_EXTRA_BYTES));
     assert!(RECONNECT_RANGE_MS.0 < RECONNECT_RANGE_MS.1);
     assert!(STALL_MS < MIRROR_TIMEOUT_MS);
     assert!(BREAKER_PROBES <= RECOVERY_IN_FLIGHT);

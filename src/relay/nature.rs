@@ -1,20 +1,8 @@
 //! How often a statement may be sent: what its columns are decides.
 
-use crate::spill::Kind as RecordKind;
+use crate::spill::{Kind as RecordKind, Repeat};
 use crate::statement::{self, Assignment, Kind, Operation, Statement, Value, ValueKind};
 use crate::tables::{Shape, Tables};
-
-/// What may be done after a try whose outcome is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Repeat {
-    /// Send it again: a stamped write twice is a stamped write once.
-    Free,
-    /// Send it again one µs later: the same list literal twice with one stamp doubles the elements
-    /// (CASSANDRA-11368), with a later stamp it replaces them.
-    Bump,
-    /// Never: counters, and list operations that depend on what is there.
-    Once,
-}
 
 /// What the source said about a bind marker when it prepared a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,11 +12,12 @@ use regex::Regex;
 use super::{expiry, nature};
 use crate::limits;
 use crate::spill::Kind as RecordKind;
+pub use crate::spill::Repeat;
 use crate::statement::rewrite::AddedMarker;
 use crate::statement::{self, Action, Kind, Object, Statement, SystemTable};
 use crate::tables::Known;
 
-pub use super::nature::{BindKind, Repeat};
+pub use super::nature::BindKind;
 
 /// What the relay does with a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

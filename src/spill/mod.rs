@@ -83,10 +83,10 @@ pub use append::{Batch, Position, SegmentWriter, WriterConfig};
 pub use dir::{DirWriter, ShardDir, SpillDir};
 pub use progress::{Ledger, Progress, Standing};
 pub use read::SegmentReader;
-pub use record::{Body, Children, ChildrenBuf, Kind, Record, Refusal};
+pub use record::{Body, Children, ChildrenBuf, Kind, Record, Refusal, Repeat};
 pub use scan::{Scanner, Step};
 pub use seal::Keys;
 pub use segment::{Header, Holds};
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

@@ -48,7 +48,8 @@ impl Kind {
         !matches!(self, Kind::Counter | Kind::List)
     }
 
-    fn to_byte(self) -> u8 {
+    /// Its number on disk.
+    pub(crate) fn to_byte(self) -> u8 {
         match self {
             Kind::Write => 1,
             Kind::Counter => 2,
@@ -58,9 +59,22 @@ impl Kind {
         }
     }
 
-    fn from_byte(byte: u8) -> Option<Kind> {
+    /// The kind with this number.
+    pub(crate) fn from_byte(byte: u8) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.to_byte() == byte)
     }
+}
+
+/// What may be done after a try whose outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Repeat {
+    /// Send it again: a stamped write twice is a stamped write once.
+    Free,
+    /// Send it again one µs later: the same list literal twice with one stamp doubles the elements
+    /// (CASSANDRA-11368), with a later stamp it replaces them.
+    Bump,
+    /// Never: counters, and list operations that depend on what is there.
+    Once,
 }
 
 /// The target's words when it refused a write, or what left a write in doubt.
@@ -241,46 +255,68 @@ pub fn encode(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     done
 }
 
-fn encode_fields(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
-    out.extend_from_slice(&record.sequence.to_le_bytes());
-    out.extend_from_slice(&record.arrival_us.to_le_bytes());
-    out.extend_from_slice(&record.stamp_us.unwrap_or(0).to_le_bytes());
-    let (shape, refusal) = match record.body {
-        Body::Query { .. } => (QUERY, record.refusal),
-        Body::Batch { .. } => (BATCH, record.refusal),
+/// Writes the body of `record` to the front of `out` and says how long it is: what [`encode`]
+/// gives, without memory of its own.
+pub fn encode_into(record: &Record<'_>, out: &mut [u8]) -> Result<usize, TooLarge> {
+    let mut sink = Front { bytes: out, at: 0 };
+    encode_fields(record, &mut sink)?;
+    Ok(sink.at)
+}
+
+/// Where encoded bytes go.
+trait Sink {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), TooLarge>;
+}
+
+impl Sink for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+struct Front<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Sink for Front<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), TooLarge> {
+        let end = self.at + bytes.len();
+        let room = self.bytes.get_mut(self.at..end).ok_or(TooLarge)?;
+        room.copy_from_slice(bytes);
+        self.at = end;
+        Ok(())
+    }
+}
+
+fn encode_fields(record: &Record<'_>, out: &mut impl Sink) -> Result<(), TooLarge> {
+    let shape = match record.body {
+        Body::Query { .. } => QUERY,
+        Body::Batch { .. } => BATCH,
     };
-    let flags = match refusal {
+    let refused = match record.refusal {
         None => 0,
-        Some(Refusal {
-            in_doubt: false, ..
-        }) => REJECTED,
-        Some(Refusal { in_doubt: true, .. }) => IN_DOUBT,
+        Some(refusal) if refusal.in_doubt => IN_DOUBT,
+        Some(_) => REJECTED,
     };
-    let stamped = if record.stamp_us.is_some() {
-        STAMPED
-    } else {
-        0
-    };
-    out.extend_from_slice(&[
-        record.kind.to_byte(),
-        flags | stamped,
-        record.version,
-        shape,
-    ]);
-    out.extend_from_slice(&refusal.map_or(0, |r| r.code).to_le_bytes());
-    let words = refusal.map_or("", |r| cut(r.words));
-    for name in [
-        record.session_keyspace,
-        record.keyspace,
-        record.table,
-        words,
-    ] {
-        out.extend_from_slice(
-            &u16::try_from(name.len())
-                .map_err(|_| TooLarge)?
-                .to_le_bytes(),
-        );
-        out.extend_from_slice(name.as_bytes());
+    let stamped = record.stamp_us.map_or(0, |_| STAMPED);
+    let code = record.refusal.map_or(0, |refusal| refusal.code);
+    let words = record.refusal.map_or("", |refusal| cut(refusal.words));
+    let mut fixed = [0; FIXED_BYTES];
+    fixed[..8].copy_from_slice(&record.sequence.to_le_bytes());
+    fixed[8..16].copy_from_slice(&record.arrival_us.to_le_bytes());
+    fixed[16..24].copy_from_slice(&record.stamp_us.unwrap_or(0).to_le_bytes());
+    let kind = record.kind.to_byte();
+    fixed[24..28].copy_from_slice(&[kind, refused | stamped, record.version, shape]);
+    fixed[28..].copy_from_slice(&code.to_le_bytes());
+    out.put(&fixed)?;
+    let names = [record.session_keyspace, record.keyspace, record.table];
+    for name in names.into_iter().chain([words]) {
+        let length = u16::try_from(name.len()).map_err(|_| TooLarge)?;
+        out.put(&length.to_le_bytes())?;
+        out.put(name.as_bytes())?;
     }
     match record.body {
         Body::Query { text, params } => {
@@ -292,9 +328,9 @@ fn encode_fields(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge>
             children,
             tail,
         } => {
-            out.push(batch_type);
-            out.extend_from_slice(&children.count.to_le_bytes());
-            out.extend_from_slice(children.encoded);
+            out.put(&[batch_type])?;
+            out.put(&children.count.to_le_bytes())?;
+            out.put(children.encoded)?;
             put32(out, tail)
         }
     }
@@ -366,14 +402,10 @@ fn decode_statement<'a>(shape: u8, cursor: &mut Cursor<'a>) -> Result<Body<'a>, 
     }
 }
 
-fn put32(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), TooLarge> {
-    out.extend_from_slice(
-        &u32::try_from(bytes.len())
-            .map_err(|_| TooLarge)?
-            .to_le_bytes(),
-    );
-    out.extend_from_slice(bytes);
-    Ok(())
+fn put32(out: &mut impl Sink, bytes: &[u8]) -> Result<(), TooLarge> {
+    let length = u32::try_from(bytes.len()).map_err(|_| TooLarge)?;
+    out.put(&length.to_le_bytes())?;
+    out.put(bytes)
 }
 
 /// The longest front of `words` that fits, ending between two characters.

@@ -13,6 +13,11 @@ proptest! {
         encode(&record, &mut bytes).unwrap();
         let body = &bytes[6..];
         prop_assert_eq!(body.len(), encoded_len(&record));
+        let mut front = vec![0xAA; body.len()];
+        prop_assert_eq!(encode_into(&record, &mut front), Ok(body.len()));
+        prop_assert_eq!(&front[..], body);
+        let short = front.len() - 1;
+        prop_assert_eq!(encode_into(&record, &mut front[..short]), Err(TooLarge));
         prop_assert_eq!(decode(body), Ok(record));
         if let (Body::Batch { children, .. }, Some((_, wanted))) = (record.body, &owned.batch) {
             let seen: Vec<_> = children.iter().map(|(t, v)| (t.to_owned(), v.to_vec())).collect();

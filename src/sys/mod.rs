@@ -5,6 +5,7 @@
 //! - [`executor`]: how that ring lives inside a glommio executor without starving it.
 //! - [`socket`]: listeners and socket options.
 //! - [`waker`]: how one shard wakes another.
+//! - [`mapped`]: files in memory that outlive the process.
 //! - [`machine`]: limits and file systems.
 //! - [`process`]: child processes.
 //! - [`probe`]: what the machine must offer, checked before anything starts.
@@ -14,6 +15,7 @@
 
 pub mod executor;
 pub mod machine;
+pub mod mapped;
 pub mod probe;
 pub mod process;
 pub mod ring;

@@ -1,0 +1,387 @@
+//! The writing end: where a record goes, and what becomes of its state.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use super::format::{ALIGN_BYTES, FRAME_BYTES, Frame, Geometry, Header, Nature, State, word};
+use super::memory::{Memory, Words};
+use crate::spill::Record;
+use crate::spill::record;
+
+/// Names a record: the file that it is in, its state word there, and its id.
+///
+/// Whoever holds the place of a record is the one who may change its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Index among the files that all shards know.
+    pub file: u16,
+    /// Index of the state word in the file.
+    pub word: u32,
+    /// The record's id.
+    pub id: NonZeroU64,
+}
+
+/// Why a record could not be appended. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// There is no room until other records are done.
+    #[error("the journal has no room now")]
+    Now,
+    /// It would not fit into an empty journal.
+    #[error("the write is larger than the journal")]
+    Never,
+}
+
+/// The journal of one shard, and its view on the others'.
+#[derive(Debug)]
+pub struct Journal {
+    /// The files of all shards by number, then those that earlier processes left.
+    files: Arc<[Arc<dyn Words>]>,
+    own: Option<Own>,
+    /// Records of the own file that other shards have taken over.
+    lent: Vec<Place>,
+    /// Records of earlier processes that this shard sees to.
+    inherited: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Own {
+    file: u16,
+    memory: Box<dyn Memory>,
+    geometry: Geometry,
+    seed: u32,
+    blocks: Vec<Block>,
+    current: Option<Current>,
+    next_id: u64,
+    live: u64,
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    used: bool,
+    /// Its memory was made ready.
+    ready: bool,
+    /// Records that are not done.
+    live: u32,
+    /// Blocks that its only record takes; 1 for a block of many records.
+    run: u32,
+    /// When the first record arrived, µs since 1970.
+    first_us: i64,
+}
+
+/// The block that is being filled.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    block: usize,
+    offset: usize,
+    slot: u16,
+}
+
+/// Room for a record.
+struct Room {
+    block: usize,
+    /// Where in the data the record begins.
+    at: usize,
+    slot: u16,
+}
+
+impl Journal {
+    /// A journal that keeps nothing of its own, as `--durability none` wants it.
+    #[must_use]
+    pub fn none(files: Arc<[Arc<dyn Words>]>) -> Self {
+        Self {
+            files,
+            own: None,
+            lent: Vec::new(),
+            inherited: Vec::new(),
+        }
+    }
+
+    /// The journal that is `files[file]`, empty; `memory` holds its data.
+    #[must_use]
+    pub fn new(
+        files: Arc<[Arc<dyn Words>]>,
+        file: u16,
+        header: &Header,
+        memory: Box<dyn Memory>,
+    ) -> Self {
+        let block = Block {
+            used: false,
+            ready: false,
+            live: 0,
+            run: 1,
+            first_us: 0,
+        };
+        let own = Own {
+            file,
+            memory,
+            geometry: header.geometry,
+            seed: header.seed(),
+            blocks: vec![block; header.geometry.count()],
+            current: None,
+            next_id: 1,
+            live: 0,
+            trouble: None,
+        };
+        Self {
+            own: Some(own),
+            ..Self::none(files)
+        }
+    }
+
+    /// Makes the first blocks ready, so that no write waits for memory later.
+    ///
+    /// # Errors
+    /// There is no memory: the words of the system.
+    pub fn warm(&mut self, blocks: usize) -> Result<(), String> {
+        let Some(own) = &mut self.own else {
+            return Ok(());
+        };
+        for index in 0..blocks.min(own.blocks.len()) {
+            own.memory.prepare(index)?;
+            own.blocks[index].ready = true;
+        }
+        Ok(())
+    }
+
+    /// Appends a write as INTENT. `None` if nothing is journaled.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn append(&mut self, record: &Record<'_>, nature: Nature) -> Result<Option<Place>, Full> {
+        let Some(own) = &mut self.own else {
+            return Ok(None);
+        };
+        let length = record::encoded_len(record);
+        let arrived_us = i64::try_from(record.arrival_us).unwrap_or(i64::MAX);
+        let room = own.room(FRAME_BYTES + length, arrived_us)?;
+        let frame = Frame {
+            length: u32::try_from(length).map_err(|_| Full::Never)?,
+            id: own.next_id,
+            slot: room.slot,
+            nature,
+        };
+        let id = NonZeroU64::new(own.next_id).ok_or(Full::Never)?;
+        let bytes = own.memory.bytes().get_mut(room.at..);
+        let bytes = bytes.and_then(|rest| rest.get_mut(..frame.total_bytes()));
+        let bytes = bytes.ok_or(Full::Never)?;
+        record::encode_into(record, &mut bytes[FRAME_BYTES..]).map_err(|_| Full::Never)?;
+        frame.close(bytes, own.seed);
+        let index = room.block * own.geometry.slots() + usize::from(room.slot);
+        let place = Place {
+            file: own.file,
+            word: u32::try_from(index).map_err(|_| Full::Never)?,
+            id,
+        };
+        own.take(&room, frame.total_bytes(), arrived_us);
+        self.store(place, State::Intent);
+        Ok(Some(place))
+    }
+
+    /// Stores a record's state, which survives the process from here on.
+    pub fn mark(&mut self, place: Place, state: State) {
+        let Some(stored) = self.load(place) else {
+            return;
+        };
+        if stored >> 16 != place.id.get() || stored == word(place.id.get(), State::Done) {
+            return; // done already, and maybe the place of another record by now
+        }
+        self.store(place, state);
+        if let (State::Done, Some(own)) = (state, &mut self.own)
+            && own.file == place.file
+        {
+            own.done(place);
+        }
+    }
+
+    /// Another shard takes a record over; it will store the states from now on.
+    pub fn lend(&mut self, place: Place) {
+        if self.own.as_ref().is_some_and(|own| own.file == place.file) {
+            self.lent.push(place);
+        }
+    }
+
+    /// A record of an earlier process that this shard sees to from now on.
+    pub fn inherit(&mut self, place: Place) {
+        self.inherited.push(place);
+    }
+
+    /// Looks which records are done that others have taken over, and which inherited ones.
+    pub fn look_around(&mut self) {
+        let mut lent = std::mem::take(&mut self.lent);
+        lent.retain(|place| {
+            let done = self.is_done(*place);
+            if let (true, Some(own)) = (done, &mut self.own) {
+                own.done(*place);
+            }
+            !done
+        });
+        self.lent = lent;
+        let mut inherited = std::mem::take(&mut self.inherited);
+        inherited.retain(|place| !self.is_done(*place));
+        self.inherited = inherited;
+    }
+
+    /// Records of earlier processes that are not done, as of the last [`Self::look_around`].
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.inherited.len()
+    }
+
+    /// Records of the own file that are not done.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        self.own.as_ref().map_or(0, |own| own.live)
+    }
+
+    /// Bytes of the blocks that hold a record that is not done.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.own.as_ref().map_or(0, |own| {
+            let used = own.blocks.iter().filter(|block| block.used).count();
+            (used * own.geometry.block()) as u64
+        })
+    }
+
+    /// No later than the arrival of the oldest record that is not done, µs since 1970.
+    #[must_use]
+    pub fn oldest_us(&self) -> Option<i64> {
+        let blocks = self.own.as_ref().map(|own| &own.blocks);
+        let live = blocks?.iter().filter(|block| block.live > 0);
+        live.map(|block| block.first_us).min()
+    }
+
+    /// What the system said when it had no memory for the journal, once.
+    pub fn take_trouble(&mut self) -> Option<String> {
+        self.own.as_mut().and_then(|own| own.trouble.take())
+    }
+
+    /// The data as it is now.
+    #[cfg(test)]
+    pub(super) fn data(&mut self) -> &[u8] {
+        self.own.as_mut().map_or(&[], |own| own.memory.bytes())
+    }
+
+    fn is_done(&self, place: Place) -> bool {
+        self.load(place)
+            .is_none_or(|stored| stored == word(place.id.get(), State::Done))
+    }
+
+    fn load(&self, place: Place) -> Option<u64> {
+        let words = self.files.get(usize::from(place.file))?.words();
+        Some(words.get(place.word as usize)?.load(Acquire))
+    }
+
+    fn store(&self, place: Place, state: State) {
+        if let Some(file) = self.files.get(usize::from(place.file))
+            && let Some(stored) = file.words().get(place.word as usize)
+        {
+            stored.store(word(place.id.get(), state), Release);
+        }
+    }
+}
+
+impl Own {
+    /// Finds room for a record of `total` bytes, and makes its memory ready.
+    fn room(&mut self, total: usize, arrived_us: i64) -> Result<Room, Full> {
+        let block = self.geometry.block();
+        if let Some(current) = self.current
+            && current.offset + total <= block
+            && usize::from(current.slot) < self.geometry.slots()
+        {
+            return Ok(Room {
+                block: current.block,
+                at: current.block * block + current.offset,
+                slot: current.slot,
+            });
+        }
+        let run = total.div_ceil(block);
+        if run > self.blocks.len() {
+            return Err(Full::Never);
+        }
+        let own_current = self.current.filter(|at| self.blocks[at.block].live == 0);
+        if let Some(empty) = own_current {
+            self.blocks[empty.block].used = false; // it is too short for what comes
+            self.current = None;
+        }
+        let first = self.free_run(run).ok_or(Full::Now)?;
+        for index in first..first + run {
+            if self.blocks[index].ready {
+                continue;
+            }
+            if let Err(words) = self.memory.prepare(index) {
+                self.trouble = Some(words);
+                return Err(Full::Now);
+            }
+            self.blocks[index].ready = true;
+        }
+        for taken in &mut self.blocks[first..first + run] {
+            taken.used = true;
+        }
+        self.blocks[first].run = u32::try_from(run).map_err(|_| Full::Never)?;
+        self.blocks[first].first_us = arrived_us;
+        self.current = Some(Current {
+            block: first,
+            offset: 0,
+            slot: 0,
+        });
+        Ok(Room {
+            block: first,
+            at: first * block,
+            slot: 0,
+        })
+    }
+
+    /// The lowest place with so many free blocks in a row.
+    fn free_run(&self, run: usize) -> Option<usize> {
+        let mut length = 0;
+        for (index, block) in self.blocks.iter().enumerate() {
+            length = if block.used { 0 } else { length + 1 };
+            if length == run {
+                return Some(index + 1 - run);
+            }
+        }
+        None
+    }
+
+    /// The record is there.
+    fn take(&mut self, room: &Room, total: usize, arrived_us: i64) {
+        let block = &mut self.blocks[room.block];
+        block.live += 1;
+        if room.slot == 0 {
+            block.first_us = arrived_us;
+        }
+        self.live += 1;
+        self.next_id += 1;
+        let end = room.at - room.block * self.geometry.block() + total;
+        self.current = (block.run == 1).then_some(Current {
+            block: room.block,
+            offset: end.next_multiple_of(ALIGN_BYTES),
+            slot: room.slot + 1,
+        });
+    }
+
+    /// A record is done: its block may be free again.
+    fn done(&mut self, place: Place) {
+        let index = place.word as usize / self.geometry.slots();
+        let Some(block) = self.blocks.get_mut(index) else {
+            return;
+        };
+        self.live = self.live.saturating_sub(1);
+        block.live = block.live.saturating_sub(1);
+        if block.live > 0 {
+            return;
+        }
+        if let Some(current) = self.current.as_mut().filter(|at| at.block == index) {
+            // from its beginning again: those bytes are in the cache
+            (current.offset, current.slot) = (0, 0);
+            return;
+        }
+        let run = std::mem::replace(&mut block.run, 1) as usize;
+        for freed in self.blocks.iter_mut().skip(index).take(run) {
+            freed.used = false;
+        }
+    }
+}

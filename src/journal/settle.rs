@@ -1,0 +1,136 @@
+//! What becomes of a record after a crash: a table without a gap.
+
+use super::format::{Nature, State};
+use crate::spill::{Kind, Repeat};
+
+/// What settling does with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Nothing: it is done.
+    Nothing,
+    /// It is sent to the source again with its own stamp until the source answers, then mirrored or
+    /// forgotten: to the client its outcome was unknown, so a late apply is a legal one.
+    Ask,
+    /// It is mirrored. What must not be repeated is marked as sent first, as always.
+    Mirror,
+    /// It is mirrored with the next stamp: a list that may be there already is replaced, where the
+    /// same stamp would double it (CASSANDRA-11368).
+    MirrorLater,
+    /// A schema change or TRUNCATE goes to the target behind a barrier.
+    Schema,
+    /// It is put aside among the writes in doubt: nothing that could be done is certainly right.
+    InDoubt,
+}
+
+/// The action for a record in this state; `None` if its state word is damaged.
+#[must_use]
+pub fn action(state: Option<State>, nature: Nature) -> Action {
+    let Nature {
+        kind,
+        repeat,
+        conditional,
+    } = nature;
+    match (state, conditional, kind, repeat) {
+        (Some(State::Done), ..) => Action::Nothing,
+        (None, ..) => Action::InDoubt,
+        // what a condition let through is only known from the source's rows
+        (Some(_), true, ..) => Action::InDoubt,
+        // the same change twice does no harm that the source has not seen as well, and an error
+        // of the target is reported
+        (Some(_), false, Kind::Ddl, _) => Action::Schema,
+        // a table is never emptied on a guess
+        (Some(State::Intent), false, Kind::Truncate, _) => Action::InDoubt,
+        (Some(State::Applied | State::Sent), false, Kind::Truncate, _) => Action::Schema,
+        (Some(State::Intent), false, Kind::Write | Kind::Counter | Kind::List, repeat) => {
+            match repeat {
+                Repeat::Free => Action::Ask,
+                Repeat::Bump | Repeat::Once => Action::InDoubt,
+            }
+        }
+        (Some(State::Applied), false, Kind::Write | Kind::Counter | Kind::List, _) => {
+            Action::Mirror
+        }
+        (Some(State::Sent), false, Kind::Write | Kind::Counter | Kind::List, repeat) => {
+            match repeat {
+                Repeat::Free => Action::Mirror,
+                Repeat::Bump => Action::MirrorLater,
+                Repeat::Once => Action::InDoubt,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One letter for each of INTENT, APPLIED, SENT, DONE and a damaged word: `a`sk, `m`irror,
+    /// mirror `l`ater, `s`chema, in `d`oubt, `n`othing.
+    const TABLE: &[(&str, Kind, Repeat, bool)] = &[
+        ("ammnd", Kind::Write, Repeat::Free, false),
+        ("dmlnd", Kind::Write, Repeat::Bump, false),
+        ("dmdnd", Kind::Write, Repeat::Once, false),
+        ("ammnd", Kind::Counter, Repeat::Free, false),
+        ("dmlnd", Kind::Counter, Repeat::Bump, false),
+        ("dmdnd", Kind::Counter, Repeat::Once, false),
+        ("ammnd", Kind::List, Repeat::Free, false),
+        ("dmlnd", Kind::List, Repeat::Bump, false),
+        ("dmdnd", Kind::List, Repeat::Once, false),
+        ("sssnd", Kind::Ddl, Repeat::Free, false),
+        ("sssnd", Kind::Ddl, Repeat::Bump, false),
+        ("sssnd", Kind::Ddl, Repeat::Once, false),
+        ("dssnd", Kind::Truncate, Repeat::Free, false),
+        ("dssnd", Kind::Truncate, Repeat::Bump, false),
+        ("dssnd", Kind::Truncate, Repeat::Once, false),
+        ("dddnd", Kind::Write, Repeat::Free, true),
+        ("dddnd", Kind::Write, Repeat::Bump, true),
+        ("dddnd", Kind::Write, Repeat::Once, true),
+        ("dddnd", Kind::Counter, Repeat::Free, true),
+        ("dddnd", Kind::Counter, Repeat::Bump, true),
+        ("dddnd", Kind::Counter, Repeat::Once, true),
+        ("dddnd", Kind::List, Repeat::Free, true),
+        ("dddnd", Kind::List, Repeat::Bump, true),
+        ("dddnd", Kind::List, Repeat::Once, true),
+        ("dddnd", Kind::Ddl, Repeat::Free, true),
+        ("dddnd", Kind::Ddl, Repeat::Bump, true),
+        ("dddnd", Kind::Ddl, Repeat::Once, true),
+        ("dddnd", Kind::Truncate, Repeat::Free, true),
+        ("dddnd", Kind::Truncate, Repeat::Bump, true),
+        ("dddnd", Kind::Truncate, Repeat::Once, true),
+    ];
+
+    #[test]
+    fn every_combination_has_its_row() {
+        let repeats = [Repeat::Free, Repeat::Bump, Repeat::Once];
+        let mut rows = TABLE.iter();
+        for conditional in [false, true] {
+            for kind in Kind::ALL {
+                for repeat in repeats {
+                    let (letters, ..) = rows
+                        .next()
+                        .filter(|row| (row.1, row.2, row.3) == (kind, repeat, conditional))
+                        .expect("the table is in order and complete");
+                    let nature = Nature {
+                        kind,
+                        repeat,
+                        conditional,
+                    };
+                    let states = State::ALL.into_iter().map(Some).chain([None]);
+                    for (state, letter) in states.zip(letters.chars()) {
+                        let wanted = match letter {
+                            'a' => Action::Ask,
+                            'm' => Action::Mirror,
+                            'l' => Action::MirrorLater,
+                            's' => Action::Schema,
+                            'd' => Action::InDoubt,
+                            'n' => Action::Nothing,
+                            other => panic!("{other}"),
+                        };
+                        assert_eq!(action(state, nature), wanted, "{state:?} {nature:?}");
+                    }
+                }
+            }
+        }
+        assert!(rows.next().is_none());
+    }
+}
