@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -32,9 +31,8 @@ const STAMPS_RESERVE_US: i64 = 3_000_000;
 const BACKLOG: u32 = 4_096;
 /// Longest wait of glommio's own business.
 const EXECUTOR_TICK: Duration = Duration::from_millis(10);
-
-/// How often the shards' executors are woken in case they sleep beside a ready task.
-const GUARD_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the shards' questions are looked at.
+const QUESTION_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A clock that was set back by more than this is reported (µs).
 const CLOCK_BACK_US: i64 = 1_000_000;
@@ -63,7 +61,6 @@ struct Running {
     shards: Vec<Option<Thread>>,
     addresses: Vec<Address>,
     admin: Option<admin::Admin>,
-    wakers: crossbeam_channel::Receiver<Waker>,
     asked: crossbeam_channel::Receiver<Ask>,
 }
 
@@ -80,12 +77,10 @@ impl Running {
             views,
             asked,
         } = setup::prepare(config, spill, floor_us, &mut random)?;
-        let (waker, wakers) = crossbeam_channel::unbounded();
         let mut running = Self {
             shards: Vec::new(),
             addresses,
             admin: None,
-            wakers,
             asked,
         };
         for (setup, core) in setups.into_iter().zip(&config.cores) {
@@ -94,7 +89,6 @@ impl Running {
                 .with_context(|| format!("failed to listen on {}", config.listen))?;
             let host = Host {
                 listener,
-                waker: waker.clone(),
                 time: time.clone(),
             };
             let executor = ExecutorConfig {
@@ -147,8 +141,7 @@ impl Running {
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut tick = tokio::time::interval(Duration::from_secs(1));
-            let mut guard = tokio::time::interval(GUARD_INTERVAL);
-            let mut wakers = Vec::new();
+            let mut questions = tokio::time::interval(QUESTION_INTERVAL);
             let addresses = self.addresses.clone();
             let watch = Watch::start(config, move |known| {
                 for address in &addresses {
@@ -160,11 +153,7 @@ impl Running {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = guard.tick() => {
-                        wakers.extend(self.wakers.try_iter());
-                        wakers.iter().for_each(Waker::wake_by_ref);
-                        answer(&self.asked, &watch);
-                    }
+                    _ = questions.tick() => answer(&self.asked, &watch),
                     _ = tick.tick() => {
                         report_clock(time.follow(), &mut clock_is_back);
                         write_stamps(stamps, time);

@@ -35,7 +35,6 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::config::ProxyConfig;
@@ -110,8 +109,6 @@ pub struct Setup {
 pub struct Host {
     /// Where clients come in; each shard has its own, on the same port.
     pub listener: TcpListener,
-    /// Gets the waker of the shard's task; see [`run`].
-    pub waker: crossbeam_channel::Sender<Waker>,
     /// The clock.
     pub time: TimeBase,
 }
@@ -199,18 +196,12 @@ pub struct Shard {
 
 /// Runs a shard until it is told to stop and has drained.
 ///
-/// Its task's waker goes to the control thread, which uses it ten times a second: glommio 0.9 can
-/// fall asleep beside a ready task when the machine gives its thread no time for longer than its
-/// timers run, and only a wake-up from another thread ends that.
-///
 /// # Errors
 /// The ring cannot be made or has failed.
 pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError> {
     let mut ring = Ring::new(&RingConfig::default())?;
     glue.attach(&mut ring)?;
     ring.watch(setup.inbox.wakeup.as_fd(), WAKEUP)?;
-    let task = std::future::poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _ = host.waker.send(task); // nobody takes it in tests that need no guard
     let time = host.time;
     let listener = ring.listen(host.listener);
     let disk = Box::<Files>::default();

@@ -1,24 +1,35 @@
 //! How our ring lives inside a glommio executor.
 //!
 //! The executor's only busy task is the shard's loop, which sleeps in [`Ring::wait`], so glommio
-//! itself never does. Two things keep its timers, files and channels going:
+//! itself never does: that task is always ready when it is not running. glommio looks at its own
+//! rings (submits what its tasks have asked for, takes what has completed, looks after its timers)
+//! only when it leaves the run of its tasks, and [`Glue::turn`] makes it do so by ringing its bell,
+//! the eventfd with which other threads wake an executor. It rings
 //!
-//! - Its rings are watched by our ring. When one of them has news, [`Glue::turn`] steps aside.
-//! - glommio arms its preemption timer whenever it hands the processor to a task. The timer expires
-//!   on one of those rings, which makes us step aside once a *tick*; then glommio submits, and
-//!   takes the completions of, whatever its tasks do. So a timer is up to two ticks late, and each
-//!   operation on a file takes as long: good for few large ones.
+//! - when the shard has spawned a task,
+//! - when a ring of the executor has news: our ring watches them,
+//! - and once a *tick* for the rest: timers, and what glommio does on a thread of its own (rename,
+//!   remove). Those are up to a tick late.
 //!
-//! glommio does not tell which rings are its own. [`spawn`] finds them: those that appear in the
-//! process while an executor is being built. Builds, and the making of our own rings, exclude each
-//! other for that.
+//! # Why not its preemption timer
+//! glommio arms it before it runs its tasks, and its expiry also ends the run. But when the thread
+//! loses the processor for longer than the timer between the arming and the first task, glommio
+//! 0.9 runs none, takes that for having nothing to run, and sleeps beside its ready tasks: for ever
+//! if no timer or operation of its own is left. A starved machine does that. Of 800 pauses of
+//! 1.5 ms at arbitrary instructions, with a timer of 1 ms, 40 ended in such a sleep, and three of
+//! five runs in one without end (in `io_uring_enter` on glommio's main ring). So the timer is set to
+//! an hour. The bell is harmless at any moment: glommio does not sleep when it has rung.
+//!
+//! glommio does not tell which descriptors are its own. [`spawn`] finds them: those that appear in
+//! the process while an executor is being built. Builds, and the making of our own rings, exclude
+//! each other for that; and a bell is known by what ringing it does.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::future::Future;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
@@ -32,6 +43,9 @@ use super::ring::Ring;
 /// The least that glommio takes for registered memory; it is for DmaFile, which is not used.
 const REGISTERED_BYTES: usize = 64 * 1024;
 
+/// glommio's preemption timer, which shall not expire; see the [module](self).
+const PREEMPTION: Duration = Duration::from_secs(3600);
+
 /// An executor to be.
 #[derive(Clone, Debug)]
 pub struct ExecutorConfig {
@@ -39,8 +53,8 @@ pub struct ExecutorConfig {
     pub name: String,
     /// The core that the thread is bound to; `None`: any.
     pub core: Option<usize>,
-    /// The longest time that glommio's own business waits: 1 to 100 ms (what is outside is moved to
-    /// the nearer end).
+    /// The longest time that glommio's timers, and what it does on other threads, wait: 1 to 100 ms
+    /// (what is outside is moved to the nearer end).
     pub tick: Duration,
 }
 
@@ -66,7 +80,7 @@ pub enum ExecutorError {
         core: usize,
     },
     /// The rings of the executor cannot be told from others.
-    #[error("failed to find the executor's rings in /proc/self/fd: {0}")]
+    #[error("failed to find the executor's descriptors in /proc/self/fd: {0}")]
     Rings(#[source] io::Error),
     /// The executor's thread panicked.
     #[error("the thread panicked")]
@@ -125,11 +139,11 @@ where
     let alive = Arc::downgrade(&lives);
 
     let _building = building();
-    let before = rings().map_err(ExecutorError::Rings)?;
+    let before = descriptors().map_err(ExecutorError::Rings)?;
     let executor = LocalExecutorBuilder::new(placement)
         .name(&config.name)
         .io_memory(REGISTERED_BYTES)
-        .preempt_timer(tick)
+        .preempt_timer(PREEMPTION)
         .spawn(move || async move {
             let glue = Glue::find(&before, tick);
             // The other end waits for this, holding the lock.
@@ -162,7 +176,10 @@ where
 #[derive(Debug)]
 pub struct Glue {
     rings: Vec<OwnedFd>,
-    tick: Duration,
+    /// Makes the executor look at its rings.
+    bell: File,
+    /// Becomes readable once a tick.
+    ticker: File,
 }
 
 impl Glue {
@@ -171,7 +188,7 @@ impl Glue {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn attach(&self, ring: &mut Ring) -> io::Result<()> {
-        self.guard_against_sleep();
+        ring.watch_executor(self.ticker.as_fd())?;
         self.rings
             .iter()
             .try_for_each(|own| ring.watch_executor(own.as_fd()))
@@ -184,54 +201,97 @@ impl Glue {
     /// Those of [`Ring::submit`].
     pub async fn turn(&self, ring: &mut Ring, needs_yield: bool) -> io::Result<()> {
         // Every completion on its rings stirs, also those that it has long seen by itself.
-        if needs_yield || (ring.take_executor_stirred() && any_readable(&self.rings)) {
+        let stirred = ring.take_executor_stirred();
+        if needs_yield || (stirred && (self.has_ticked() | any_readable(&self.rings))) {
             // What waits in the queue shall not wait for the other tasks.
             ring.submit()?;
-            // First the executor looks at its rings, then those run whom it woke.
-            for _ in 0..2 {
-                glommio::executor().yield_task_queue_now().await;
-            }
+            // The executor looks at its rings, those run whom it woke, and it submits what they
+            // have asked for.
+            self.look().await;
+            glommio::executor().yield_task_queue_now().await;
+            self.look().await;
         }
         Ok(())
     }
 
-    /// Keeps timers running, so that glommio cannot fall asleep for good.
-    ///
-    /// When the preemption timer expires before the executor has run its first task (the thread
-    /// lost the processor for a tick), glommio 0.9 takes the tasks that are ready for none and goes
-    /// to sleep, until a timer or an operation of its own wakes it; with neither, for ever. A timer
-    /// that is due by then keeps it awake, and the longer ones end the sleep in case that the short
-    /// one had just expired itself.
-    fn guard_against_sleep(&self) {
-        for period in [
-            self.tick,
-            self.tick * 3 / 2,
-            self.tick * 10,
-            self.tick * 150,
-        ] {
-            glommio::spawn_local(async move {
-                loop {
-                    glommio::timer::sleep(period).await;
-                }
-            })
-            .detach();
-        }
+    /// Returns after the executor has looked at its rings, before those run whom it woke.
+    async fn look(&self) {
+        ring_bell(&self.bell);
+        glommio::executor().yield_task_queue_now().await;
     }
 
-    fn find(before: &HashMap<u64, RawFd>, tick: Duration) -> io::Result<Glue> {
-        let rings = rings()?
-            .into_iter()
-            .filter(|(inode, _)| !before.contains_key(inode))
-            .map(|(_, descriptor)| {
-                // SAFETY: `rings` found it open, and the executor keeps it open while it runs this.
-                unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()
-            })
-            .collect::<io::Result<Vec<_>>>()?;
-        if rings.is_empty() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok(Glue { rings, tick })
+    fn has_ticked(&self) -> bool {
+        (&self.ticker).read(&mut [0; 8]).is_ok()
     }
+
+    fn find(before: &HashMap<Descriptor, RawFd>, tick: Duration) -> io::Result<Glue> {
+        let mut rings = Vec::new();
+        let mut bell = None;
+        for (descriptor, number) in descriptors()? {
+            if before.contains_key(&descriptor) {
+                continue;
+            }
+            // SAFETY: `descriptors` found it open. The executor keeps its own open while it runs
+            // this; of another thread's it may be too late, which the kernel says.
+            let found = unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned();
+            match descriptor {
+                Descriptor::Ring(_) => rings.push(found?),
+                Descriptor::Event(_) => bell = bell.or(found.ok().map(File::from).filter(is_bell)),
+            }
+        }
+        match bell {
+            Some(bell) if !rings.is_empty() => Ok(Glue {
+                rings,
+                bell,
+                ticker: ticker(tick)?,
+            }),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+fn ring_bell(bell: &File) {
+    let mut bell = bell;
+    // It fails only when 2^64 - 1 have not been heard.
+    let _ = bell.write(&1u64.to_ne_bytes());
+}
+
+/// Whether it is the one that this executor listens to: it wants its tasks to step aside then. An
+/// eventfd that another thread just made is rung in vain, and its owner looks once more.
+fn is_bell(event: &File) -> bool {
+    ring_bell(event);
+    glommio::executor().need_preempt()
+}
+
+/// A descriptor that becomes readable once a `period`.
+fn ticker(period: Duration) -> io::Result<File> {
+    // SAFETY: takes no memory.
+    let descriptor = unsafe {
+        libc::timerfd_create(
+            libc::CLOCK_MONOTONIC,
+            libc::TFD_CLOEXEC | libc::TFD_NONBLOCK,
+        )
+    };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just made, and known to nobody else.
+    let ticker = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    let period = libc::timespec {
+        tv_sec: period.as_secs().try_into().unwrap_or(1),
+        tv_nsec: period.subsec_nanos().into(),
+    };
+    let times = libc::itimerspec {
+        it_interval: period,
+        it_value: period,
+    };
+    // SAFETY: `times` is valid for the call to read, and it asks for nothing back.
+    let set =
+        unsafe { libc::timerfd_settime(ticker.as_raw_fd(), 0, &raw const times, ptr::null_mut()) };
+    if set < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(ticker)
 }
 
 /// Whether one of the rings has completions that were not looked at.
@@ -249,23 +309,51 @@ fn any_readable(rings: &[OwnedFd]) -> bool {
     unsafe { libc::poll(polled.as_mut_ptr(), count, 0) != 0 }
 }
 
-/// The io_uring descriptors of this process, by inode: a number may be used again, an inode is not.
-fn rings() -> io::Result<HashMap<u64, RawFd>> {
-    let mut rings = HashMap::new();
+/// What an executor brings into the process, by what the kernel never gives twice: a number may be
+/// used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Descriptor {
+    /// An io_uring, by inode.
+    Ring(u64),
+    /// An eventfd, by the kernel's number for it.
+    Event(u64),
+}
+
+/// The rings and eventfds of this process.
+fn descriptors() -> io::Result<HashMap<Descriptor, RawFd>> {
+    let mut found = HashMap::new();
     for entry in fs::read_dir("/proc/self/fd")? {
         let path = entry?.path();
-        // Other threads open and close theirs meanwhile.
-        let (Ok(link), Ok(metadata)) = (fs::read_link(&path), fs::metadata(&path)) else {
+        let Some(number) = path
+            .file_name()
+            .and_then(|name| name.to_str()?.parse().ok())
+        else {
             continue;
         };
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok());
-        if let (true, Some(number)) = (link.to_string_lossy().contains("[io_uring]"), number) {
-            rings.insert(metadata.ino(), number);
+        // Other threads open and close theirs meanwhile.
+        let Ok(link) = fs::read_link(&path) else {
+            continue;
+        };
+        let link = link.to_string_lossy();
+        let Ok(info) = fs::read_to_string(format!("/proc/self/fdinfo/{number}")) else {
+            continue;
+        };
+        let field = |name| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.trim().parse().ok())
+        };
+        let descriptor = if link.contains("[io_uring]") {
+            field("ino:").map(Descriptor::Ring)
+        } else if link.contains("[eventfd]") {
+            field("eventfd-id:").map(Descriptor::Event)
+        } else {
+            None
+        };
+        if let Some(descriptor) = descriptor {
+            found.insert(descriptor, number);
         }
     }
-    Ok(rings)
+    Ok(found)
 }
 
 fn name_error(error: GlommioError<()>, core: Option<usize>) -> ExecutorError {

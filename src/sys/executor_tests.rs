@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
@@ -192,6 +193,78 @@ fn glommio_goes_on_beside_the_ring_of_two_shards() {
     }
     assert!(tallies[0].echoed > 500, "{tallies:?}");
     assert_eq!(tallies[1].echoed, 0);
+}
+
+/// Voluntary switches of the calling thread to others: how often it slept.
+fn sleeps() -> i64 {
+    // SAFETY: all-zero is a value of this plain structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is valid for the call to fill.
+    let answer = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    assert_eq!(answer, 0);
+    usage.ru_nvcsw
+}
+
+/// Takes the processor from the thread that it interrupts, for a few ticks.
+extern "C" fn take_the_processor(_signal: libc::c_int) {
+    let now_us = || {
+        let mut now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `now` is valid for the call to fill, which a signal handler may make.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+        now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+    };
+    let until_us = now_us() + 1_500;
+    while now_us() < until_us {}
+}
+
+/// A starved machine, in miniature: a thread that loses the processor for longer than a tick, at
+/// any instruction. Its task is always ready, so the executor has no business to sleep.
+#[test]
+fn losing_the_processor_at_any_moment_never_ends_in_sleep() {
+    const SIGNALS: u64 = 800;
+    let config = ExecutorConfig {
+        tick: Duration::from_millis(1),
+        ..config("starved", None)
+    };
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (started, thread_id) = channel();
+    let (ended, result) = channel();
+    let stopped = Arc::clone(&stop);
+    let executor = spawn(&config, move |glue| async move {
+        let mut ring = Ring::new(&sizes()).unwrap();
+        glue.attach(&mut ring).unwrap();
+        // SAFETY: takes nothing.
+        started.send(unsafe { libc::gettid() }).unwrap();
+        let (mut turns, before) = (0, sleeps());
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            while ring.next_event().is_some() {}
+            glue.turn(&mut ring, true).await.unwrap();
+            turns += 1;
+        }
+        ended.send((turns, sleeps() - before)).unwrap();
+    })
+    .unwrap();
+    let handler = take_the_processor as extern "C" fn(libc::c_int);
+    // SAFETY: the handler does what a handler may, and nothing else in the tests uses the signal.
+    unsafe { libc::signal(libc::SIGUSR2, handler as libc::sighandler_t) };
+    let thread = thread_id.recv().unwrap();
+    let process = std::process::id();
+    for number in 0..SIGNALS {
+        // SAFETY: takes no memory; the thread lives until it is told to stop.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR2) };
+        std::thread::sleep(Duration::from_micros(1_500 + number * 37 % 150));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (turns, slept) = result
+        .recv_timeout(Duration::from_secs(60))
+        .expect("asleep for good, beside a ready task");
+    executor.join().unwrap();
+    assert!(turns > 10, "{turns} turns");
+    // Once, when it starts.
+    assert!(slept < 5, "slept {slept} times in {turns} turns");
 }
 
 #[test]
