@@ -17,6 +17,7 @@ use crate::node::args::NodeArgs;
 use crate::replay::args::ReplayArgs;
 use crate::status::StatusArgs;
 use crate::status::sync::SyncArgs;
+use crate::verify::VerifyArgs;
 
 /// Dual writes between two clusters that speak the Cassandra native protocol.
 #[derive(Debug, Parser)]
@@ -45,6 +46,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Copy what is in SOURCE to TARGET, each cell with its writetime and expiry
     Copy(Box<CopyArgs>),
+    /// Compare SOURCE and TARGET cell by cell, and repair what differs
+    Verify(Box<VerifyArgs>),
     /// Run an in-memory CQL node, for trials and tests
     Node(NodeArgs),
     /// Show it all in half a minute: dual writes, an outage of the target, the cost in latency

@@ -48,7 +48,7 @@
 //! | [`proxy`] | `shard`, [`admin`], [`preflight`], [`watch`] and below |
 //! | `offline` | `limits`, `side` |
 //! | [`history`] | `offline`, `limits`, `side` |
-//! | [`copy`] | `history`, `offline`, `limits`, `side` |
+//! | [`copy`], [`verify`] | `history`, `offline`, `limits`, `side`; `verify` also `copy`, `spill` |
 //! | [`replay`] | `offline`, `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
 //! | [`admin`], [`status`] | `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
 //! | [`demo`] | [`node`], `loadgen`, `metrics`, `status`, `sys`; the proxy as a process |
@@ -89,4 +89,5 @@ pub mod status;
 pub mod sys;
 pub mod tables;
 pub mod topology;
+pub mod verify;
 pub mod watch;

@@ -135,6 +135,15 @@ pub const COPY_THREADS: usize = 4;
 pub const COUNTER_SPLITS: usize = 16;
 /// A table that forgets deletes earlier than this is warned of before a copy, in s.
 pub const COPY_GRACE_MIN_S: i64 = 24 * 3600;
+/// Bytes of rows of one token range that may wait for the other side's while they are compared.
+pub const JOIN_WAITING_BYTES: usize = 4 * MIB;
+/// Rows that differ and are read again together.
+pub const RECHECK_ROWS: usize = 512;
+/// How often a row that differs is read before the difference counts.
+pub const RECHECK_READS: usize = 3;
+/// How far the writetimes of list elements may be apart, in µs: a list that had to be written
+/// anew is younger than at the source, by 1 µs for each time.
+pub const LIST_STAMP_SLACK_US: u64 = 16;
 /// How often a token range is tried, in halves after each failure, before it is reported.
 pub const RANGE_ATTEMPTS_MAX: usize = 6;
 /// Longest TTL that Cassandra takes, in s: 20 years.

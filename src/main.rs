@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use twinring::cli::{self, Cli, Command, ProxyArgs};
 use twinring::config::Surroundings;
-use twinring::{copy, demo, node, preflight, replay, status};
+use twinring::{copy, demo, node, preflight, replay, status, verify};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -33,6 +33,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Copy(args) => {
             cli::log::to_stderr(false);
             return copy::main(&args);
+        }
+        Command::Verify(args) => {
+            cli::log::to_stderr(false);
+            return verify::main(&args);
         }
         Command::Node(args) => {
             cli::log::to_stderr(false);

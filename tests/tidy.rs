@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "limits", "side", "config", "node", "copy", "replay", "status", "demo",
+            "limits", "side", "config", "node", "copy", "verify", "replay", "status", "demo",
         ],
     ),
     ("preflight", &["limits", "side", "config", "spill", "sys"]),
@@ -77,6 +77,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("offline", &["limits", "side"]),
     ("history", &["offline", "limits", "side"]),
     ("copy", &["history", "offline", "limits", "side"]),
+    (
+        "verify",
+        &["copy", "history", "offline", "spill", "limits", "side"],
+    ),
     (
         "replay",
         &[

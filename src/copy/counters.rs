@@ -103,8 +103,18 @@ impl CounterCopy {
         Ok(tally)
     }
 
-    /// Brings these rows to the source's values.
-    pub(crate) async fn settle(
+    /// Brings the rows of these keys to the source's values.
+    pub(crate) async fn settle_keys(
+        self: Arc<Self>,
+        keys: Vec<Vec<u8>>,
+        tally: &mut Tally,
+    ) -> Result<(), Failure> {
+        let rows = keys.into_iter().map(|key| (key, Counters::new()));
+        self.settle(rows.collect(), tally).await
+    }
+
+    /// Brings these rows to the source's values; of those without values they are read first.
+    async fn settle(
         self: Arc<Self>,
         rows: Vec<(Vec<u8>, Counters)>,
         tally: &mut Tally,
@@ -142,7 +152,7 @@ impl CounterCopy {
 
     /// Reads a row at both sides; `may_add`: enough time went by since it was read before.
     async fn look(self: Arc<Self>, before: Candidate, may_add: bool) -> Result<Look, Failure> {
-        let (source, target) = match may_add {
+        let (source, target) = match may_add || before.source.is_empty() {
             true => {
                 let (source, target) =
                     tokio::join!(self.source.one(&before.key), self.target.one(&before.key));

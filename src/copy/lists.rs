@@ -22,6 +22,7 @@ use crate::history::select::{Select, conditions, list};
 use crate::history::send::{Failure, KeyRow, Sender, backoff};
 use crate::history::value::{self, Elements};
 use crate::history::write::{ListTexts, ListWrite, Rules, Write, WritePlan};
+use crate::limits;
 use crate::offline::verdict;
 use crate::side::Side;
 
@@ -29,7 +30,7 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// What became of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ListOutcome {
+pub(crate) enum ListOutcome {
     Written,
     /// It was at the target.
     There,
@@ -38,12 +39,14 @@ pub(super) enum ListOutcome {
 }
 
 /// Writes the lists of one table.
-pub(super) struct ListCopier {
+pub(crate) struct ListCopier {
     sender: Arc<Sender>,
     columns: Vec<Option<OfColumn>>,
     began_us: i64,
     /// The table at the target may hold lists already.
     beware: AtomicBool,
+    /// A list that holds the wanted one, but more, is another list.
+    is_exact: bool,
     any_row: String,
 }
 
@@ -53,7 +56,7 @@ struct OfColumn {
 }
 
 impl ListCopier {
-    pub(super) async fn new(
+    pub(crate) async fn new(
         sender: Arc<Sender>,
         table: &Table,
         select: &Select,
@@ -88,12 +91,19 @@ impl ListCopier {
             columns,
             began_us: rules.began_us,
             beware: AtomicBool::new(true),
+            is_exact: false,
             any_row: format!("SELECT token({key}) FROM {from} LIMIT 1"),
         })
     }
 
+    /// For repairs: the target's list shall be the source's, and no element is the proxy's.
+    pub(crate) fn exact(mut self) -> ListCopier {
+        self.is_exact = true;
+        self
+    }
+
     /// Finds out whether the table is empty at the target; if it cannot be found out, it is not.
-    pub(super) async fn beware(&self) {
+    pub(crate) async fn beware(&self) {
         if self.columns.iter().flatten().next().is_none() {
             return;
         }
@@ -103,7 +113,7 @@ impl ListCopier {
     }
 
     /// Brings a list to the target; `again`: this was tried before.
-    pub(super) async fn copy(&self, list: &ListWrite, again: bool) -> Result<ListOutcome, Failure> {
+    pub(crate) async fn copy(&self, list: &ListWrite, again: bool) -> Result<ListOutcome, Failure> {
         let Some(Some(column)) = self.columns.get(list.column) else {
             return Ok(ListOutcome::There);
         };
@@ -129,6 +139,19 @@ impl ListCopier {
         }
     }
 
+    /// Whether the target has this list and nothing more, with stamps that verify accepts.
+    fn is_same(&self, there: &[Element], list: &ListWrite, wanted: &[&[u8]]) -> bool {
+        let stamps = list.runs.iter().flat_map(|(stamp, run)| {
+            let count = Elements::of_collection(run).map_or(0, |(count, _)| count);
+            std::iter::repeat_n(stamp.writetime_us, count)
+        });
+        let is_near = |(element, us): (&Element, i64)| {
+            let there = element.writetime_us.unwrap_or(us);
+            there.abs_diff(us) <= limits::LIST_STAMP_SLACK_US
+        };
+        there.len() == wanted.len() && there.iter().zip(stamps).all(is_near)
+    }
+
     async fn try_once(
         &self,
         column: &OfColumn,
@@ -146,7 +169,7 @@ impl ListCopier {
         let wanted = elements(list).map_err(|error| odd(&error))?;
         let (writes, outcome) = if old.is_empty() {
             (written(column.texts, list), ListOutcome::Written)
-        } else if holds(&old, &wanted) {
+        } else if holds(&old, &wanted) && (!self.is_exact || self.is_same(&there, list, &wanted)) {
             return Ok(ListOutcome::There);
         } else {
             let youngest = old.iter().filter_map(|element| element.writetime_us);

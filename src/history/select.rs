@@ -103,6 +103,18 @@ impl Select {
     }
 }
 
+impl Select {
+    pub(crate) fn is_statics(&self) -> bool {
+        self.pass == Pass::Statics
+    }
+
+    /// The names of the columns that are read, key left out.
+    pub(crate) fn names(&self) -> String {
+        let columns: Vec<_> = self.wanted.iter().map(|one| one.column.clone()).collect();
+        list(&columns)
+    }
+}
+
 /// The passes that a table needs.
 pub(crate) fn passes(table: &Table) -> Vec<Pass> {
     match table.statics.is_empty() {

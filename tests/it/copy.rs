@@ -20,15 +20,15 @@ fn now_us() -> i64 {
 }
 
 /// Two nodes, a keyspace on both, and a place for checkpoints.
-struct Copying {
-    source: &'static Cassandra,
-    target: &'static Cassandra,
-    keyspace: String,
-    dir: tempfile::TempDir,
+pub struct Copying {
+    pub source: &'static Cassandra,
+    pub target: &'static Cassandra,
+    pub keyspace: String,
+    pub dir: tempfile::TempDir,
 }
 
 impl Copying {
-    fn new(name: &str, source: &'static Cassandra, target: &'static Cassandra) -> Copying {
+    pub fn new(name: &str, source: &'static Cassandra, target: &'static Cassandra) -> Copying {
         let keyspace = format!("{name}_{}", now_us() % 1_000_000_000);
         lab::create_keyspace(source, &keyspace);
         Copying {
@@ -39,13 +39,13 @@ impl Copying {
         }
     }
 
-    fn run_at(&self, node: &Cassandra, text: &str) -> Vec<Vec<Option<Vec<u8>>>> {
+    pub fn run_at(&self, node: &Cassandra, text: &str) -> Vec<Vec<Option<Vec<u8>>>> {
         let text = text.replace("KS", &self.keyspace);
         let mut cql = node.connect();
         cql.query(&text).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
-    fn create(&self, node: &Cassandra, what: &str) {
+    pub fn create(&self, node: &Cassandra, what: &str) {
         let (kind, rest) = what.split_once(' ').unwrap();
         self.run_at(node, &format!("CREATE {kind} KS.{rest}"));
     }
@@ -69,7 +69,7 @@ impl Copying {
         words.iter().chain(more).map(|&w| w.to_owned()).collect()
     }
 
-    fn copy(&self, more: &[&str]) -> Summary {
+    pub fn copy(&self, more: &[&str]) -> Summary {
         let args = args(&self.words(more));
         let summary = copy::run(&args).unwrap_or_else(|e| panic!("{e:#}"));
         eprintln!("{}: {summary}", self.keyspace);
@@ -118,7 +118,7 @@ fn args(words: &[String]) -> CopyArgs {
     }
 }
 
-fn everything(source: &'static Cassandra, name: &str, seed: u64) -> Copying {
+pub fn everything(source: &'static Cassandra, name: &str, seed: u64) -> Copying {
     let copying = Copying::new(name, source, lab::target_50());
     SCHEMA.iter().for_each(|what| copying.create(source, what));
     let mut past = Past::new(&copying.keyspace, seed, now_us());

@@ -21,3 +21,4 @@ mod replay;
 mod robust;
 mod self_check;
 mod support;
+mod verify;
