@@ -40,8 +40,11 @@ pub struct CopyArgs {
     /// Create keyspace, types and tables at the target where they are missing
     #[arg(long)]
     pub create_schema: bool,
-    /// Replication of a keyspace that --create-schema creates, as CQL [default: as at the source]
-    #[arg(long, value_name = "MAP", requires = "create_schema")]
+    /// Create what is missing, as --create-schema does, and copy no data: before the proxy starts
+    #[arg(long)]
+    pub schema_only: bool,
+    /// Replication of a keyspace that is created at the target, as CQL [default: as at the source]
+    #[arg(long, value_name = "MAP")]
     pub target_replication: Option<String>,
     /// How long a counter must not change at either side before its difference is added, in ms
     #[arg(long, value_name = "MS", default_value_t = 2_000)]

@@ -55,7 +55,7 @@ pub const NOT_COMPLETE: u8 = 3;
 /// Fails when the copy could not be done or finished; starting it again goes on.
 pub fn main(args: &CopyArgs) -> Result<ExitCode> {
     let summary = run(args)?;
-    if args.dry_run {
+    if args.dry_run || args.schema_only {
         return Ok(ExitCode::SUCCESS);
     }
     let mut out = std::io::stdout().lock();
@@ -97,7 +97,7 @@ async fn copy(args: &CopyArgs) -> Result<Summary> {
         describe(args, &ends)?;
         return Ok(Summary::default());
     }
-    if args.create_schema {
+    if args.create_schema || args.schema_only {
         for what in create::create(&ends.source, &ends.target, args).await? {
             writeln!(std::io::stderr(), "created {what}")?;
         }
@@ -107,6 +107,9 @@ async fn copy(args: &CopyArgs) -> Result<Summary> {
         target.reload(&args.ends.keyspace).await?;
     }
     let tables = ends.tables(&args.ends)?;
+    if args.schema_only {
+        return Ok(Summary::default());
+    }
     warn(&ends, &tables)?;
     let mut checkpoint = Checkpoint::open(&path(args), identity(args), now_us(), args.restart)?;
     let work = Work::plan(args, &ends, &tables, &checkpoint).await?;
