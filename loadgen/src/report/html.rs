@@ -30,6 +30,7 @@ pub fn run_page(plan: &Plan, report: &Report) -> String {
             report.measured_s,
             plan.warm_up.as_secs_f64()
         ),
+        verdict: "The planned rate was kept.",
         invalid: report.invalid.clone(),
         warnings: report.warnings.clone(),
     });
@@ -214,6 +215,7 @@ pub fn compare_page(plan: &Plan, comparison: &Comparison) -> anyhow::Result<Stri
             comparison.rounds,
             plan.duration.as_secs_f64()
         ),
+        verdict: "Every run kept the planned rate.",
         invalid: comparison.invalid().map(reason).collect(),
         warnings: noise(comparison),
     });
@@ -302,12 +304,12 @@ fn added_table(comparison: &Comparison) -> Table {
     }
 }
 
-/// Intervals as bars around their medians, p50 to p99.9; the maximum has its own scale.
+/// Intervals as bars around their medians, p50 to p99: what lies beyond would dwarf them.
 fn forest(comparison: &Comparison) -> String {
     let rows: Vec<_> = comparison
         .added
         .iter()
-        .filter(|row| row.quantile != "max")
+        .filter(|row| !matches!(row.quantile, "p99.9" | "max"))
         .collect();
     let ends = rows
         .iter()
@@ -410,6 +412,8 @@ pub fn sweep_page(plan: &Plan, sweep: &Sweep) -> String {
         .iter()
         .map(|curve| curve.name.as_str())
         .collect();
+    let without = sweep.curves.iter().filter(|curve| curve.good().is_none());
+    let without = without.map(|curve| format!("{} kept no rate", curve.name));
     let mut page = Page::new(&Head {
         title: format!("How far {} go", names.join(", ")),
         subtitle: format!(
@@ -419,7 +423,8 @@ pub fn sweep_page(plan: &Plan, sweep: &Sweep) -> String {
             plan.duration.as_secs_f64(),
             sweep.p99_limit_us
         ),
-        invalid: Vec::new(),
+        verdict: "Every endpoint kept at least the lowest rate.",
+        invalid: without.collect(),
         warnings: Vec::new(),
     });
     page.table(&sweep_table(sweep));

@@ -12,6 +12,8 @@ pub struct Head {
     pub title: String,
     /// One sentence below it.
     pub subtitle: String,
+    /// What to say when nothing is wrong.
+    pub verdict: &'static str,
     /// Why the figures do not count; empty: they do.
     pub invalid: Vec<String>,
     /// What makes them less than exact.
@@ -49,11 +51,17 @@ impl Page {
              <p class=\"sub\">{}</p>\n",
             escape(&head.subtitle)
         );
-        let verdict = match head.invalid.is_empty() {
-            true => "<p><span class=\"verdict\">valid</span> The planned rate was kept.</p>",
-            false => "<p><span class=\"verdict bad\">INVALID</span> It does not count:</p>",
+        let _ = match head.invalid.is_empty() {
+            true => write!(
+                html,
+                "<p><span class=\"verdict\">valid</span> {}</p>",
+                escape(head.verdict)
+            ),
+            false => write!(
+                html,
+                "<p><span class=\"verdict bad\">INVALID</span> It does not count:</p>"
+            ),
         };
-        html.push_str(verdict);
         let mut page = Page { html };
         page.list(&head.invalid, " class=\"bad\"");
         if !head.warnings.is_empty() {

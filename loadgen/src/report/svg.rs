@@ -77,7 +77,7 @@ impl Span {
             (low, high) = (0.1, 1.0);
         }
         let (low, high) = match scale {
-            Scale::Linear => (0.0, round_up(high.max(f64::MIN_POSITIVE))),
+            Scale::Linear => (0.0, high.max(1e-9)),
             Scale::Log => log_bounds(low, high),
             Scale::Quantile => (0.0, high.clamp(0.9, 1.0 - 1e-9)),
         };
@@ -104,9 +104,10 @@ impl Span {
     fn ticks(&self) -> Vec<(f64, String)> {
         match self.scale {
             Scale::Linear => {
-                let step = self.high / 5.0;
-                (0..=5_u32)
+                let step = nice_step(self.high);
+                (0..=10_u32)
                     .map(|at| step * f64::from(at))
+                    .take_while(|&value| value <= self.high * 1.000_001)
                     .map(|value| (value, short(value)))
                     .collect()
             }
@@ -125,14 +126,13 @@ impl Span {
     }
 }
 
-/// The next 1, 2, 2.5 or 5 times a power of ten.
-fn round_up(value: f64) -> f64 {
-    let power = 10_f64.powf(value.log10().floor());
-    let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
-    let fits = steps.into_iter().map(|step| step * power);
-    fits.into_iter()
-        .find(|&top| top >= value * 0.999_999)
-        .unwrap_or(value)
+/// 1, 2 or 5 times a power of ten, at least a sixth of `high`.
+fn nice_step(high: f64) -> f64 {
+    let least = high / 6.0;
+    let power = 10_f64.powf(least.log10().floor());
+    let steps = [1.0, 2.0, 5.0].map(|step| step * power);
+    let fits = steps.into_iter().find(|&step| step >= least * 0.999_999);
+    fits.unwrap_or(power * 10.0)
 }
 
 /// 1, 2 and 5 times powers of ten, around the values.
@@ -217,7 +217,11 @@ impl Chart {
             LEFT,
             WIDTH - RIGHT,
         );
-        let ys = points().map(|point| point.1).chain(limit);
+        let headroom = match self.y.scale {
+            Scale::Linear => 1.1,
+            _ => 1.0,
+        };
+        let ys = points().map(|point| point.1 * headroom).chain(limit);
         let y = Span::new(self.y.scale, ys, HEIGHT - BOTTOM, TOP);
         let mut out = String::new();
         let title = escape(&self.title);
@@ -352,8 +356,8 @@ mod tests {
             Scale::Linear,
             Scale::Linear,
         );
-        // left bottom and right top of the frame
-        assert!(svg.contains("points=\"66.0,294.0 844.0,14.0\""), "{svg}");
+        // from the left bottom to the right, a tenth below the top
+        assert!(svg.contains("points=\"66.0,294.0 844.0,39.5\""), "{svg}");
         let svg = chart(
             vec![(0.0, 10.0), (0.9, 100.0), (0.99, 1000.0)],
             Scale::Quantile,
@@ -390,7 +394,8 @@ mod tests {
             assert_eq!(short(value), text);
         }
         assert_eq!(percent(0.9999), "99.99 %");
-        assert!((round_up(1234.0) - 2000.0).abs() < 1e-6);
-        assert!((round_up(1000.0) - 1000.0).abs() < 1e-6);
+        for (high, step) in [(8.0, 2.0), (7.0, 2.0), (6.0, 1.0), (3300.0, 1000.0)] {
+            assert!((nice_step(high) - step).abs() < 1e-6, "{high}");
+        }
     }
 }
