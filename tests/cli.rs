@@ -188,3 +188,11 @@ fn status_without_a_proxy_is_1() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("is a proxy running"));
 }
+
+#[test]
+fn the_tuning_scripts_judge_and_change_a_made_up_machine() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/test");
+    let ran = Command::new(script).output().unwrap();
+    let words = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{words}");
+}
