@@ -1,0 +1,49 @@
+//! How often the pure parts take memory for one mirrored write and one read, in steady state.
+//! Counts, so no machine is too noisy for them. `cargo test --test allocations`.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "support/steady.rs"]
+mod steady;
+
+use self::steady::Steady;
+
+const WARM_UP: u32 = 1_000;
+const COUNTED: u32 = 1_000;
+
+/// What a mirrored write takes today: the write that waits for its verdict, and its parameters.
+/// The goal is 0: lower it whenever that becomes possible, and never raise it without a word in
+/// `benches/README.md`.
+const MIRRORED_WRITE: f64 = 2.0;
+/// What a read takes.
+const READ: f64 = 0.0;
+
+fn per_call(mut call: impl FnMut()) -> f64 {
+    for _ in 0..WARM_UP {
+        call();
+    }
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..COUNTED {
+            call();
+        }
+    });
+    let count = u32::try_from(counted.count_total).unwrap();
+    f64::from(count) / f64::from(COUNTED)
+}
+
+#[test]
+fn a_mirrored_write_takes_memory_as_often_as_it_says() {
+    let mut steady = Steady::new(100);
+    let found = per_call(|| steady.mirrored_write());
+    assert!(
+        (found - MIRRORED_WRITE).abs() < 0.05,
+        "{found} allocations per mirrored write, not {MIRRORED_WRITE}: if it is fewer, lower the \
+         constant"
+    );
+}
+
+#[test]
+fn a_read_takes_no_memory() {
+    let mut steady = Steady::new(100);
+    let found = per_call(|| steady.read());
+    assert!(found <= READ + 0.05, "{found} allocations per read");
+}
