@@ -1,5 +1,6 @@
 //! `twinring proxy`: starts the shards and the admin thread, waits for a signal, drains, ends.
 
+mod keeper;
 pub mod setup;
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
+use self::keeper::Keeper;
 use self::setup::Prepared;
 use crate::admin;
 use crate::config::{Credentials, ProxyConfig, Secret};
@@ -62,6 +64,7 @@ struct Running {
     addresses: Vec<Address>,
     admin: Option<admin::Admin>,
     asked: crossbeam_channel::Receiver<Ask>,
+    keeper: Keeper,
 }
 
 impl Running {
@@ -77,11 +80,13 @@ impl Running {
             views,
             asked,
         } = setup::prepare(config, spill, floor_us, &mut random)?;
+        let keeper = Keeper::start(config, time.now_us())?;
         let mut running = Self {
             shards: Vec::new(),
             addresses,
             admin: None,
             asked,
+            keeper,
         };
         for (setup, core) in setups.into_iter().zip(&config.cores) {
             let index = setup.index;
@@ -153,7 +158,7 @@ impl Running {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
-                    _ = questions.tick() => answer(&self.asked, &watch),
+                    _ = questions.tick() => self.answer(Some(&watch)),
                     _ = tick.tick() => {
                         report_clock(time.follow(), &mut clock_is_back);
                         write_stamps(stamps, time);
@@ -184,6 +189,49 @@ impl Running {
         Ok(())
     }
 
+    /// Hands on what the shards ask for. `watch`: who knows the tables, while somebody does.
+    fn answer(&mut self, watch: Option<&Watch>) {
+        for ask in self.asked.try_iter() {
+            match (ask, watch) {
+                (Ask::Login(user, password), Some(watch)) => {
+                    let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into());
+                    // Cassandra's own authenticator knows texts only
+                    if let (Ok(username), Ok(password)) = (text(user), text(password)) {
+                        let password = Secret::new(password);
+                        watch.login(&Credentials { username, password });
+                    }
+                }
+                (Ask::Tables, Some(watch)) => watch.look(),
+                (Ask::Dropping(note), _) => self.keeper.hear(note),
+                (Ask::Login(..) | Ask::Tables, None) => {}
+            }
+        }
+        self.keeper.tick(&self.addresses);
+    }
+
+    /// Waits until the shards have ended, and goes on to answer them.
+    fn wait(&mut self) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for index in 0..self.shards.len() {
+            while self.shards[index]
+                .as_ref()
+                .is_some_and(|s| !s.is_finished())
+            {
+                self.answer(None);
+                if let Ok(ask) = self.asked.recv_timeout(GUARD_INTERVAL)
+                    && let Ask::Dropping(note) = ask
+                {
+                    self.keeper.hear(note);
+                }
+            }
+            if let Some(thread) = self.shards[index].take() {
+                result = joined(index, thread).and(result);
+            }
+        }
+        self.answer(None);
+        result
+    }
+
     fn end(mut self, config: &ProxyConfig, time: &TimeBase, stamps: &Path) -> anyhow::Result<()> {
         if let Some(admin) = &self.admin {
             admin.draining();
@@ -191,39 +239,17 @@ impl Running {
         for address in &self.addresses {
             address.tell(Message::Stop);
         }
-        let mut result = Ok(());
-        for (index, thread) in self.shards.iter_mut().enumerate() {
-            let Some(thread) = thread.take() else {
-                continue;
-            };
-            result = joined(index, thread).and(result);
-        }
+        let result = self.wait();
         if let Some(admin) = self.admin.take() {
             admin.stop();
         }
         write_stamps(stamps, time);
+        let result = self.keeper.end().and(result);
         if result.is_ok() {
             let data = config.data_dir.display();
             tracing::info!(%data, "stopped: nothing is left in memory");
         }
         result
-    }
-}
-
-/// Hands on what the shards ask for.
-fn answer(asked: &crossbeam_channel::Receiver<Ask>, watch: &Watch) {
-    for ask in asked.try_iter() {
-        match ask {
-            Ask::Login(user, password) => {
-                let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into());
-                // Cassandra's own authenticator knows texts only
-                if let (Ok(username), Ok(password)) = (text(user), text(password)) {
-                    let password = Secret::new(password);
-                    watch.login(&Credentials { username, password });
-                }
-            }
-            Ask::Tables => watch.look(),
-        }
     }
 }
 

@@ -169,10 +169,6 @@ impl Check {
         ];
         let place = "--on-spill-full";
         let on_full = self.one_of(place, s.on_spill_full.as_deref(), &words);
-        if on_full == OnSpillFull::DropAndMark {
-            let what = "`drop-and-mark` is not in this version";
-            self.wrong(place, what, "choose backpressure");
-        }
         let grace_s = self.bounded(
             "--assume-gc-grace (s)",
             s.assume_gc_grace.map(|span| span.0.as_secs()),

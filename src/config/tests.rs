@@ -139,10 +139,6 @@ const WRONG: &[(&str, &str)] = &[
         "--spill-max-bytes: 1048576 is out of range",
     ),
     (
-        "on-spill-full = 'drop-and-mark'",
-        "--on-spill-full: `drop-and-mark` is not in this",
-    ),
-    (
         "on-spill-full = 'drop'",
         "--on-spill-full: `drop` is not known",
     ),

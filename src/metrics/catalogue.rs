@@ -133,6 +133,8 @@ label_values! {
         Replayed = "replayed_writes",
         /// The target refused a write for good.
         Rejected = "rejected_writes",
+        /// A write was dropped because the spill was full, as the operator wants it.
+        Dropped = "dropped_writes",
         /// A spilled delete was older than the target's grace and was kept instead of sent.
         OldDelete = "old_deletes",
         /// The fate of a write that must not be repeated is unknown at one side.
@@ -158,6 +160,7 @@ impl Event {
             Self::Spilled => "Writes put into the spill",
             Self::Replayed => "Writes from the spill that the target confirmed",
             Self::Rejected => "Writes that the target refused for good",
+            Self::Dropped => "Writes dropped because the spill was full",
             Self::OldDelete => "Deletes kept because they are too old to be sent",
             Self::InDoubt => "Unrepeatable writes whose fate is unknown",
             Self::Resent => "Ambiguous writes sent to the source again",
@@ -192,6 +195,8 @@ label_values! {
         Prepared = "prepared_statements",
         /// 1 when at least one target connection is ready.
         TargetUp = "target_up",
+        /// 1 while connections that write are not read from, because the spill has no room.
+        ClientsHeld = "clients_held",
         /// Target nodes that get nothing but a try now and then: they failed, or do not answer.
         TargetsResting = "target_nodes_resting",
         /// How long the target's answers to writes take, smoothed (µs).
@@ -214,6 +219,7 @@ impl Gauge {
             Self::DirtyWindows => "Windows of time in which the target may lack writes",
             Self::Prepared => "Prepared statements known",
             Self::TargetUp => "1 when a target connection is ready",
+            Self::ClientsHeld => "1 while clients that write wait for room in the spill",
             Self::TargetsResting => "Target nodes that are tried only now and then",
             Self::TargetAnswerUs => "Smoothed time of the target's answers to writes, in µs",
             Self::Listening => "1 while the shard accepts clients",

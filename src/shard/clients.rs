@@ -289,6 +289,7 @@ impl Shard {
             client,
             source,
             streaming,
+            writes,
             ..
         } = connection;
         if *streaming > 0 {
@@ -310,6 +311,7 @@ impl Shard {
             };
             session.answer(envelope, &mut cx);
         });
+        *writes |= !outputs.is_empty();
         match cut {
             Ok(rest) => match decoder::peek_header(rest) {
                 Ok(Some(header)) if session.may_stream(&header) => {
@@ -420,6 +422,7 @@ impl Shard {
                 continue;
             };
             connection.dirty = false;
+            let holding = holding && connection.writes;
             let flushed = connection.flush(ring, &mut self.spare, marks, holding);
             if flushed.paused_client {
                 self.recorder.paused(Side::Client);

@@ -52,6 +52,8 @@ pub struct Connection {
     pub dirty: bool,
     /// Bytes of an answer that are passed on as they come, and are still to come.
     pub streaming: usize,
+    /// It has written: it waits when there is no room for writes.
+    pub writes: bool,
     /// When the present phase began, or when bytes last came in (µs).
     pub since_us: i64,
     /// Which of the source's contact points it uses.
@@ -74,6 +76,7 @@ impl Connection {
             phase: Phase::Connecting,
             dirty: false,
             streaming: 0,
+            writes: false,
             since_us: now_us,
             contact_point,
             failed_connects: 0,

@@ -13,10 +13,14 @@ use crate::spill::Batch;
 /// Segments that are being written, by path: one of the backlog, one of what is rejected.
 type Open = Rc<RefCell<Vec<(PathBuf, Rc<BufferedFile>)>>>;
 
+/// The segment that was last read from, by path.
+type Reading = Rc<RefCell<Option<(PathBuf, Rc<BufferedFile>)>>>;
+
 /// The real disk.
 #[derive(Default)]
 pub struct Files {
     open: Open,
+    reading: Reading,
 }
 
 impl Disk for Files {
@@ -33,7 +37,15 @@ impl Disk for Files {
     }
 
     fn read(&self, path: PathBuf, offset: u64, size: usize, ended: Ended<Result<Vec<u8>, String>>) {
-        glommio::spawn_local(async move { ended(read(&path, offset, size).await) }).detach();
+        let reading = self.reading.clone();
+        glommio::spawn_local(async move {
+            let result = read(&path, offset, size, &reading).await;
+            if result.is_err() {
+                reading.borrow_mut().take();
+            }
+            ended(result);
+        })
+        .detach();
     }
 
     fn store(
@@ -43,6 +55,13 @@ impl Disk for Files {
         finished: Vec<(PathBuf, bool)>,
         ended: Ended<Result<(), String>>,
     ) {
+        let mut reading = self.reading.borrow_mut();
+        if finished
+            .iter()
+            .any(|(gone, _)| reading.as_ref().is_some_and(|(path, _)| path == gone))
+        {
+            reading.take(); // or its space would not be free
+        }
         glommio::spawn_local(async move { ended(store(&path, bytes, &finished).await) }).detach();
     }
 }
@@ -95,12 +114,21 @@ async fn append(path: &Path, batch: &Batch, files: &Open) -> Result<(), String> 
     Ok(())
 }
 
-async fn read(path: &Path, offset: u64, size: usize) -> Result<Vec<u8>, String> {
+async fn read(path: &Path, offset: u64, size: usize, reading: &Reading) -> Result<Vec<u8>, String> {
     let told = |error: glommio::GlommioError<()>| format!("{}: {error}", path.display());
-    let file = BufferedFile::open(path).await.map_err(told)?;
-    let bytes = file.read_at(offset, size).await.map_err(told)?.to_vec();
-    file.close().await.map_err(told)?;
-    Ok(bytes)
+    let known = reading.borrow().as_ref().and_then(|(open, file)| {
+        let same = open == path;
+        same.then(|| file.clone())
+    });
+    let file = match known {
+        Some(file) => file,
+        None => {
+            let file = Rc::new(BufferedFile::open(path).await.map_err(told)?);
+            *reading.borrow_mut() = Some((path.to_owned(), file.clone()));
+            file
+        }
+    };
+    Ok(file.read_at(offset, size).await.map_err(told)?.to_vec())
 }
 
 async fn store(path: &Path, bytes: Vec<u8>, finished: &[(PathBuf, bool)]) -> Result<(), String> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::barrier::ChangeId;
+use super::full::Note;
 use crate::limits::INBOX_MESSAGES;
 use crate::relay::Common;
 use crate::relay::output::News;
@@ -59,6 +60,12 @@ pub enum Message {
     Ordered(Vec<u8>),
     /// The tables of both clusters, as the control plane has read them.
     Tables(Arc<Known>),
+    /// The answer to [`Note::MayDrop`]: the open window is on the disk.
+    MayDrop,
+    /// Whether the file system of the spill has less space left than it should.
+    DiskIsLow(bool),
+    /// To shard 0, which counts them: windows of dirty time.
+    DirtyWindows(usize),
     /// Stop: accept no more, finish what is in flight.
     Stop,
 }
@@ -68,6 +75,8 @@ pub enum Message {
 pub enum Ask {
     /// A client logged in with this: user, password.
     Login(Box<[u8]>, Box<[u8]>),
+    /// It drops writes, or wants to.
+    Dropping(Note),
     /// It needs to know a table that no snapshot holds, or not as it is now.
     Tables,
 }

@@ -8,6 +8,8 @@
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
+//! age        how old the spill may become
+//! full       what happens when the spill has no room
 //! spiller    records → segments          drain   segments → records
 //! inbox      what shards tell each other                          time     one time base for all
 //! net, disk  what a shard asks of the world; the ring and `files` answer, or a simulation
@@ -15,6 +17,7 @@
 //! One task of the executor runs the loop; a connection is an entry in a table, not a task. Other
 //! tasks exist only while a spill file is read or written.
 
+mod age;
 mod barrier;
 mod buffers;
 mod clients;
@@ -22,6 +25,7 @@ mod connection;
 pub mod disk;
 mod drain;
 mod files;
+pub mod full;
 pub mod inbox;
 mod lanes;
 pub mod net;
@@ -179,8 +183,11 @@ pub struct Shard {
     asks: crossbeam_channel::Sender<Ask>,
     recorder: Recorder,
     spare: Spare,
-    /// Clients are held back until the spill has room.
+    /// Clients that write are held back until the spill has room.
     holding: bool,
+    full: full::Full,
+    /// How many warnings of the spill's age were given.
+    age_told: usize,
     stop_wanted: bool,
     stop_at_us: Option<i64>,
     backlog_records: u64,
@@ -291,6 +298,8 @@ impl Shard {
             recorder: setup.recorder,
             spare: Spare::default(),
             holding: false,
+            full: full::Full::default(),
+            age_told: 0,
             stop_wanted: false,
             stop_at_us: None,
             backlog_records: 0,
@@ -491,7 +500,7 @@ impl Shard {
             );
             self.settle_resolver(usize::MAX);
         }
-        self.hold_clients_if_needed();
+        self.work_on_room();
         if self.stop_wanted {
             self.stop(ring);
             spawned |= self.work_on_stop(ring);
@@ -521,6 +530,7 @@ impl Shard {
             live: self.target.owed.live_len(),
             latency_us: self.target.latency_us(),
         });
+        self.warn_of_age();
         self.expire_clients(ring);
         self.publish_metrics();
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::barrier::{Change, ChangeId, Hold};
 use super::inbox::Message;
+use crate::metrics::Gauge;
 use crate::relay::link::Ticket;
 use crate::relay::mirror::{Entry, Origin};
 use crate::relay::spilled;
@@ -108,6 +109,11 @@ impl Shard {
                 Message::Reached { id } => self.reached(id),
                 Message::Release { id } => self.release(id),
                 Message::Tables(known) => self.learn_tables(known),
+                Message::MayDrop => self.may_drop(),
+                Message::DiskIsLow(low) => self.full.disk_is_low = low,
+                Message::DirtyWindows(count) => {
+                    self.recorder.set(Gauge::DirtyWindows, count as u64);
+                }
                 Message::Stop => self.stop_wanted = true,
             }
         }

@@ -103,6 +103,12 @@ impl Spiller {
         self.safe_bytes + self.unsafe_bytes()
     }
 
+    /// Whether the last write failed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.reported
+    }
+
     /// Completes the open segment, so that it can be drained.
     pub fn seal(&mut self) {
         self.writer.seal();

@@ -1,14 +1,14 @@
 //! What becomes of a write once the source has spoken.
 
-use super::barrier::Barriers;
-use super::drain::{Found, Means, Rules};
+use super::age::DrainRules;
+use super::drain::{Found, Means};
 use super::inbox::Message;
 use super::net::Net;
 use super::remote::RemoteEvent;
 use super::{Shard, lanes};
 use crate::cql::response::ErrorCode;
 use crate::limits;
-use crate::metrics::{Event as Counted, Gauge, Skip};
+use crate::metrics::{Event as Counted, Skip};
 use crate::relay::link::{LinkEvent, Ticket};
 use crate::relay::mirror::{Entry, Origin, Outcome};
 use crate::relay::plan::Repeat;
@@ -19,30 +19,10 @@ use crate::spill::Refusal;
 
 /// A target that is down for longer than this gets its writes through the spill (µs).
 const GRACE_US: i64 = 1_000_000;
-/// Bytes that wait for the disk before clients are held back, and at which they go on.
-const UNSAFE_HIGH_BYTES: u64 = 32 << 20;
-const UNSAFE_LOW_BYTES: u64 = 8 << 20;
 /// Pause before a spilled write that the target could not take is tried again (µs).
 const POSTPONE_US: i64 = 1_000_000;
 /// An open segment is completed for the drain no more often than this (µs).
 const SEAL_US: i64 = 100_000;
-
-/// What a shard knows about records that are drained.
-struct DrainRules<'s> {
-    barriers: &'s Barriers,
-    /// Deletes that arrived earlier are not sent (µs).
-    oldest_us: i64,
-}
-
-impl Rules for DrainRules<'_> {
-    fn is_gated(&self, write: &Write) -> bool {
-        self.barriers.holds(&write.keyspace, write.arrived_us)
-    }
-
-    fn is_too_old(&self, write: &Write) -> bool {
-        write.deletes && write.arrived_us < self.oldest_us
-    }
-}
 
 /// What a shard has still to do; the default is nothing.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -197,6 +177,14 @@ impl Shard {
     }
 
     pub(super) fn spill(&mut self, write: &Write) {
+        if self.full.drops() {
+            return self.drop_write(write);
+        }
+        self.spill_for_sure(write);
+    }
+
+    /// As [`Self::spill`], whether there is room or not.
+    fn spill_for_sure(&mut self, write: &Write) {
         match self.spiller.append(write, None, self.now_us) {
             Ok(()) => {
                 self.backlog_records += 1;
@@ -476,13 +464,12 @@ impl Shard {
         let room = self.target.room(self.now_us);
         let up = self.target.is_up();
         if up || room > 0 {
-            let age_limit_us = match self.config.spill.force_old_deletes {
-                true => i64::MAX,
-                false => self.config.spill.gc_grace_us(),
-            };
+            let known = self.common.plans.known().clone();
             let rules = DrainRules {
                 barriers: &self.barriers,
-                oldest_us: self.now_us.saturating_sub(age_limit_us),
+                target: &known.target,
+                spill: &self.config.spill,
+                now_us: self.now_us,
             };
             let mut means = Means {
                 owed: &mut self.target.owed,
@@ -523,7 +510,7 @@ impl Shard {
                     key
                 }
                 Found::Carry(write, key) => {
-                    self.spill(&write);
+                    self.spill_for_sure(&write);
                     self.carried_bytes = self.spiller.appended_bytes();
                     key
                 }
@@ -535,34 +522,6 @@ impl Shard {
             self.backlog_records = self.backlog_records.saturating_sub(1);
             self.drain.finish(key);
         }
-    }
-
-    /// Clients wait while the disk does not keep up: nothing is dropped.
-    pub(super) fn hold_clients_if_needed(&mut self) {
-        let bytes = self.spiller.unsafe_bytes() + self.rejects.unsafe_bytes();
-        let holding = match self.holding {
-            false => bytes > UNSAFE_HIGH_BYTES || self.spill_is_full(),
-            true => bytes > UNSAFE_LOW_BYTES || self.spill_is_full(),
-        };
-        if holding != self.holding {
-            self.holding = holding;
-            let shared = self.recorder.shared();
-            let backlog_bytes = shared.gauge(Gauge::BacklogBytes);
-            if holding {
-                tracing::warn!(
-                    backlog_bytes,
-                    "backpressure: clients wait, the spill is full or slow"
-                );
-            } else {
-                tracing::info!(backlog_bytes, "backpressure ends");
-            }
-            self.mark_all();
-        }
-    }
-
-    fn spill_is_full(&self) -> bool {
-        let limit = self.config.spill.max_bytes_per_shard(self.count);
-        self.drain.disk_bytes() + self.spiller.open_bytes() > limit
     }
 
     /// Works towards the end after a stop. True if tasks were spawned.
@@ -599,6 +558,7 @@ impl Shard {
             self.spiller.seal();
             self.rejects.seal();
         }
+        self.report_dropped();
         let mut spawned = self.spiller.kick(self.now_us, &*self.disk);
         spawned |= self.rejects.kick(self.now_us, &*self.disk);
         spawned
@@ -632,6 +592,7 @@ impl Shard {
             && self.changes.is_empty()
             && self.spiller.unsafe_bytes() == 0
             && self.rejects.unsafe_bytes() == 0
+            && self.full.is_told()
             && self.drain.is_stored()
     }
 

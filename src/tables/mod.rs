@@ -189,6 +189,18 @@ impl Tables {
             .filter(|ttl_s| *ttl_s > 0)
     }
 
+    /// The shortest time for which a table outside of the system's keyspaces keeps deletes (s).
+    /// `None` if no such table is known, or none keeps them at all.
+    #[must_use]
+    pub fn shortest_gc_grace_s(&self) -> Option<u32> {
+        self.keyspaces
+            .iter()
+            .filter(|(keyspace, _)| !keyspace.starts_with("system"))
+            .flat_map(|(_, tables)| tables.values().map(|table| table.gc_grace_s))
+            .filter(|grace_s| *grace_s > 0)
+            .min()
+    }
+
     /// For how long the table keeps deletes (s); none if it is not known.
     #[must_use]
     pub fn gc_grace_s(&self, keyspace: &str, table: &str) -> Option<u32> {

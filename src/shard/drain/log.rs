@@ -15,8 +15,8 @@ use crate::spill::scan::{self, Ending, Scanner, Step};
 use crate::spill::{Header, Holds, Kind};
 
 /// Read at once (bytes), shared by the logs of a shard.
-const CHUNK_BYTES: usize = 256 << 10;
-const CHUNK_MIN_BYTES: usize = 32 << 10;
+const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_MIN_BYTES: usize = 64 << 10;
 /// The end of a segment in which its last record is looked for first (bytes); then more.
 const TAIL_BYTES: u64 = 64 << 10;
 /// Pause after a failed read (µs).
