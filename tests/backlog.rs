@@ -5,6 +5,7 @@
 //! `TWINRING_BACKLOG_MIB=10240 cargo test --release --test backlog -- --nocapture`
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr

@@ -133,6 +133,43 @@ async fn read(path: &Path, offset: u64, size: usize, reading: &Reading) -> Resul
 
 async fn store(path: &Path, bytes: Vec<u8>, finished: &[(PathBuf, bool)]) -> Result<(), String> {
     let told = |error: glommio::GlommioError<()>| format!("{}: {error}", path.display());
+    if let Err(full) = replace(path, bytes.clone()).await {
+        // On a full disk the finished segments are what makes room. They are emptied and not yet
+        // removed: their names keep their numbers from being used again under old progress.
+        let whole = finished.iter().filter(|(_, damaged)| !damaged);
+        let mut emptied = false;
+        for (segment, _) in whole {
+            let options = OpenOptions::new().write(true).buffered_open(segment).await;
+            if let Ok(file) = options {
+                emptied |= file.truncate(0).await.is_ok();
+                let _ = file.close().await; // what matters is told by the next try
+            }
+        }
+        if !emptied {
+            return Err(full);
+        }
+        replace(path, bytes).await?;
+    }
+    for (segment, damaged) in finished {
+        if *damaged {
+            let mut kept = segment.clone().into_os_string();
+            kept.push(".damaged");
+            gone_is_fine(glommio::io::rename(segment, &PathBuf::from(kept)).await).map_err(told)?;
+        } else {
+            gone_is_fine(glommio::io::remove(segment).await).map_err(told)?;
+        }
+    }
+    if let Some(folder) = path.parent() {
+        let folder = Directory::open(folder).await.map_err(told)?;
+        folder.sync().await.map_err(told)?;
+        folder.close().await.map_err(told)?;
+    }
+    Ok(())
+}
+
+/// Puts a new file in the place of an old one.
+async fn replace(path: &Path, bytes: Vec<u8>) -> Result<(), String> {
+    let told = |error: glommio::GlommioError<()>| format!("{}: {error}", path.display());
     let mut new = path.to_owned().into_os_string();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -151,22 +188,7 @@ async fn store(path: &Path, bytes: Vec<u8>, finished: &[(PathBuf, bool)]) -> Res
     }
     file.fdatasync().await.map_err(told)?;
     file.close().await.map_err(told)?;
-    glommio::io::rename(&new, path).await.map_err(told)?;
-    for (segment, damaged) in finished {
-        if *damaged {
-            let mut kept = segment.clone().into_os_string();
-            kept.push(".damaged");
-            gone_is_fine(glommio::io::rename(segment, &PathBuf::from(kept)).await).map_err(told)?;
-        } else {
-            gone_is_fine(glommio::io::remove(segment).await).map_err(told)?;
-        }
-    }
-    if let Some(folder) = path.parent() {
-        let folder = Directory::open(folder).await.map_err(told)?;
-        folder.sync().await.map_err(told)?;
-        folder.close().await.map_err(told)?;
-    }
-    Ok(())
+    glommio::io::rename(&new, path).await.map_err(told)
 }
 
 /// An earlier try may have taken the file away already.

@@ -14,6 +14,7 @@
 )]
 
 mod copy;
+mod disk;
 mod drivers;
 mod faults;
 mod outages;

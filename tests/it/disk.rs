@@ -1,0 +1,162 @@
+//! The spill's disk is full while the target hangs: on a small memory file system (needs root).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use twinring::spill::dirty::Windows;
+
+use crate::support::cassandra::run_dir;
+use crate::support::lab::{self, Pair, is_direct};
+use crate::support::ledger::{self, Ledger, Writers};
+use crate::support::proxy::Proxy;
+
+/// What the spill can take is used up long before this.
+const FULL_LIMIT: Duration = Duration::from_secs(120);
+const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// A memory file system; unmounted when dropped.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(name: &str, mib: u32) -> Mount {
+        let path = run_dir().join(format!("{name}-disk"));
+        std::fs::create_dir_all(&path).unwrap();
+        let options = format!("size={mib}m,mode=0700");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "twinring-test"]);
+        let done = mount.arg(&path).status().expect("mount can be run");
+        assert!(done.success(), "a tmpfs can be mounted (as root)");
+        Mount(path)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn start(name: &str, disk: &Path, flags: &[&str]) -> (Pair, Proxy, Writers) {
+    let (source, target) = (lab::source_41(), lab::durable_41());
+    let pair = Pair::without_proxy(name, source, target);
+    pair.run_at_both(&format!("CREATE TABLE {}.{}", pair.keyspace, ledger::TABLE));
+    let ends = [source.address, target.address];
+    let address = lab::proxy_address();
+    let data_dir = disk.join("data");
+    let proxy = Proxy::start_with(&pair.keyspace, &data_dir, address, ends, flags, &[]);
+    let writers = Writers::start(proxy.listen, &pair.keyspace, 32, 60);
+    std::thread::sleep(Duration::from_secs(1));
+    (pair, proxy, writers)
+}
+
+fn wait_for_words(proxy: &Proxy, words: &str) {
+    let began = Instant::now();
+    while !proxy.words().contains(words) {
+        assert!(began.elapsed() < FULL_LIMIT, "no {words:?} in the log");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn assert_no_errors(ledger: &Ledger) {
+    let shown = &ledger.errors[..ledger.errors.len().min(5)];
+    assert!(ledger.errors.is_empty(), "{shown:#?}");
+    assert!(ledger.acknowledged > 1_000, "{}", ledger.acknowledged);
+}
+
+/// Who writes waits, who reads does not, and in the end nothing is missing.
+fn holds_writers(name: &str, mib: u32, reserve: &str, why: &str) {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // nothing is spilled without a proxy
+    }
+    let disk = Mount::new(name, mib);
+    let flags = ["--spill-reserve-bytes", reserve];
+    let (pair, proxy, writers) = start(name, &disk.0, &flags);
+    pair.target.pause();
+    wait_for_words(&proxy, why);
+    let mut reader = crate::support::cql::Cql::connect(proxy.listen).unwrap();
+    let began = Instant::now();
+    for _ in 0..20 {
+        reader.query("SELECT key FROM system.local").unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let read_for = began.elapsed();
+    pair.target.resume();
+    wait_for_words(&proxy, "backpressure ends");
+    std::thread::sleep(Duration::from_secs(1));
+    let ledger = writers.finish();
+    assert_no_errors(&ledger);
+    assert!(
+        read_for < Duration::from_secs(10),
+        "reads took {read_for:?}"
+    );
+    let report = pair.compare(&[], CATCH_UP);
+    let (count, slowest) = (ledger.acknowledged, ledger.slowest);
+    eprintln!("{name}: {count} writes, slowest {slowest:?}; {report}");
+    assert!(report.is_equal() && report.cells > 0, "{report}");
+    for node in [pair.source, pair.target] {
+        let wrong = ledger.check(node, &pair.keyspace);
+        assert_eq!(wrong, (0, vec![]), "at {}", node.address);
+    }
+    assert!(Windows::load(&proxy.data_dir).unwrap().is_empty());
+    let (status, words) = proxy.terminate(CATCH_UP);
+    assert!(status.success(), "{words}");
+}
+
+#[test]
+fn a_disk_that_is_really_full_holds_writers_and_loses_nothing() {
+    holds_writers("enospc", 6, "0", "the spill cannot be written");
+}
+
+#[test]
+fn a_disk_with_its_reserve_left_holds_writers_and_loses_nothing() {
+    let why = "no more than --spill-reserve-bytes left";
+    holds_writers("reserve", 24, "18MiB", why);
+}
+
+/// What is dropped is counted, its window is on the disk, and nothing else is missing.
+#[test]
+fn dropped_writes_are_counted_and_their_windows_known() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // nothing is spilled without a proxy
+    }
+    let disk = Mount::new("drop", 24);
+    let policy = ["--on-spill-full", "drop-and-mark"];
+    let flags = [&policy[..], &["--spill-reserve-bytes", "18MiB"]].concat();
+    let (pair, proxy, writers) = start("drop", &disk.0, &flags);
+    pair.target.pause();
+    wait_for_words(&proxy, "a write was dropped");
+    let during = Windows::load(&proxy.data_dir).unwrap();
+    assert!(during.iter().any(|window| window.to_us == u64::MAX));
+    std::thread::sleep(Duration::from_secs(2));
+    pair.target.resume();
+    wait_for_words(&proxy, "backpressure ends");
+    let ledger = writers.finish();
+    assert_no_errors(&ledger);
+    // until all that was not dropped is there
+    let began = Instant::now();
+    while !proxy.get("/status").1.contains("\"backlog_records\":0,") {
+        assert!(began.elapsed() < CATCH_UP, "the backlog does not end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let status = proxy.get("/status").1;
+    assert!(status.contains("writes are missing in"), "{status}");
+    assert_eq!(ledger.check(pair.source, &pair.keyspace), (0, vec![]));
+    let (missing, _) = ledger.check(pair.target, &pair.keyspace);
+    let data_dir = proxy.data_dir.clone();
+    let (ended, words) = proxy.terminate(CATCH_UP);
+    assert!(ended.success(), "{words}");
+    let windows = Windows::load(&data_dir).unwrap();
+    eprintln!("{missing} keys are missing or differ;\n{windows}");
+    let dropped: u64 = windows.iter().map(|window| window.count).sum();
+    assert!(
+        missing > 0 && missing as u64 <= dropped,
+        "{missing} of {dropped}"
+    );
+    for window in windows.iter() {
+        let table = (window.keyspace.as_deref(), window.table.as_deref());
+        assert_eq!(table, (Some(&*pair.keyspace), Some("ledger")));
+    }
+}
