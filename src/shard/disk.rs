@@ -11,7 +11,8 @@ pub type Ended<T> = Box<dyn FnOnce(T)>;
 /// The file operations of the spill. Errors are the words of the file system.
 pub trait Disk {
     /// Writes a batch into the segment at `path`, creates that if the batch begins it, and makes
-    /// all of it survive a crash. The batch comes back.
+    /// all of it survive a crash. The last batch also ends the file: what an earlier try left
+    /// behind it goes. The batch comes back.
     fn append(&self, path: PathBuf, batch: Batch, ended: Ended<(Batch, Result<(), String>)>);
 
     /// Reads up to `size` bytes at `offset`.

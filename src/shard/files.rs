@@ -104,6 +104,12 @@ async fn append(path: &Path, batch: &Batch, files: &Open) -> Result<(), String> 
             count => written += count,
         }
     }
+    if batch.is_last {
+        let end = batch.offset + batch.bytes.len() as u64;
+        open.truncate(end)
+            .await
+            .map_err(|error| error.to_string())?;
+    }
     open.fdatasync().await.map_err(|error| error.to_string())?;
     if is_new && let Some(folder) = path.parent() {
         let folder = Directory::open(folder)

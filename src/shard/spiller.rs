@@ -4,6 +4,9 @@
 //! A batch that could not be written or synced is written again at the same place: what a failed
 //! fdatasync left in the page cache may be marked clean, but bytes that are written once more are
 //! dirty again. Until it succeeds the records stay in memory, and the shard holds its clients.
+//! When it has failed several times the segment is cut before it: what is safe can then be
+//! drained, which makes room on a full disk, and the batch goes into a new segment, on other
+//! blocks.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,11 +15,14 @@ use super::disk::Disk;
 use crate::relay::spilled;
 use crate::relay::write::Write;
 use crate::spill::dir::ShardDir;
+use crate::spill::format::HEADER_BYTES;
 use crate::spill::record::TooLarge;
 use crate::spill::{Batch, Holds, Refusal, SegmentWriter};
 
 /// Pause after a failed try (µs).
 const RETRY_US: i64 = 1_000_000;
+/// Failed tries after which the segment is cut.
+const TRIES: u32 = 3;
 
 /// A batch whose write has ended, well or not.
 type Ended = (Batch, Result<(), String>);
@@ -30,6 +36,11 @@ pub struct Spiller {
     /// Bytes of the batch that is being written.
     busy_bytes: Option<u64>,
     failed: Option<Batch>,
+    failed_tries: u32,
+    /// The segment is being cut before this batch.
+    cut: Option<Batch>,
+    /// Front of the segment that is being written.
+    header: Option<[u8; HEADER_BYTES]>,
     retry_at_us: i64,
     reported: bool,
     /// Bytes that were made safe since the start.
@@ -45,6 +56,8 @@ pub struct Grown {
     pub bytes: u64,
     /// Nothing more will be written to it.
     pub complete: bool,
+    /// It was cut: what was appended after its end is not safe yet, though it was counted so.
+    pub cut: bool,
 }
 
 impl Spiller {
@@ -58,6 +71,9 @@ impl Spiller {
             ended: Rc::default(),
             busy_bytes: None,
             failed: None,
+            failed_tries: 0,
+            cut: None,
+            header: None,
             retry_at_us: 0,
             reported: false,
             safe_bytes: 0,
@@ -83,11 +99,9 @@ impl Spiller {
     /// Bytes that are not on disk yet.
     #[must_use]
     pub fn unsafe_bytes(&self) -> u64 {
-        let failed = self
-            .failed
-            .as_ref()
-            .map_or(0, |batch| batch.bytes.len() as u64);
-        self.writer.pending_bytes() + self.busy_bytes.unwrap_or(0) + failed
+        let held = [&self.failed, &self.cut].into_iter().flatten();
+        let held: u64 = held.map(|batch| batch.bytes.len() as u64).sum();
+        self.writer.pending_bytes() + self.busy_bytes.unwrap_or(0) + held
     }
 
     /// Bytes that were made safe since the start. What was appended before now is safe once it
@@ -135,6 +149,22 @@ impl Spiller {
         let Some(batch) = self.failed.take().or_else(|| self.writer.take()) else {
             return false;
         };
+        if let (0, Some(header)) = (batch.offset, batch.bytes.first_chunk()) {
+            self.header = Some(*header);
+        }
+        let batch = if self.failed_tries >= TRIES && batch.offset > 0 {
+            let close = Batch {
+                segment: batch.segment,
+                offset: batch.offset,
+                bytes: Vec::new(),
+                records: 0,
+                is_last: true,
+            };
+            self.cut = Some(batch);
+            close
+        } else {
+            batch
+        };
         self.busy_bytes = Some(batch.bytes.len() as u64);
         let path = self.dir.segment_path(self.holds, batch.segment);
         let ended = self.ended.clone();
@@ -152,7 +182,9 @@ impl Spiller {
         self.busy_bytes = None;
         match result {
             Ok(()) => {
-                if self.reported {
+                self.failed_tries = 0;
+                let cut = self.cut.take();
+                if self.reported && cut.is_none() {
                     tracing::info!(dir = %self.dir.path.display(), "the spill is written again");
                     self.reported = false;
                 }
@@ -161,8 +193,15 @@ impl Spiller {
                     segment: batch.segment,
                     bytes: batch.offset + batch.bytes.len() as u64,
                     complete: batch.is_last,
+                    cut: cut.is_some(),
                 };
                 self.writer.recycle(batch.bytes);
+                if let (Some(cut), Some(header)) = (cut, self.header) {
+                    let now_us = u64::try_from(now_us).unwrap_or_default();
+                    if let Err(error) = self.writer.reissue(&cut, &header, now_us) {
+                        tracing::error!("a record of the spill is lost: {error}");
+                    }
+                }
                 Some(grown)
             }
             Err(words) => {
@@ -174,7 +213,11 @@ impl Spiller {
                          held back, and it is tried again every second: make room or mend the disk"
                     );
                 }
-                self.failed = Some(batch);
+                self.failed_tries = match self.cut.is_some() {
+                    true => 0, // the whole thing again
+                    false => self.failed_tries + 1,
+                };
+                self.failed = self.cut.take().or(Some(batch));
                 self.retry_at_us = now_us + RETRY_US;
                 None
             }

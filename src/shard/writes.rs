@@ -437,10 +437,13 @@ impl Shard {
                 self.put_back(entry, ticket);
             }
         }
-        if let Some(grown) = self.spiller.poll(self.now_us)
-            && grown.complete
-        {
-            self.drain.add_segment(grown.segment, grown.bytes);
+        if let Some(grown) = self.spiller.poll(self.now_us) {
+            if grown.complete {
+                self.drain.add_segment(grown.segment, grown.bytes);
+            }
+            if grown.cut {
+                self.carried_bytes = self.spiller.appended_bytes();
+            }
         }
         self.rejects.poll(self.now_us);
         self.drain.poll(self.now_us, &*self.disk);

@@ -221,12 +221,12 @@ impl SegmentWriter {
         }
     }
 
-    /// Puts the records of a batch that could not be made safe into a new segment.
+    /// Puts the records of a batch that could not be made safe into a new segment, and all that was
+    /// appended after it, so that the log keeps its order.
     ///
     /// `header` is the front of the segment that it was meant for. Gives the number of records. The
-    /// old segment must not be written to any more: batches for it that were not taken are put into
-    /// the new one too. Batches that were written since the last good sync are for the caller to
-    /// give again.
+    /// old segment must not be written to any more. Batches that were written since the last good
+    /// sync are for the caller to give again.
     pub fn reissue(
         &mut self,
         batch: &Batch,
@@ -234,28 +234,20 @@ impl SegmentWriter {
         now_us: u64,
     ) -> Result<u64, TooLarge> {
         let mut old = vec![batch.clone()];
-        while self
-            .ready
-            .front()
-            .is_some_and(|next| next.segment == batch.segment)
-        {
-            let Some(next) = self.take() else { break };
+        // none of these is on the disk: batches are taken in order
+        while let Some(next) = self.take() {
             old.push(next);
         }
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|open| open.segment == batch.segment)
-        {
-            self.open = None;
-        }
-        let newer = std::mem::take(&mut self.ready);
-        let newer_open = self.open.take();
+        self.open = None;
+        let mut header = *header;
         let mut moved = 0;
         for batch in &old {
-            let skip = if batch.offset == 0 { HEADER_BYTES } else { 0 };
+            let mut skip = 0;
+            if let (0, Some(own)) = (batch.offset, batch.bytes.first_chunk()) {
+                (header, skip) = (*own, HEADER_BYTES);
+            }
             let offset = batch.offset + skip as u64;
-            let scanner = super::Scanner::resume(header, offset, self.keys.clone());
+            let scanner = super::Scanner::resume(&header, offset, self.keys.clone());
             let Ok(mut scanner) = scanner else {
                 continue;
             };
@@ -265,12 +257,6 @@ impl SegmentWriter {
                 self.append(&record, now_us)?;
                 moved += 1;
             }
-        }
-        if newer_open.is_some() || !newer.is_empty() {
-            // Later segments exist already: what was put anew stands before them, complete.
-            self.seal();
-            self.open = newer_open;
-            self.ready.extend(newer);
         }
         Ok(moved)
     }

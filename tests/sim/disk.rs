@@ -222,6 +222,12 @@ impl State {
             return Err(words);
         }
         put(path, batch.offset, &batch.bytes)?;
+        if batch.is_last {
+            let end = batch.offset + batch.bytes.len() as u64;
+            let file = fs::OpenOptions::new().write(true).open(path);
+            let cut = file.and_then(|file| file.set_len(end));
+            cut.map_err(|error| error.to_string())?;
+        }
         let cached = fs::read(path).map_err(|error| error.to_string())?;
         let length = usize::try_from(batch.offset).unwrap() + batch.bytes.len();
         let durable = cached[..length].to_vec();
