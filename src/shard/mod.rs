@@ -491,13 +491,11 @@ impl Shard {
             .pump(ring, &mut self.spare, now_us, &mut self.remote_events, age);
         self.settle_target(usize::MAX);
         if !self.resolver.owed.is_empty() {
-            self.resolver.pump(
-                ring,
-                &mut self.spare,
-                now_us,
-                &mut self.remote_events,
-                |_| None,
-            );
+            let plans = &mut self.common.plans;
+            // the source, too, shall let it expire when the client wanted that
+            let age = |write: &Write| spilled::aged(write, plans, now_us);
+            self.resolver
+                .pump(ring, &mut self.spare, now_us, &mut self.remote_events, age);
             self.settle_resolver(usize::MAX);
         }
         self.work_on_room();

@@ -18,8 +18,14 @@ const EXPIRY_S: i64 = 2;
 /// the node looks at it, and the proxy gives up after so long (s).
 const LINGER_S: i64 = 12;
 
-/// Runs a statement that must not fail.
-pub fn run(line: &mut Line, text: &str) {
+/// The handshake of a line.
+pub fn open(line: &mut Line) {
+    let ready = line.request(b"\x04\0\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.0.0");
+    assert!(matches!(ready, Reply::Bytes(..)));
+}
+
+/// Runs a statement that must not fail: the message of its answer.
+pub fn run(line: &mut Line, text: &str) -> Vec<u8> {
     let mut raw = vec![4, 0, 0, 1, 7];
     let body_len = u32::try_from(4 + text.len() + 3).unwrap();
     raw.extend(body_len.to_be_bytes());
@@ -30,6 +36,7 @@ pub fn run(line: &mut Line, text: &str) {
         panic!("{text}");
     };
     assert_eq!(answer[4], 8, "{text}: {}", String::from_utf8_lossy(&answer));
+    answer[9..].to_vec()
 }
 
 /// What was put aside: refused, and in doubt.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use twinring::cql::decoder::{self, DecodeLimits};
 use twinring::node::{FaultPlan, Line, Model, Reply};
+use twinring::tables::{COLUMNS_QUERY, Reading, TABLES_QUERY, Tables};
 
 use crate::core::{Core, Event};
 use crate::net::{Network, Party, WireId};
@@ -53,6 +54,8 @@ pub struct Cluster {
     pub model: Model,
     pub nodes: Vec<Node>,
     conns: Vec<Option<Conn>>,
+    /// Its schema has changed since somebody looked.
+    pub has_news: bool,
     /// It answers errors now and then.
     pub is_moody: bool,
 }
@@ -73,6 +76,7 @@ impl Cluster {
             model: Model::new(name, seed, now_us).unwrap(),
             nodes: (0..nodes).map(|_| node()).collect(),
             conns: Vec::new(),
+            has_news: false,
             is_moody: false,
         }
     }
@@ -151,6 +155,7 @@ impl Cluster {
         }
         self.model.set_now_us(core.now_us);
         let reply = conn.line.request(&raw);
+        self.has_news |= raw.windows(8).any(|window| window == b"TABLE si");
         core.note(|| {
             let side = ["source", "target"][id.cluster];
             let opcode = raw[4];
@@ -187,6 +192,21 @@ impl Cluster {
             Reply::Stall => conn.stalled = true,
         }
         false
+    }
+
+    /// What the control thread reads of the schema.
+    pub fn tables(&self) -> Tables {
+        let mut line = self.model.connect();
+        let mut reading = Reading::default();
+        let rows = |line: &mut Line, text: &str| crate::check::run(line, text);
+        let release = "SELECT release_version FROM system.local";
+        crate::check::open(&mut line);
+        reading.release_page(&rows(&mut line, release)).unwrap();
+        reading.tables_page(&rows(&mut line, TABLES_QUERY)).unwrap();
+        reading
+            .columns_page(&rows(&mut line, COLUMNS_QUERY))
+            .unwrap();
+        reading.finish()
     }
 
     pub fn wire_of(&self, id: ConnId) -> Option<WireId> {

@@ -31,6 +31,8 @@ pub enum Event {
     Disk(u64),
     /// The weather changes.
     Weather(usize),
+    /// The control thread reads the schemas of both clusters.
+    Watch,
     /// Once a second: what the control thread does.
     Second,
 }

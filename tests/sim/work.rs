@@ -213,10 +213,10 @@ impl Work {
                 let values = vec![bigint(stamp_us), text(&value), text(&key)];
                 Statement::Prepared(10, values)
             }
-            // no markers: the proxy could not know that none of them is a list
+            // only who knows the table knows that none of these is a list
             _ => Statement::Text(
-                format!("INSERT INTO sim.u (k, v, n) VALUES ('{key}', '{value}', {number})"),
-                Vec::new(),
+                format!("INSERT INTO sim.u (k, v, n) VALUES ('{key}', ?, {number})"),
+                vec![text(&value)],
             ),
         };
         (deed, Ask::One(statement))

@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
 use twinring::config::{ProxyConfig, Settings, Surroundings};
 use twinring::metrics::{Gauge, ShardView};
 use twinring::proxy::setup;
-use twinring::shard::inbox::{Address, Message};
+use twinring::shard::inbox::{Address, Ask, Message};
 use twinring::shard::{Later, Owed, Shard};
 use twinring::spill::dir::SpillDir;
 use twinring::sys::ring::SocketId;
+use twinring::tables::Known;
 
 use crate::client::{Client, Served, Wish};
 use crate::cluster::{Cluster, Health, Node, SERVICE_US, SOURCE, TARGET};
@@ -45,6 +47,8 @@ struct Proxy {
     slots: Vec<Slot>,
     addresses: Vec<Address>,
     views: Vec<ShardView>,
+    asked: Receiver<Ask>,
+    known: Known,
     spill: SpillDir,
     /// Its clock is ahead of the true time by this (µs), and was set forward by so much.
     offset_us: i64,
@@ -155,8 +159,7 @@ impl World {
     fn make_schema(&mut self) {
         for cluster in &self.clusters {
             let mut line = cluster.model.connect();
-            let ready = line.request(b"\x04\0\0\0\x01\0\0\0\x16\0\x01\0\x0bCQL_VERSION\0\x053.0.0");
-            assert!(matches!(ready, twinring::node::Reply::Bytes(..)));
+            crate::check::open(&mut line);
             let own = (0..self.clients.len()).map(|n| {
                 format!(
                     "CREATE TABLE {} (k text PRIMARY KEY, v text)",
@@ -200,14 +203,17 @@ impl World {
             slots,
             addresses: prepared.addresses,
             views: prepared.views,
+            asked: prepared.asked,
+            known: Known::default(),
             spill,
             offset_us,
             stepped_us: 0,
         });
+        self.watch();
         for shard in 0..shards {
             self.wake(shard, 10);
         }
-        self.disturbed_until_us = self.disturbed_until_us.max(self.core.now_us + RECOVERY_US);
+        self.disturb();
         self.core
             .note(|| format!("the proxy starts with {shards} shards"));
     }
@@ -294,17 +300,50 @@ impl World {
         for (job, took_us) in self.disk.take_fresh() {
             self.core.after(took_us, Event::Disk(job));
         }
-        let mut woken = Vec::new();
-        for (other, slot) in proxy.slots.iter_mut().enumerate() {
-            if slot.wakeup.read(&mut [0; 8]).is_ok() {
-                slot.sockets.report_wakeup();
-                woken.push(other);
+        while let Ok(ask) = proxy.asked.try_recv() {
+            if let Ask::Tables = ask {
+                self.core.after(150_000, Event::Watch);
             }
         }
-        for other in woken {
-            self.stir(other);
-        }
+        self.see_wakeups();
         self.after_turn(shard, again, turned.spawned || busy, timeout_us);
+    }
+
+    /// Shards whose inbox got a message are woken.
+    fn see_wakeups(&mut self) {
+        let slots = self.proxy.iter_mut().flat_map(|proxy| &mut proxy.slots);
+        let mut woken = Vec::new();
+        for (shard, slot) in slots.enumerate() {
+            if slot.wakeup.read(&mut [0; 8]).is_ok() {
+                slot.sockets.report_wakeup();
+                woken.push(shard);
+            }
+        }
+        for shard in woken {
+            self.stir(shard);
+        }
+    }
+
+    /// What the control thread does when it hears of a change.
+    fn watch(&mut self) {
+        let Some(proxy) = &mut self.proxy else {
+            return;
+        };
+        let tables = |cluster: &Cluster| Arc::new(cluster.tables());
+        let known = Known {
+            source: tables(&self.clusters[SOURCE]),
+            target: tables(&self.clusters[TARGET]),
+        };
+        if known != proxy.known {
+            for address in &proxy.addresses {
+                address.tell(Message::Tables(Arc::new(known.clone())));
+            }
+            let count = known.source.len();
+            self.core
+                .note(|| format!("the shards are told of {count} tables"));
+            proxy.known = known;
+            self.see_wakeups();
+        }
     }
 
     fn after_turn(&mut self, shard: usize, again: bool, busy: bool, timeout_us: i64) {
@@ -337,6 +376,10 @@ impl World {
                 {
                     self.cut(wire);
                 }
+                if std::mem::take(&mut self.clusters[conn.cluster].has_news) {
+                    let after_us = self.core.rng.range(100_000, 400_000);
+                    self.core.after(after_us, Event::Watch);
+                }
             }
             Event::Answer(conn, bytes) => {
                 if let Some(wire) = self.clusters[conn.cluster].wire_of(conn) {
@@ -359,6 +402,7 @@ impl World {
                 }
             }
             Event::Weather(index) => self.change(index),
+            Event::Watch => self.watch(),
             Event::Second => self.second(),
         }
         true
