@@ -134,10 +134,11 @@ impl Spiller {
         self.writer.end().map_or(0, |end| end.offset)
     }
 
-    /// Whether a segment is open that has records.
+    /// Whether it has records that the drain was not told of: in an open segment, or in one whose
+    /// end is being written, which may be no byte at all.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.writer.end().is_some()
+        self.writer.end().is_some() || self.busy_bytes.is_some() || self.failed.is_some()
     }
 
     /// Starts the next write if none is under way. True if a task was spawned: the executor must

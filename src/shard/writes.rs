@@ -361,8 +361,16 @@ impl Shard {
         match entry.origin {
             Origin::Spill(_) => self.drain.postpone(entry, self.now_us + POSTPONE_US),
             Origin::Live if entry.write.kind.is_barrier() => self.change_failed(entry, ticket),
+            // not into the spill, where it would keep what must come before the change behind it
+            Origin::Live if self.is_held(&entry.write) => self.barriers.keep(entry.write),
             Origin::Live => self.spill(&entry.write),
         }
+    }
+
+    /// Whether a write waits for a schema change in memory, where there is room.
+    fn is_held(&self, write: &Write) -> bool {
+        self.barriers.holds(&write.keyspace, write.arrived_us)
+            && self.barriers.held_bytes < limits::PENDING_MIRROR_PER_SHARD_BYTES / 4
     }
 
     /// Deals with what the links to the source reported.
@@ -594,6 +602,7 @@ impl Shard {
             && self.lanes.bytes() == 0
             && self.changes.is_empty()
             && self.spiller.unsafe_bytes() == 0
+            && !self.spiller.is_open()
             && self.rejects.unsafe_bytes() == 0
             && self.full.is_told()
             && self.drain.is_stored()
