@@ -90,6 +90,11 @@ pub const RECOVERY_IN_FLIGHT: usize = 16;
 /// First and longest pause between attempts to reach a target that is down, in ms.
 pub const RECONNECT_RANGE_MS: (u64, u64) = (100, 5_000);
 
+/// Rows of one conditional statement that are read back; more are in doubt.
+pub const READ_BACK_ROWS: usize = 1_024;
+/// Rows that wait in one shard to be read back; more are in doubt.
+pub const READ_BACK_PENDING: usize = 65_536;
+
 // ---- stamps ---------------------------------------------------------------------------------
 
 /// How far the stamps of a shard may run ahead of the clock, in µs.

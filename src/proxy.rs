@@ -218,7 +218,7 @@ impl Running {
                 .is_some_and(|s| !s.is_finished())
             {
                 self.answer(None);
-                if let Ok(ask) = self.asked.recv_timeout(GUARD_INTERVAL)
+                if let Ok(ask) = self.asked.recv_timeout(QUESTION_INTERVAL)
                     && let Ask::Dropping(note) = ask
                 {
                     self.keeper.hear(note);

@@ -141,6 +141,8 @@ label_values! {
         InDoubt = "in_doubt_writes",
         /// An ambiguous write was sent to the source again with its own stamp.
         Resent = "source_resends",
+        /// A row was read back from the source after a conditional write.
+        ReadBack = "source_read_backs",
         /// A statement was prepared at the target again, because the target had forgotten it.
         Reprepared = "target_reprepares",
         /// The proxy gave a write its stamp.
@@ -164,6 +166,7 @@ impl Event {
             Self::OldDelete => "Deletes kept because they are too old to be sent",
             Self::InDoubt => "Unrepeatable writes whose fate is unknown",
             Self::Resent => "Ambiguous writes sent to the source again",
+            Self::ReadBack => "Rows read back from the source after conditional writes",
             Self::Reprepared => "Statements prepared at the target again",
             Self::StampInjected => "Writes that got their stamp from the proxy",
             Self::StampClient => "Writes that brought their own stamp",

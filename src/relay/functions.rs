@@ -68,9 +68,11 @@ impl Generator {
     }
 }
 
-/// The text with literals in the place of such calls, if it is mirrored and has any.
+/// The text with literals in the place of such calls, if it is a write and has any: the key of a
+/// conditional one must be known to read it back.
 pub(super) fn literal(plan: &Plan, now_us: i64, generator: &mut Generator) -> Option<String> {
-    if plan.statement.functions.is_empty() || plan.treatment != Treatment::Mirror {
+    let stored = matches!(plan.treatment, Treatment::Mirror | Treatment::Lwt);
+    if plan.statement.functions.is_empty() || !stored {
         return None;
     }
     let values: Vec<_> = plan

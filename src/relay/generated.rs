@@ -116,7 +116,7 @@ impl Session {
     ) -> Option<Made> {
         let calls = |child: &Child| {
             let plan = child.statement.plan();
-            plan.treatment == Treatment::Mirror
+            matches!(plan.treatment, Treatment::Mirror | Treatment::Lwt)
                 && !(plan.statement.functions.is_empty() && plan.added.is_empty())
         };
         if kind == 2 || !children.iter().any(calls) {

@@ -18,7 +18,7 @@ use crate::statement::{Generated, GeneratedBytes, rewrite};
 pub fn parametrize(plan: &Plan) -> Option<Parametrized> {
     let statement = &plan.statement;
     let wanted = !statement.functions.is_empty()
-        && plan.treatment == Treatment::Mirror
+        && matches!(plan.treatment, Treatment::Mirror | Treatment::Lwt)
         && statement.functions_are_bindable();
     wanted.then(|| rewrite::parametrize_functions(&plan.text, statement))
 }

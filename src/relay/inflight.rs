@@ -85,6 +85,16 @@ impl Inflight {
         !self.by_stream.is_empty() && self.by_stream.contains_key(&stream)
     }
 
+    /// When the oldest write arrived that is tracked (µs).
+    #[must_use]
+    pub fn oldest_write_us(&self) -> Option<i64> {
+        let arrived_us = |pending: &Pending| match pending {
+            Pending::Write(write) => Some(write.arrived_us),
+            _ => None,
+        };
+        self.by_stream.values().filter_map(arrived_us).min()
+    }
+
     /// How many requests are tracked.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::write::{Slot, Write};
 use crate::cql::envelope::Envelope;
-use crate::cql::response::{ErrorBody, Prepared};
+use crate::cql::response::{ErrorBody, Prepared, ResultKind, peek_result_kind};
 use crate::cql::{Flags, Opcode, Version, Writer, encode, request};
 
 /// Names a write within its shard's mirror.
@@ -37,6 +37,8 @@ pub enum LinkEvent {
     Broken(String),
     /// The write is on the target.
     Applied(Ticket),
+    /// The rows that a read asked for: the message of the answer.
+    Rows(Ticket, Vec<u8>),
     /// The target answered with an error.
     Failed {
         /// Which write.
@@ -316,7 +318,10 @@ impl Link {
                 self.handle_prepared(slot, envelope.header.opcode, body, events);
             }
             Waiting::Write(ticket) => match envelope.header.opcode {
-                Opcode::Result => events.push(LinkEvent::Applied(ticket)),
+                Opcode::Result => events.push(match peek_result_kind(body) {
+                    Ok(ResultKind::Rows) => LinkEvent::Rows(ticket, body.to_vec()),
+                    _ => LinkEvent::Applied(ticket),
+                }),
                 _ => {
                     let (code, message) = error_of(envelope.header.opcode, body);
                     events.push(LinkEvent::Failed {

@@ -11,6 +11,7 @@
 //!   nature     how often it may be sent    expiry  when what it writes ends
 //! registry   prepared statements by the source's id
 //! write      one write on its way to the target
+//! readback   conditional writes: what the source made of them, as plain writes
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
 //! breaker    how many requests a node is trusted with, and when again
 //! link       one connection to a cluster: handshake, stream ids, prepared statements
@@ -32,6 +33,7 @@ pub mod mirror;
 mod nature;
 pub mod output;
 pub mod plan;
+pub mod readback;
 pub mod registry;
 mod requests;
 pub mod session;

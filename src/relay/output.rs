@@ -13,8 +13,13 @@ pub enum Output {
     Resolve(Box<Write>),
     /// The source changed its schema or emptied a table: the target follows behind a barrier.
     Schema(Box<Write>),
-    /// The source accepted a conditional write.
-    Conditional(Box<Write>),
+    /// A conditional write: what the source made of it is to be read back.
+    Conditional {
+        /// The write.
+        write: Box<Write>,
+        /// The source has applied it; else it may have.
+        is_sure: bool,
+    },
     /// Every other shard must know this before the client sees its answer.
     Publish(News),
 }

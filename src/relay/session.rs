@@ -127,6 +127,12 @@ impl Session {
         !self.inflight.is_empty()
     }
 
+    /// When the oldest write arrived that waits for its verdict (µs).
+    #[must_use]
+    pub fn oldest_unanswered_us(&self) -> Option<i64> {
+        self.inflight.oldest_write_us()
+    }
+
     /// What the client logged in with, once the source has accepted it.
     pub fn take_identity(&mut self) -> Option<Rc<Credentials>> {
         self.identity.take()
@@ -325,11 +331,13 @@ impl Session {
             Pending::Lwt(write) => match verdict {
                 Verdict::Applied if lwt_applied(message) => {
                     cx.common.tally.applied += 1;
-                    cx.outputs.push(Output::Conditional(write));
+                    let is_sure = true;
+                    cx.outputs.push(Output::Conditional { write, is_sure });
                 }
                 Verdict::Ambiguous => {
                     cx.common.tally.ambiguous += 1;
-                    cx.outputs.push(Output::Conditional(write));
+                    let is_sure = false;
+                    cx.outputs.push(Output::Conditional { write, is_sure });
                 }
                 _ => cx.common.tally.refused += 1,
             },
@@ -348,7 +356,8 @@ impl Session {
                 }
                 Pending::Lwt(write) => {
                     tally.ambiguous += 1;
-                    outputs.push(Output::Conditional(write));
+                    let is_sure = false;
+                    outputs.push(Output::Conditional { write, is_sure });
                 }
                 Pending::Schema(write) => outputs.push(unknown_change(write)),
                 Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}

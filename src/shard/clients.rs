@@ -78,6 +78,13 @@ impl Clients {
         }
     }
 
+    /// When the oldest write arrived that waits for the source's verdict (µs).
+    pub(super) fn oldest_unanswered_us(&self) -> Option<i64> {
+        let open = self.table.iter().flatten();
+        open.filter_map(|connection| connection.session.oldest_unanswered_us())
+            .min()
+    }
+
     /// See [`Shard::follow_steps`].
     pub(super) fn follow_step(&mut self, step_us: i64) {
         for connection in self.table.iter_mut().flatten() {

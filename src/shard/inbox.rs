@@ -66,6 +66,18 @@ pub enum Message {
     DiskIsLow(bool),
     /// To shard 0, which counts them: windows of dirty time.
     DirtyWindows(usize),
+    /// A shard asks up to when all writes that arrived here have their verdict.
+    Settled {
+        /// Which shard.
+        asker: usize,
+    },
+    /// The answer.
+    SettledUntil {
+        /// Who answers.
+        shard: usize,
+        /// What arrived before this has its verdict (µs).
+        until_us: i64,
+    },
     /// Stop: accept no more, finish what is in flight.
     Stop,
 }

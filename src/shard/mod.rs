@@ -10,6 +10,7 @@
 //! remote     the shard's own links to a cluster
 //! age        how old the spill may become
 //! full       what happens when the spill has no room
+//! readback   conditional writes are read back from the source
 //! spiller    records → segments          drain   segments → records
 //! inbox      what shards tell each other                          time     one time base for all
 //! net, disk  what a shard asks of the world; the ring and `files` answer, or a simulation
@@ -29,6 +30,7 @@ pub mod full;
 pub mod inbox;
 mod lanes;
 pub mod net;
+mod readback;
 mod remote;
 mod schema;
 mod spiller;
@@ -71,6 +73,7 @@ use self::files::Files;
 use self::inbox::{Ask, Inbox};
 use self::lanes::Lanes;
 use self::net::Net;
+use self::readback::ReadBack;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
 use self::spiller::Spiller;
 use self::time::TimeBase;
@@ -175,6 +178,7 @@ pub struct Shard {
     disk: Box<dyn Disk>,
     barriers: Barriers,
     lanes: Lanes,
+    readback: ReadBack,
     /// Shard 0 only: changes to carry out, oldest first.
     changes: std::collections::VecDeque<Change>,
     outputs: Vec<Output>,
@@ -290,6 +294,7 @@ impl Shard {
             disk,
             barriers: Barriers::default(),
             lanes: Lanes::default(),
+            readback: ReadBack::default(),
             changes: std::collections::VecDeque::new(),
             outputs: Vec::new(),
             remote_events: Vec::new(),
@@ -348,7 +353,12 @@ impl Shard {
     /// How long the loop may sleep.
     #[must_use]
     pub fn timeout(&self, now_us: i64) -> Duration {
-        let due_us = [self.target.next_due_us(), self.resolver.next_due_us()]
+        let due_us = [
+            self.target.next_due_us(),
+            self.resolver.next_due_us(),
+            self.readback.next_due_us(),
+        ];
+        let due_us = due_us
             .into_iter()
             .flatten()
             .fold(self.next_tick_us, i64::min);
@@ -485,6 +495,7 @@ impl Shard {
         let mut spawned = self.work_on_spill();
         self.work_on_schema();
         self.work_on_lanes();
+        self.work_on_readback();
         let (now_us, plans) = (self.now_us, &mut self.common.plans);
         let age = |write: &Write| spilled::aged(write, plans, now_us);
         self.target
@@ -560,7 +571,8 @@ impl Shard {
             Gauge::MirrorInFlight,
             (owed.live_len() - owed.queued().min(owed.live_len())) as u64,
         );
-        recorder.set(Gauge::PendingWrites, owed.live_len() as u64);
+        let pending = owed.live_len() + self.readback.len();
+        recorder.set(Gauge::PendingWrites, pending as u64);
         recorder.set(Gauge::PendingBytes, owed.bytes() as u64);
         recorder.set(Gauge::TargetUp, u64::from(self.target.is_up()));
         recorder.set(Gauge::TargetsResting, self.target.resting() as u64);
@@ -578,7 +590,8 @@ impl Shard {
             .filter_map(|change| change.write.as_ref());
         let changed = changed.map(|write| write.arrived_us).min();
         let lanes = self.lanes.oldest_us();
-        let oldest = [live, held, spilled, lanes, resolved, changed]
+        let looks = self.readback.oldest_us();
+        let oldest = [live, held, spilled, lanes, resolved, changed, looks]
             .into_iter()
             .flatten()
             .min();

@@ -512,7 +512,7 @@ impl Node {
                 Some(failure) => self.breaker.failed(failure, in_flight, now_us),
                 None => self.breaker.succeeded(),
             },
-            LinkEvent::Applied(_) => self.breaker.succeeded(),
+            LinkEvent::Applied(_) | LinkEvent::Rows(..) => self.breaker.succeeded(),
             LinkEvent::Unparked(_) | LinkEvent::Ready | LinkEvent::Broken(_) | LinkEvent::Alive => {
             }
         }

@@ -114,6 +114,8 @@ impl Shard {
                 Message::DirtyWindows(count) => {
                     self.recorder.set(Gauge::DirtyWindows, count as u64);
                 }
+                Message::Settled { asker } => self.tell_settled(asker),
+                Message::SettledUntil { shard, until_us } => self.note_settled(shard, until_us),
                 Message::Stop => self.stop_wanted = true,
             }
         }
@@ -124,6 +126,7 @@ impl Shard {
         let common = &mut self.common;
         common.registry.plan_again(&common.plans, &known);
         common.plans.know(known);
+        self.plan_looks_again();
     }
 
     /// Looks whether what came before the oldest change is on the target, and, on shard 0, whether

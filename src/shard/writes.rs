@@ -8,7 +8,7 @@ use super::remote::RemoteEvent;
 use super::{Shard, lanes};
 use crate::cql::response::ErrorCode;
 use crate::limits;
-use crate::metrics::{Event as Counted, Skip};
+use crate::metrics::Event as Counted;
 use crate::relay::link::{LinkEvent, Ticket};
 use crate::relay::mirror::{Entry, Origin, Outcome};
 use crate::relay::plan::Repeat;
@@ -54,7 +54,7 @@ impl Shard {
                 Output::Mirror(write) => self.mirror(*write),
                 Output::Resolve(write) => self.resolve(*write),
                 Output::Schema(write) => self.announce(*write),
-                Output::Conditional(_) => self.recorder.skipped(Skip::Unsupported, 1),
+                Output::Conditional { write, is_sure } => self.read_back(*write, is_sure),
                 Output::Publish(news) => self.inbox.publish(&news),
             }
         }
@@ -281,7 +281,7 @@ impl Shard {
 
     fn target_answered(&mut self, answer: LinkEvent, node: usize) {
         match answer {
-            LinkEvent::Applied(ticket) => {
+            LinkEvent::Applied(ticket) | LinkEvent::Rows(ticket, _) => {
                 if let Some(entry) = self.target.owed.applied(ticket) {
                     let counted = match entry.origin {
                         Origin::Live => Counted::Mirrored,
@@ -396,14 +396,23 @@ impl Shard {
                         .owed
                         .failed(ticket, code, &message, self.now_us)
                     {
+                        Some(Outcome::Rejected(_)) if self.readback.is_look(ticket) => {
+                            self.look_refused(ticket, &message);
+                        }
                         // the source has said no: it is nowhere
                         Some(Outcome::Rejected(_) | Outcome::Again) | None => {}
                         Some(Outcome::Spill(entry)) => {
-                            self.resolver.owed.admit(entry.write, Origin::Live);
+                            let again = self.resolver.owed.admit(entry.write, Origin::Live);
+                            self.readback.renamed(ticket, again);
                         }
                         Some(Outcome::InDoubt(entry)) => {
                             self.reject(&entry.write, code, &message, true);
                         }
+                    }
+                }
+                RemoteEvent::Answer(LinkEvent::Rows(ticket, message)) => {
+                    if self.resolver.owed.applied(ticket).is_some() {
+                        self.looked(ticket, &message);
                     }
                 }
                 RemoteEvent::Answer(LinkEvent::Unparked(ticket)) => {
@@ -416,8 +425,13 @@ impl Shard {
                     }
                 }
                 RemoteEvent::Impossible(ticket) => {
+                    let words = "it cannot be said in protocol v4";
                     if let Some(entry) = self.resolver.owed.applied(ticket) {
-                        self.reject(&entry.write, 0, "it cannot be said in protocol v4", true);
+                        if self.readback.is_look(ticket) {
+                            self.look_refused(ticket, words);
+                        } else {
+                            self.reject(&entry.write, 0, words, true);
+                        }
                     }
                 }
             }
@@ -552,13 +566,8 @@ impl Shard {
                     self.spill(&entry.write);
                 }
             }
-            for (_, entry) in self.resolver.owed.take_unsent() {
-                self.reject(
-                    &entry.write,
-                    0,
-                    "the source did not answer before the stop",
-                    true,
-                );
+            if late || self.readback.is_empty() {
+                self.give_up_resolving();
             }
             for write in self.lanes.take_waiting() {
                 self.spill(&write);
@@ -581,7 +590,7 @@ impl Shard {
     pub fn owed(&self) -> Owed {
         Owed {
             mirror: self.target.owed.len(),
-            resolver: self.resolver.owed.len(),
+            resolver: self.resolver.owed.len() + self.readback.len(),
             changes: self.barriers.holds.len() + self.changes.len(),
             held: self.barriers.held.len(),
             lanes: !self.lanes.is_empty(),
@@ -591,6 +600,17 @@ impl Shard {
         }
     }
 
+    /// The source was asked for long enough.
+    fn give_up_resolving(&mut self) {
+        for (ticket, entry) in self.resolver.owed.take_unsent() {
+            if !self.readback.is_look(ticket) {
+                let words = "the source did not answer before the stop";
+                self.reject(&entry.write, 0, words, true);
+            }
+        }
+        self.give_up_looks();
+    }
+
     /// Whether the shard has stopped and nothing is left in memory.
     #[must_use]
     pub fn is_through(&self) -> bool {
@@ -598,6 +618,7 @@ impl Shard {
             && self.clients.len() == 0
             && self.target.owed.live_len() == 0
             && self.resolver.owed.is_empty()
+            && self.readback.is_empty()
             && self.barriers.held.is_empty()
             && self.lanes.bytes() == 0
             && self.changes.is_empty()

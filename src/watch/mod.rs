@@ -112,7 +112,7 @@ async fn follow(
 ) {
     let mut pause = PAUSES.0;
     let mut reported = false;
-    let mut last = Arc::default();
+    let mut last: Arc<Tables> = Arc::default();
     for point in (0..cluster.contact_points.len()).cycle() {
         let Some(address) = cluster.contact_points.get(point) else {
             return; // no contact points: nothing to watch
@@ -120,7 +120,9 @@ async fn follow(
         let why = session(*address, &mut wishes, |tables| {
             (pause, reported) = (PAUSES.0, false);
             if *last != tables {
-                tracing::info!(%side, tables = tables.len(), "the tables are known");
+                if last.is_empty() {
+                    tracing::info!(%side, tables = tables.len(), "the tables are known");
+                }
                 last = Arc::new(tables);
                 tell(Arc::clone(&last));
             }

@@ -17,6 +17,7 @@ mod copy;
 mod disk;
 mod drivers;
 mod faults;
+mod lwt;
 mod outages;
 mod replay;
 mod robust;

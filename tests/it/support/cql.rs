@@ -92,6 +92,16 @@ impl Cql {
         }
     }
 
+    /// One statement with this serial consistency; the first page of its rows.
+    pub fn query_serial(&mut self, text: &str, serial: u16) -> Result<Vec<Vec<Cell>>, Failure> {
+        let mut body = i32_len(text.len()).to_be_bytes().to_vec();
+        body.extend_from_slice(text.as_bytes());
+        body.extend_from_slice(&[0, 1, 0x10]); // consistency ONE; a serial consistency follows
+        body.extend_from_slice(&serial.to_be_bytes());
+        let (_, answer) = self.call(QUERY, &body)?;
+        Ok(Reader(&answer).result()?.rows)
+    }
+
     /// Prepares a statement; returns its id.
     pub fn prepare(&mut self, text: &str) -> Result<Vec<u8>, Failure> {
         let mut body = i32_len(text.len()).to_be_bytes().to_vec();

@@ -1,0 +1,399 @@
+//! What the source showed → plain writes that make the target show the same.
+
+use std::collections::BTreeMap;
+
+use super::SLACK_US;
+use super::look::{Answer, Look, Read, Touch};
+use super::piece::{Piece, collection, elements};
+use crate::relay::plan::Repeat;
+use crate::relay::write::{Body, Write};
+use crate::spill::Kind;
+use crate::statement::quote;
+use crate::tables::{Shape, Table};
+
+/// When the source was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// When the answer came (µs).
+    pub now_us: i64,
+    /// All writes that arrived before this (µs) had their verdict before the look was taken.
+    pub fence_us: Option<i64>,
+}
+
+/// What follows from a look.
+#[derive(Debug, Default)]
+pub struct Composed {
+    /// For the target.
+    pub writes: Vec<Write>,
+    /// Nothing is left to say; else another look is needed, behind a fence.
+    pub settled: bool,
+}
+
+/// Stamp (µs) and time to live (s).
+type Life = (i64, i32);
+
+struct Composer<'c> {
+    look: &'c Look,
+    moment: Moment,
+    /// `UPDATE ks.t`, `DELETE … FROM ks.t`: the table as CQL writes it.
+    table: String,
+    /// Names the row.
+    relation: Piece,
+    out: Composed,
+}
+
+/// Says what the target needs. `row`: as read; none if the source has no such row.
+#[must_use]
+pub fn compose(look: &Look, table: &Table, row: Option<&Answer<'_>>, moment: Moment) -> Composed {
+    let mut composer = Composer {
+        look,
+        moment,
+        table: format!("{}.{}", quote(&look.keyspace), quote(&look.table)),
+        relation: row.map_or_else(|| look.relation.clone(), relation),
+        out: Composed {
+            settled: true,
+            ..Composed::default()
+        },
+    };
+    match row {
+        Some(row) => composer.present(table, row),
+        None => composer.absent(),
+    }
+    composer.out
+}
+
+/// The row by the values of its key.
+fn relation(row: &Answer<'_>) -> Piece {
+    let mut relation = Piece::default();
+    for (name, value) in &row.keys {
+        if !relation.text.is_empty() {
+            relation.text(" AND ");
+        }
+        relation.text(&format!("{} = ?", quote(name)));
+        relation.value(*value);
+    }
+    relation
+}
+
+impl Composer<'_> {
+    fn absent(&mut self) {
+        let Some(fence_us) = self.moment.fence_us else {
+            self.out.settled = false;
+            return;
+        };
+        let columns: Vec<&str> = self.look.columns.keys().map(|name| &**name).collect();
+        if self.look.is_static {
+            self.delete(&columns, fence_us);
+        } else {
+            self.delete(&[], fence_us);
+        }
+    }
+
+    fn present(&mut self, table: &Table, row: &Answer<'_>) {
+        let mut groups: BTreeMap<Life, Vec<(&str, Vec<u8>)>> = BTreeMap::new();
+        let mut adds: BTreeMap<Life, Vec<(&str, Vec<u8>)>> = BTreeMap::new();
+        let mut gone = Vec::new();
+        if self.look.whole_row {
+            self.old_row(row);
+        }
+        for ((name, touch), read) in self.look.columns.iter().zip(&row.cells) {
+            let shape = table
+                .column(name)
+                .map_or(Shape::Single, |column| column.shape);
+            match (shape.is_multi_cell(), read.value, life(read)) {
+                (true, ..) => self.collection(name, shape, touch, read, &mut adds),
+                (false, Some(value), Some(life)) => {
+                    groups.entry(life).or_default().push((name, value.to_vec()));
+                }
+                (false, ..) => gone.push(&**name),
+            }
+        }
+        if !gone.is_empty() {
+            match self.moment.fence_us {
+                Some(fence_us) => self.delete(&gone, fence_us),
+                None => self.out.settled = false,
+            }
+        }
+        if self.look.inserted {
+            self.insert(&mut groups, row);
+        }
+        for (life, cells) in groups {
+            self.update(life, &cells, "");
+        }
+        for (life, cells) in adds {
+            self.update(life, &cells, " + ?");
+        }
+    }
+
+    /// The row was deleted, and is there: what it had before goes, unless it never was deleted.
+    fn old_row(&mut self, row: &Answer<'_>) {
+        let oldest = row
+            .cells
+            .iter()
+            .filter_map(|read| stamps(read)?.into_iter().min())
+            .min();
+        match (self.moment.fence_us, oldest) {
+            (None, _) => self.out.settled = false,
+            (Some(_), Some(oldest_us)) if self.is_recent(oldest_us) => {
+                self.delete(&[], oldest_us - 1);
+            }
+            (Some(_), _) => {}
+        }
+    }
+
+    fn is_recent(&self, stamp_us: i64) -> bool {
+        stamp_us > self.look.since_us - SLACK_US
+    }
+
+    /// The row exists by itself: it gets the stamp of the cells that came with it, if there are
+    /// any.
+    fn insert(&mut self, groups: &mut BTreeMap<Life, Vec<(&str, Vec<u8>)>>, row: &Answer<'_>) {
+        let first = groups
+            .keys()
+            .find(|(stamp_us, _)| self.is_recent(*stamp_us))
+            .copied();
+        let (life, cells) = match (first, self.moment.fence_us) {
+            (Some(life), _) => (life, groups.remove(&life).unwrap_or_default()),
+            (None, Some(fence_us)) => ((fence_us, self.ttl_left()), Vec::new()),
+            (None, None) => {
+                self.out.settled = false;
+                return;
+            }
+        };
+        let keys = row.keys.iter().map(|(name, value)| (&**name, *value));
+        let cells = cells.iter().map(|(name, value)| (*name, Some(&**value)));
+        let (mut names, mut values) = (Vec::new(), Piece::default());
+        for (name, value) in keys.chain(cells) {
+            names.push(quote(name).into_owned());
+            values.value(value);
+        }
+        let marks = vec!["?"; names.len()].join(", ");
+        let names = names.join(", ");
+        let mut piece = Piece::of(format!(
+            "INSERT INTO {} ({names}) VALUES ({marks})",
+            self.table
+        ));
+        piece.push(&values);
+        piece.text(" USING TTL ?");
+        piece.value(Some(&life.1.to_be_bytes()));
+        self.put(piece, life.0, Kind::Write, false);
+    }
+
+    /// What is left of the time to live that the statement gave (s); 0 for none.
+    fn ttl_left(&self) -> i32 {
+        let elapsed_s = (self.moment.now_us - self.look.since_us) / 1_000_000;
+        match self.look.ttl_s {
+            0 => 0,
+            ttl_s => i32::try_from((ttl_s - elapsed_s).max(1)).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// A value of several cells.
+    fn collection<'n>(
+        &mut self,
+        name: &'n str,
+        shape: Shape,
+        touch: &Touch,
+        read: &Read<'_>,
+        adds: &mut BTreeMap<Life, Vec<(&'n str, Vec<u8>)>>,
+    ) {
+        let width = match shape {
+            Shape::Set => 1,
+            Shape::Map => 2,
+            _ => 0,
+        };
+        let parts = elements_of(read, width).filter(|_| width > 0 && !touch.unclear);
+        let Some(parts) = parts else {
+            return self.whole(name, shape, read);
+        };
+        let oldest_us = parts.iter().map(|(_, (stamp_us, _))| *stamp_us).min();
+        if touch.overwritten {
+            let before_us = match (oldest_us, self.moment.fence_us) {
+                (Some(oldest_us), _) if self.is_recent(oldest_us) => oldest_us - 1,
+                (Some(_), Some(_)) => return self.whole(name, shape, read),
+                (None, Some(fence_us)) => fence_us,
+                (_, None) => {
+                    self.out.settled = false;
+                    return;
+                }
+            };
+            self.delete(&[name], before_us);
+        } else if !touch.removed.is_empty() {
+            let Some(fence_us) = self.moment.fence_us else {
+                self.out.settled = false;
+                return;
+            };
+            // what was taken out may have come back since: then its stamp is a recent one
+            if parts
+                .iter()
+                .any(|(_, (stamp_us, _))| self.is_recent(*stamp_us))
+            {
+                return self.whole(name, shape, read);
+            }
+            for (term, is_key) in &touch.removed {
+                self.remove(name, term, *is_key, fence_us);
+            }
+        }
+        let mut groups: BTreeMap<Life, Vec<&[u8]>> = BTreeMap::new();
+        for (element, life) in parts {
+            groups.entry(life).or_default().push(element);
+        }
+        for (life, elements) in groups {
+            let value = collection(elements.into_iter());
+            adds.entry(life).or_default().push((name, value));
+        }
+    }
+
+    /// A value as a whole, stamped with the fence.
+    fn whole(&mut self, name: &str, shape: Shape, read: &Read<'_>) {
+        let Some(fence_us) = self.moment.fence_us else {
+            self.out.settled = false;
+            return;
+        };
+        let Some(value) = read.value else {
+            return self.delete(&[name], fence_us);
+        };
+        // a list that was written at once keeps its stamp: this look is taken once
+        let uniform = stamps(read).filter(|stamps| {
+            let first = stamps.first();
+            first.is_some_and(|first| self.is_recent(*first))
+                && stamps.iter().all(|stamp| Some(stamp) == first)
+        });
+        let stamp_us = match uniform {
+            Some(stamps) if shape == Shape::List => stamps[0],
+            _ => fence_us,
+        };
+        let ttl_s = match ttls(read) {
+            Some(ttls) => ttls.into_iter().min().unwrap_or(0),
+            None => self.ttl_left(),
+        };
+        let kind = match shape {
+            Shape::List => Kind::List,
+            _ => Kind::Write,
+        };
+        let piece = self.assignment(&[(name, value.to_vec())], "", ttl_s);
+        self.put(piece, stamp_us, kind, false);
+    }
+
+    fn update(&mut self, life: Life, cells: &[(&str, Vec<u8>)], operator: &str) {
+        let piece = self.assignment(cells, operator, life.1);
+        self.put(piece, life.0, Kind::Write, false);
+    }
+
+    /// `operator`: empty for `c = ?`, else what stands behind `c = c`.
+    fn assignment(&self, cells: &[(&str, Vec<u8>)], operator: &str, ttl_s: i32) -> Piece {
+        let mut piece = Piece::of(format!("UPDATE {} USING TTL ? SET ", self.table));
+        piece.value(Some(&ttl_s.to_be_bytes()));
+        for (index, (name, value)) in cells.iter().enumerate() {
+            let name = quote(name);
+            piece.text(if index > 0 { ", " } else { "" });
+            piece.text(&match operator {
+                "" => format!("{name} = ?"),
+                more => format!("{name} = {name}{more}"),
+            });
+            piece.value(Some(value));
+        }
+        piece.text(" WHERE ");
+        piece.push(&self.relation);
+        piece
+    }
+
+    fn remove(&mut self, name: &str, term: &Piece, is_key: bool, stamp_us: i64) {
+        let name = quote(name);
+        let mut piece = Piece::default();
+        if is_key {
+            piece.text(&format!("DELETE {name}["));
+            piece.push(term);
+            piece.text(&format!("] FROM {}", self.table));
+        } else {
+            piece.text(&format!("UPDATE {} SET {name} = {name} - ", self.table));
+            piece.push(term);
+        }
+        piece.text(" WHERE ");
+        piece.push(&self.relation);
+        self.put(piece, stamp_us, Kind::Write, true);
+    }
+
+    /// Deletes columns, or with none the row.
+    fn delete(&mut self, columns: &[&str], stamp_us: i64) {
+        let names: Vec<_> = columns.iter().map(|name| quote(name)).collect();
+        let mut piece = Piece::of("DELETE ");
+        if !names.is_empty() {
+            piece.text(&names.join(", "));
+            piece.text(" ");
+        }
+        piece.text(&format!("FROM {} WHERE ", self.table));
+        piece.push(&self.relation);
+        self.put(piece, stamp_us, Kind::Write, true);
+    }
+
+    fn put(&mut self, piece: Piece, stamp_us: i64, kind: Kind, deletes: bool) {
+        const VALUES_AND_STAMP: u8 = 0x21;
+        let mut params = self.look.level.number().to_be_bytes().to_vec();
+        params.push(VALUES_AND_STAMP);
+        params.extend_from_slice(&piece.count.to_be_bytes());
+        params.extend_from_slice(&piece.values);
+        params.extend_from_slice(&stamp_us.to_be_bytes());
+        self.out.writes.push(Write {
+            arrived_us: self.moment.now_us,
+            stamp_us: Some(stamp_us),
+            repeat: match kind {
+                Kind::List => Repeat::Bump,
+                _ => Repeat::Free,
+            },
+            kind,
+            deletes,
+            aged_s: 0,
+            keyspace: self.look.keyspace.clone(),
+            table: self.look.table.clone(),
+            body: Body::Query {
+                text: piece.text.into(),
+                params,
+            },
+        });
+    }
+}
+
+/// Stamp and time to live of a single cell.
+fn life(read: &Read<'_>) -> Option<Life> {
+    let stamp_us = i64::from_be_bytes(read.stamps?.try_into().ok()?);
+    let ttl_s = read.ttls.and_then(|bytes| bytes.try_into().ok());
+    Some((stamp_us, ttl_s.map_or(0, i32::from_be_bytes)))
+}
+
+/// All stamps of a value, if they can be read (µs).
+fn stamps(read: &Read<'_>) -> Option<Vec<i64>> {
+    let bytes = read.stamps?;
+    if let Ok(one) = bytes.try_into() {
+        return Some(vec![i64::from_be_bytes(one)]);
+    }
+    let long = |element: &[u8]| {
+        let (_, bytes) = element.split_at_checked(4)?;
+        bytes.try_into().ok().map(i64::from_be_bytes)
+    };
+    elements(bytes, 1)?.into_iter().map(long).collect()
+}
+
+/// All times to live of a value's elements (s), 0 for none, if they can be read.
+fn ttls(read: &Read<'_>) -> Option<Vec<i32>> {
+    let int = |element: &[u8]| {
+        let (_, bytes) = element.split_at_checked(4)?;
+        Some(bytes.try_into().map_or(0, i32::from_be_bytes))
+    };
+    elements(read.ttls?, 1)?.into_iter().map(int).collect()
+}
+
+/// The elements of a set or map, each with its stamp and time to live; none if these cannot be
+/// read.
+fn elements_of<'m>(read: &Read<'m>, width: usize) -> Option<Vec<(&'m [u8], Life)>> {
+    let Some(value) = read.value else {
+        // an empty collection is null; whether stamps could be read shows in nothing
+        return None;
+    };
+    let elements = elements(value, width.max(1))?;
+    let stamps = stamps(read)?;
+    let ttls = ttls(read).unwrap_or_else(|| vec![0; stamps.len()]);
+    let same = elements.len() == stamps.len() && elements.len() == ttls.len();
+    let lives = stamps.into_iter().zip(ttls);
+    same.then(|| elements.into_iter().zip(lives).collect())
+}

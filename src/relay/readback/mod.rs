@@ -1,0 +1,36 @@
+//! Conditional writes: only the source decides, so what it decided is read back from there.
+//!
+//! ```text
+//! touch     a conditional statement with its values → which rows and cells it may have changed
+//! piece     bits of CQL with the values of their markers
+//! look      one row to read: the SELECT, and its answer
+//! compose   the answer → plain writes with the source's own stamps
+//! json      INSERT JSON names its key inside a document
+//! ```
+//! # Stamps
+//! A cell that the source shows is written to the target with the source's WRITETIME and TTL: that
+//! is exact, may be repeated, and needs no order. What the source does not show any more (a deleted
+//! row, a cell that became null) has a stamp that no query tells: the ballot of the Paxos round. A
+//! second look gives it one. It is taken after the *fence*, a moment behind the source's answer by
+//! more than clocks differ: when every write that arrived before the fence has its verdict, what
+//! the source shows holds all of them. Then a delete stamped with the fence hides exactly what the
+//! source has hidden, and what comes later has a later stamp and wins on both sides. The same holds
+//! for collections whose elements' stamps cannot be read (before Cassandra 5.0): they are written
+//! whole with the fence's stamp.
+
+mod compose;
+mod json;
+mod look;
+mod piece;
+#[cfg(test)]
+mod tests;
+mod touch;
+
+pub use compose::{Composed, Moment, compose};
+pub use look::{Answer, Look, Touch};
+pub use piece::Piece;
+pub use touch::{Unclear, looks};
+
+/// The source's clock may be behind ours by this (µs): a stamp that is older than the request less
+/// this was not made by it.
+const SLACK_US: i64 = 1_000_000;

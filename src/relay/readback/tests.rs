@@ -1,0 +1,364 @@
+#![allow(clippy::unwrap_used, clippy::panic)] // tests may
+
+use std::sync::Arc;
+
+use super::*;
+use crate::cql::request::params::QueryParams;
+use crate::cql::response::metadata::{ColumnDef, MetadataHead};
+use crate::cql::response::rows;
+use crate::cql::values::Values;
+use crate::cql::{ColumnType, Consistency, Value, Writer};
+use crate::relay::plan::{MirrorDdl, PlanCache, Rules};
+use crate::relay::write::{Body, Write};
+use crate::spill::Kind;
+use crate::tables::{Column, Known, Role, Shape, Table, Tables};
+
+const SINCE_US: i64 = 1_700_000_000_000_000;
+
+fn plans() -> PlanCache {
+    let column = |name: &str, role, shape| Column {
+        name: name.into(),
+        role,
+        shape,
+    };
+    let table = Table {
+        columns: vec![
+            column("p", Role::Partition, Shape::Single),
+            column("c", Role::Clustering, Shape::Single),
+            column("a", Role::Regular, Shape::Single),
+            column("b", Role::Regular, Shape::Single),
+            column("m", Role::Regular, Shape::Map),
+            column("s", Role::Static, Shape::Single),
+        ],
+        default_ttl_s: 0,
+        gc_grace_s: 10,
+    };
+    let mut source = Tables::default();
+    source.release = 5;
+    source.add("ks", "t", table);
+    let rules = Rules {
+        mirror_ddl: MirrorDdl::Tables,
+        replication: None,
+        filter: None,
+    };
+    let mut plans = PlanCache::new(rules, 1 << 20);
+    plans.know(Arc::new(Known {
+        source: Arc::new(source),
+        target: Arc::default(),
+    }));
+    plans
+}
+
+fn conditional(text: &str, values: &[&[u8]]) -> Write {
+    let bound = values.iter().map(|bytes| (None, Value::Bytes(bytes)));
+    let mut block = Vec::new();
+    crate::cql::values::write(&mut block, bound).unwrap();
+    let params = QueryParams {
+        values: Some(Values::parse(&block, false).unwrap()),
+        serial_consistency: Some(Consistency::LocalSerial),
+        ..QueryParams::new(Consistency::Quorum)
+    };
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out);
+    params.encode(&mut writer);
+    writer.finish().unwrap();
+    Write {
+        arrived_us: SINCE_US,
+        stamp_us: None,
+        repeat: crate::relay::plan::Repeat::Free,
+        kind: Kind::Write,
+        deletes: false,
+        aged_s: 0,
+        keyspace: "ks".into(),
+        table: "t".into(),
+        body: Body::Query {
+            text: text.into(),
+            params: out,
+        },
+    }
+}
+
+fn looks_of(text: &str, values: &[&[u8]]) -> Result<Vec<Look>, Unclear> {
+    looks(&conditional(text, values), &mut plans(), SINCE_US + 1_000)
+}
+
+fn selects(text: &str, values: &[&[u8]]) -> Vec<String> {
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    let looks = looks_of(text, values).unwrap();
+    looks
+        .iter()
+        .map(|look| look.select(table, true).text)
+        .collect()
+}
+
+#[test]
+fn what_is_read_is_what_the_statement_may_have_changed() {
+    let stamped = "a, WRITETIME(a), TTL(a)";
+    let row = format!("SELECT p, c, {stamped} FROM ks.t WHERE p = 1 AND c = ?");
+    for (text, expected) in [
+        (
+            "UPDATE ks.t SET a = 2 WHERE p = 1 AND c = ? IF b = 3",
+            &[&*row][..],
+        ),
+        (
+            "INSERT INTO ks.t (p, c) VALUES (1, 'x') IF NOT EXISTS",
+            &["SELECT p, c FROM ks.t WHERE p = 1 AND c = 'x'"],
+        ),
+        (
+            "UPDATE ks.t SET s = 2 WHERE p = 1 IF s = 1",
+            &["SELECT p, s, WRITETIME(s), TTL(s) FROM ks.t WHERE p = 1 LIMIT 1"],
+        ),
+        (
+            "BEGIN BATCH UPDATE ks.t SET s = 2 WHERE p = 1 IF s = 1 \
+             INSERT INTO ks.t (p, c) VALUES (1, 2) APPLY BATCH",
+            &[
+                "SELECT p, s, WRITETIME(s), TTL(s) FROM ks.t WHERE p = 1 LIMIT 1",
+                "SELECT p, c FROM ks.t WHERE p = 1 AND c = 2",
+            ],
+        ),
+        (
+            "DELETE FROM ks.t WHERE p = 1 AND c = 'it''s' IF EXISTS",
+            &[
+                "SELECT p, c, a, WRITETIME(a), TTL(a), b, WRITETIME(b), TTL(b), m, WRITETIME(m), \
+               TTL(m) FROM ks.t WHERE p = 1 AND c = 'it''s'",
+            ],
+        ),
+        (
+            "UPDATE ks.t SET m[3] = 4 WHERE p = 1 AND c IN (5, (int)6) IF EXISTS",
+            &[
+                "SELECT p, c, m, WRITETIME(m), TTL(m) FROM ks.t WHERE p = 1 AND c =  5",
+                "SELECT p, c, m, WRITETIME(m), TTL(m) FROM ks.t WHERE p = 1 AND c =  (int)6",
+            ],
+        ),
+        (
+            r#"INSERT INTO ks.t JSON '{"P": 1, "c": {"x": "}"}, "\"s\"": 2}' IF NOT EXISTS"#,
+            &[
+                "SELECT p, c, a, WRITETIME(a), TTL(a), b, WRITETIME(b), TTL(b), m, WRITETIME(m), \
+                 TTL(m) FROM ks.t WHERE p = fromJson(?) AND c = fromJson(?)",
+                "SELECT p, s, WRITETIME(s), TTL(s) FROM ks.t WHERE p = fromJson(?) LIMIT 1",
+            ],
+        ),
+    ] {
+        let found = selects(text, &[&[9]]);
+        let squeeze = |text: String| text.replace(' ', "");
+        assert_eq!(
+            squeeze(found.join(";")),
+            squeeze(expected.join(";")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn bound_keys_and_lists_of_keys_are_taken_along() {
+    let text = "UPDATE ks.t SET a = ? WHERE p = ? AND c = ? IF a = ?";
+    let found = looks_of(text, &[&[1], &[2], &[3], &[4]]).unwrap();
+    let [look] = &found[..] else {
+        panic!("one row")
+    };
+    assert_eq!(look.relation.text, "p = ? AND c = ?");
+    assert_eq!(look.relation.values, [0, 0, 0, 1, 2, 0, 0, 0, 1, 3]);
+    let levels = (look.serial, look.level);
+    assert_eq!(levels, (Consistency::LocalSerial, Consistency::Quorum));
+
+    let list = [0, 0, 0, 2, 0, 0, 0, 1, 7, 0, 0, 0, 1, 8];
+    let text = "UPDATE ks.t SET a = 1 WHERE p = 1 AND c IN ? IF EXISTS";
+    let found = looks_of(text, &[&list]).unwrap();
+    let values: Vec<_> = found
+        .iter()
+        .map(|look| look.relation.values.clone())
+        .collect();
+    assert_eq!(values, [[0, 0, 0, 1, 7], [0, 0, 0, 1, 8]]);
+    assert_ne!(found[0].key(), found[1].key());
+}
+
+#[test]
+fn what_cannot_be_said_is_told() {
+    let unknown = "UPDATE ks.other SET a = 1 WHERE p = 1 IF EXISTS";
+    assert_eq!(looks_of(unknown, &[]), Err(Unclear::Table));
+    let new_column = "UPDATE ks.t SET z = 1 WHERE p = 1 AND c = 1 IF EXISTS";
+    assert_eq!(looks_of(new_column, &[]), Err(Unclear::Table));
+    let range = "BEGIN BATCH DELETE FROM ks.t WHERE p = 1 AND c > 1 \
+                 UPDATE ks.t SET a = 1 WHERE p = 1 AND c = 1 IF EXISTS APPLY BATCH";
+    assert_eq!(looks_of(range, &[]), Err(Unclear::Rows));
+    let unset = "UPDATE ks.t SET a = ? WHERE p = 1 AND c = 1 IF EXISTS";
+    assert_eq!(looks_of(unset, &[]), Ok(Vec::new()));
+}
+
+/// An answer to the look's SELECT with these cells.
+fn answered(look: &Look, cells: &[Option<&[u8]>]) -> Vec<u8> {
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    let select = look.select(table, true).text;
+    let names = select
+        .strip_prefix("SELECT ")
+        .unwrap()
+        .split(" FROM")
+        .next();
+    let defs: Vec<_> = names
+        .unwrap()
+        .split(", ")
+        .map(|name| ColumnDef {
+            keyspace: "ks",
+            table: "t",
+            name,
+            column_type: ColumnType::Blob,
+        })
+        .collect();
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out);
+    let mut encoder = rows::encode(&mut writer, &MetadataHead::default(), &defs);
+    for cell in cells {
+        encoder.cell(*cell);
+    }
+    encoder.finish();
+    writer.finish().unwrap();
+    out
+}
+
+/// Texts and stamps of what follows from an answer.
+fn made(text: &str, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> (Vec<(String, i64)>, bool) {
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    let found = looks_of(text, &[]).unwrap();
+    let message = answered(&found[0], cells);
+    let row = found[0].read(table, true, &message).unwrap();
+    let moment = Moment {
+        now_us: SINCE_US + 2_000_000,
+        fence_us,
+    };
+    let composed = compose(&found[0], table, row.as_ref(), moment);
+    let text = |write: Write| {
+        let Body::Query { text, params } = write.body else {
+            panic!("a text")
+        };
+        let params = QueryParams::parse(&params).unwrap();
+        let marks = text.matches('?').count();
+        assert_eq!(params.values.map_or(0, |values| values.len()), marks);
+        assert_eq!(
+            (params.timestamp, params.consistency),
+            (write.stamp_us, Consistency::Quorum)
+        );
+        (text.to_string(), write.stamp_us.unwrap())
+    };
+    let writes = composed.writes.into_iter().map(text).collect();
+    (writes, composed.settled)
+}
+
+const FENCE: Option<i64> = Some(SINCE_US + 500_000);
+
+#[test]
+fn cells_keep_the_sources_stamps() {
+    let stamp = |us: i64| us.to_be_bytes();
+    let (one, two) = (stamp(SINCE_US + 5), stamp(SINCE_US - 5_000_000));
+    let text = "UPDATE ks.t SET a = 1, b = 2 WHERE p = 1 AND c = 1 IF EXISTS";
+    let ttl = 9i32.to_be_bytes();
+    let cells: &[Option<&[u8]>] = &[
+        Some(&[1]),
+        Some(&[1]),
+        Some(b"x"),
+        Some(&one),
+        Some(&ttl),
+        Some(b"y"),
+        Some(&two),
+        None,
+    ];
+    let update =
+        |name: &str| format!("UPDATE ks.t USING TTL ? SET {name} = ? WHERE p = ? AND c = ?");
+    let (writes, settled) = made(text, cells, None);
+    assert!(settled);
+    let (early, late) = (SINCE_US - 5_000_000, SINCE_US + 5);
+    assert_eq!(writes, [(update("b"), early), (update("a"), late)]);
+
+    // an INSERT: the row's own stamp is that of the cells that came with it
+    let text = "INSERT INTO ks.t (p, c, a, b) VALUES (1, 1, 2, 3) IF NOT EXISTS";
+    let (writes, settled) = made(text, cells, None);
+    assert!(settled);
+    let insert = "INSERT INTO ks.t (p, c, a) VALUES (?, ?, ?) USING TTL ?";
+    assert_eq!(writes, [(insert.to_owned(), late), (update("b"), early)]);
+}
+
+#[test]
+fn what_is_not_there_waits_for_the_fence() {
+    let one = (SINCE_US + 5).to_be_bytes();
+    let text = "UPDATE ks.t SET a = 1, b = null WHERE p = 1 AND c = 1 IF EXISTS";
+    let cells: &[Option<&[u8]>] = &[
+        Some(&[1]),
+        Some(&[1]),
+        Some(b"x"),
+        Some(&one),
+        None,
+        None,
+        None,
+        None,
+    ];
+    let (writes, settled) = made(text, cells, None);
+    assert_eq!((writes.len(), settled), (1, false));
+    let (writes, settled) = made(text, cells, FENCE);
+    let delete = "DELETE b FROM ks.t WHERE p = ? AND c = ?".to_owned();
+    assert_eq!(
+        (writes[0].clone(), settled),
+        ((delete, FENCE.unwrap()), true)
+    );
+
+    let text = "DELETE FROM ks.t WHERE p = 1 AND c = 1 IF EXISTS";
+    assert_eq!(made(text, &[], None), (Vec::new(), false));
+    let delete = "DELETE FROM ks.t WHERE p = 1 AND c = 1".to_owned();
+    let gone = vec![(delete, FENCE.unwrap())];
+    assert_eq!(made(text, &[], FENCE), (gone, true));
+}
+
+#[test]
+fn elements_keep_their_stamps_where_the_source_tells_them() {
+    let (old_us, new_us) = (SINCE_US - 9_000_000, SINCE_US + 5);
+    let entry = |key: u8| vec![0, 0, 0, 1, key, 0, 0, 0, 1, key];
+    let map = [vec![0, 0, 0, 2], entry(1), entry(2)].concat();
+    let stamps = |a: i64, b: i64| {
+        let one = |us: i64| [&[0, 0, 0, 8][..], &us.to_be_bytes()].concat();
+        [vec![0, 0, 0, 2], one(a), one(b)].concat()
+    };
+    let ttls = [0, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 4, 0, 0, 0, 60];
+    let mixed = stamps(old_us, new_us);
+    let cells: &[Option<&[u8]>] = &[
+        Some(&[1]),
+        Some(&[1]),
+        Some(&map),
+        Some(&mixed),
+        Some(&ttls),
+    ];
+    let add = "UPDATE ks.t USING TTL ? SET m = m + ? WHERE p = ? AND c = ?".to_owned();
+    let text = "UPDATE ks.t SET m = m + {2: 2} WHERE p = 1 AND c = 1 IF EXISTS";
+    let (writes, settled) = made(text, cells, None);
+    assert!(settled);
+    assert_eq!(writes, [(add.clone(), old_us), (add, new_us)]);
+
+    let fresh = stamps(new_us, new_us);
+    let cells: &[Option<&[u8]>] = &[
+        Some(&[1]),
+        Some(&[1]),
+        Some(&map),
+        Some(&fresh),
+        Some(&ttls),
+    ];
+    let text = "UPDATE ks.t SET m = {1: 1, 2: 2} WHERE p = 1 AND c = 1 IF EXISTS";
+    let (writes, settled) = made(text, cells, None);
+    assert!(settled);
+    let delete = "DELETE m FROM ks.t WHERE p = ? AND c = ?".to_owned();
+    assert_eq!(writes[0], (delete, new_us - 1));
+    assert_eq!(writes.len(), 3, "the two entries live for different times");
+
+    let before = stamps(old_us, old_us);
+    let cells: &[Option<&[u8]>] = &[
+        Some(&[1]),
+        Some(&[1]),
+        Some(&map),
+        Some(&before),
+        Some(&ttls),
+    ];
+    let text = "UPDATE ks.t SET m[3] = null WHERE p = 1 AND c = 1 IF EXISTS";
+    let (writes, settled) = made(text, cells, FENCE);
+    assert!(settled);
+    let delete = "DELETE m[3] FROM ks.t WHERE p = ? AND c = ?".to_owned();
+    assert_eq!(writes[0], (delete, FENCE.unwrap()));
+}

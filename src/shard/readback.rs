@@ -1,0 +1,483 @@
+//! Conditional writes are read back from the source, and what it shows goes to the target.
+//!
+//! A first look is taken at once (and of a busy row four times a second): it settles what has
+//! stamps. What is left waits for a second look behind a fence; see [`crate::relay::readback`].
+//! The fence is passed when no shard has a write without a verdict that arrived before it; the
+//! shards ask each other.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Shard;
+use super::inbox::{Ask, Message};
+use crate::limits;
+use crate::metrics::Event as Counted;
+use crate::relay::link::Ticket;
+use crate::relay::mirror::Origin;
+use crate::relay::plan::Repeat;
+use crate::relay::readback::{self, Look, Moment, Unclear};
+use crate::relay::write::{Body, Write};
+use crate::spill::Kind;
+use crate::tables::{Known, Table};
+
+/// A first look waits this long for others at the same row (µs).
+const GATHER_US: i64 = 5_000;
+/// Pause between first looks at one row (µs): each is a Paxos round of its own there.
+const PAUSE_US: i64 = 250_000;
+/// The fence is this far behind the source's answer (µs): more than clocks differ.
+const FENCE_US: i64 = 500_000;
+/// The second look is taken this long after its fence (µs): what clients have stamped before the
+/// fence has arrived.
+const SETTLE_US: i64 = 500_000;
+/// A request without an answer may still be carried out for this long (µs).
+const LATE_US: i64 = 5_000_000;
+/// A busy row's second look is put off for no longer than this (µs).
+const LONGEST_US: i64 = 5_000_000;
+/// A table that is not known by then is not one of the source (µs).
+const UNKNOWN_US: i64 = 30_000_000;
+/// Looks that the source refused are taken again, with fresh knowledge of the tables.
+const TRIES: u8 = 5;
+const AGAIN_US: i64 = 1_000_000;
+
+/// Names a row.
+type Key = Rc<[u8]>;
+
+/// Something to look at, and the write that made it.
+#[derive(Debug)]
+struct Wanted {
+    look: Look,
+    write: Rc<Write>,
+    tries: u8,
+}
+
+impl Wanted {
+    fn merge(&mut self, later: Self) {
+        self.look.merge(later.look);
+        self.write = later.write;
+    }
+}
+
+/// First looks at one row.
+#[derive(Debug, Default)]
+struct First {
+    next: Option<Wanted>,
+    reading: bool,
+    /// When the next look may be taken (µs).
+    free_us: i64,
+}
+
+/// The second look at one row.
+#[derive(Debug)]
+struct Second {
+    wanted: Wanted,
+    fence_us: i64,
+    since_us: i64,
+    /// What came when it could not be put off any more.
+    next: Option<Wanted>,
+}
+
+/// A look that is on its way.
+#[derive(Debug)]
+struct Reading {
+    key: Key,
+    wanted: Wanted,
+    fence_us: Option<i64>,
+    /// What was known when it was asked.
+    known: Arc<Known>,
+}
+
+/// A conditional write whose table is not known yet.
+#[derive(Debug)]
+struct Unplanned {
+    write: Rc<Write>,
+    is_sure: bool,
+    answered_us: i64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct ReadBack {
+    unplanned: VecDeque<Unplanned>,
+    first: HashMap<Key, First>,
+    second: HashMap<Key, Second>,
+    reading: HashMap<Ticket, Reading>,
+    /// When something is due (µs), with true for second looks.
+    due: BinaryHeap<Reverse<(i64, bool, Key)>>,
+    /// Of each shard: all that arrived before this has its verdict (µs).
+    settled_us: Vec<i64>,
+}
+
+impl ReadBack {
+    /// Whether nothing is left to look at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unplanned.is_empty()
+            && self.second.is_empty()
+            && self.reading.is_empty()
+            && self.first.values().all(|first| first.next.is_none())
+    }
+
+    /// Rows to look at.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.unplanned.len() + self.first.len() + self.second.len()
+    }
+
+    /// When something is due (µs).
+    #[must_use]
+    pub fn next_due_us(&self) -> Option<i64> {
+        self.due.peek().map(|Reverse((due_us, ..))| *due_us)
+    }
+
+    /// When the oldest request arrived that is not settled (µs).
+    #[must_use]
+    pub fn oldest_us(&self) -> Option<i64> {
+        let unplanned = self.unplanned.iter().map(|one| one.write.arrived_us);
+        let first = self.first.values().filter_map(|first| first.next.as_ref());
+        let second = self.second.values().map(|second| &second.wanted);
+        let reading = self.reading.values().map(|reading| &reading.wanted);
+        let looks = first.chain(second).chain(reading);
+        unplanned
+            .chain(looks.map(|wanted| wanted.look.since_us))
+            .min()
+    }
+
+    fn add_first(&mut self, key: Key, wanted: Wanted, now_us: i64) {
+        let first = self.first.entry(key.clone()).or_default();
+        match &mut first.next {
+            Some(next) => return next.merge(wanted),
+            None => first.next = Some(wanted),
+        }
+        if !first.reading {
+            let due_us = (now_us + GATHER_US).max(first.free_us);
+            self.due.push(Reverse((due_us, false, key)));
+        }
+    }
+
+    fn add_second(&mut self, key: Key, wanted: Wanted, fence_us: i64) {
+        if let Some(second) = self.second.get_mut(&key) {
+            if fence_us - second.since_us > LONGEST_US {
+                match &mut second.next {
+                    Some(next) => next.merge(wanted),
+                    None => second.next = Some(wanted),
+                }
+                return;
+            }
+            second.wanted.merge(wanted);
+            second.fence_us = second.fence_us.max(fence_us);
+            return; // its place in the queue is moved when it is due
+        }
+        let second = Second {
+            wanted,
+            fence_us,
+            since_us: fence_us,
+            next: None,
+        };
+        self.second.insert(key.clone(), second);
+        self.due.push(Reverse((fence_us + SETTLE_US, true, key)));
+    }
+
+    /// A look goes on under another name.
+    pub fn renamed(&mut self, from: Ticket, to: Ticket) {
+        if let Some(reading) = self.reading.remove(&from) {
+            self.reading.insert(to, reading);
+        }
+    }
+
+    /// Whether the ticket is that of a look.
+    #[must_use]
+    pub fn is_look(&self, ticket: Ticket) -> bool {
+        self.reading.contains_key(&ticket)
+    }
+}
+
+impl Shard {
+    /// A conditional write was applied, or without `is_sure` may have been.
+    pub(super) fn read_back(&mut self, write: Write, is_sure: bool) {
+        let unplanned = Unplanned {
+            write: Rc::new(write),
+            is_sure,
+            answered_us: self.now_us,
+        };
+        self.plan_look(unplanned);
+    }
+
+    fn plan_look(&mut self, unplanned: Unplanned) {
+        let Unplanned {
+            write,
+            is_sure,
+            answered_us,
+        } = &unplanned;
+        let full = self.readback.len() >= limits::READ_BACK_PENDING;
+        match readback::looks(write, &mut self.common.plans, *answered_us) {
+            Ok(looks) if !full => {
+                for look in looks {
+                    let key: Key = look.key().into();
+                    let wanted = Wanted {
+                        look,
+                        write: write.clone(),
+                        tries: 0,
+                    };
+                    if *is_sure {
+                        self.readback.add_first(key, wanted, self.now_us);
+                    } else {
+                        let fence_us = answered_us + LATE_US;
+                        self.readback.add_second(key, wanted, fence_us);
+                    }
+                }
+            }
+            Err(Unclear::Table) if !full && self.now_us - answered_us < UNKNOWN_US => {
+                let _ = self.asks.try_send(Ask::Tables); // full: it is asked already
+                self.readback.unplanned.push_back(unplanned);
+            }
+            Ok(_) => self.give_up(write, "too many rows wait to be read back"),
+            Err(Unclear::Table) => self.give_up(write, "its table is not known"),
+            Err(Unclear::Rows) => self.give_up(write, "it does not tell which rows it changed"),
+        }
+    }
+
+    fn give_up(&mut self, write: &Write, why: &str) {
+        let words = format!("the source decides about conditional writes, and {why}");
+        self.reject(write, 0, &words, true);
+    }
+
+    /// Looks whose tables were not known are planned again.
+    pub(super) fn plan_looks_again(&mut self) {
+        for unplanned in std::mem::take(&mut self.readback.unplanned) {
+            self.plan_look(unplanned);
+        }
+    }
+
+    /// Takes the looks that are due.
+    pub(super) fn work_on_readback(&mut self) {
+        while let Some(Reverse((due_us, is_second, key))) = self.readback.due.peek().cloned() {
+            if due_us > self.now_us {
+                return;
+            }
+            self.readback.due.pop();
+            if is_second {
+                self.second_look(key);
+            } else {
+                self.first_look(key);
+            }
+        }
+    }
+
+    fn first_look(&mut self, key: Key) {
+        let Some(first) = self.readback.first.get_mut(&key) else {
+            return;
+        };
+        let wanted = first.next.take();
+        first.free_us = self.now_us + PAUSE_US;
+        match wanted {
+            Some(wanted) => {
+                first.reading = true;
+                self.take_look(key, wanted, None);
+            }
+            None => {
+                self.readback.first.remove(&key);
+            }
+        }
+    }
+
+    fn second_look(&mut self, key: Key) {
+        let Some(second) = self.readback.second.get(&key) else {
+            return;
+        };
+        let due_us = second.fence_us + SETTLE_US;
+        let fence_us = second.fence_us;
+        let wait_us = if due_us > self.now_us {
+            due_us
+        } else if self.has_passed(fence_us) {
+            if let Some(second) = self.readback.second.remove(&key) {
+                if let Some(next) = second.next {
+                    let fence_us = next.look.answered_us + FENCE_US;
+                    self.readback.add_second(key.clone(), next, fence_us);
+                }
+                self.take_look(key, second.wanted, Some(fence_us));
+            }
+            return;
+        } else {
+            self.now_us + i64::try_from(limits::TICK_MS * 1_000).unwrap_or(i64::MAX)
+        };
+        self.readback.due.push(Reverse((wait_us, true, key)));
+    }
+
+    /// Whether every write that arrived before the fence has its verdict, on all shards. If that is
+    /// not known, the others are asked.
+    fn has_passed(&mut self, fence_us: i64) -> bool {
+        let own_us = self.settled_us();
+        if own_us < fence_us {
+            return false;
+        }
+        if self.stop_at_us.is_some() {
+            return true; // no shard has clients any more, and some have ended
+        }
+        self.readback.settled_us.resize(self.count, i64::MIN);
+        let mut passed = true;
+        for shard in (0..self.count).filter(|shard| *shard != self.index) {
+            if self.readback.settled_us[shard] < fence_us {
+                passed = false;
+                let asker = self.index;
+                let _ = self.inbox.try_tell(shard, Message::Settled { asker }); // again next time
+            }
+        }
+        passed
+    }
+
+    /// All that arrived here before this has its verdict (µs).
+    fn settled_us(&mut self) -> i64 {
+        let clients = self.clients.oldest_unanswered_us();
+        let resolved = self.resolver.owed.oldest_arrival_us();
+        let oldest = [clients, resolved].into_iter().flatten().min();
+        oldest.unwrap_or(self.now_us).min(self.now_us)
+    }
+
+    /// Another shard asks how far this one is.
+    pub(super) fn tell_settled(&mut self, asker: usize) {
+        let until_us = self.settled_us();
+        let shard = self.index;
+        let _ = self
+            .inbox
+            .try_tell(asker, Message::SettledUntil { shard, until_us });
+    }
+
+    pub(super) fn note_settled(&mut self, shard: usize, until_us: i64) {
+        self.readback.settled_us.resize(self.count, i64::MIN);
+        if let Some(known_us) = self.readback.settled_us.get_mut(shard) {
+            *known_us = until_us.max(*known_us);
+        }
+    }
+
+    fn table_of<'k>(known: &'k Known, look: &Look) -> Option<&'k Table> {
+        known.source.get(&look.keyspace, &look.table)
+    }
+
+    /// Asks the source.
+    fn take_look(&mut self, key: Key, mut wanted: Wanted, fence_us: Option<i64>) {
+        let known = self.common.plans.known().clone();
+        let Some(table) = Self::table_of(&known, &wanted.look) else {
+            return self.end_look(&key, fence_us); // dropped since: nothing is left to show
+        };
+        wanted
+            .look
+            .columns
+            .retain(|name, _| table.column(name).is_some());
+        let select = wanted
+            .look
+            .select(table, known.source.tells_element_stamps());
+        const WITH_VALUES: u8 = 0x01;
+        let mut params = wanted.look.serial.number().to_be_bytes().to_vec();
+        params.push(WITH_VALUES);
+        params.extend_from_slice(&select.count.to_be_bytes());
+        params.extend_from_slice(&select.values);
+        let read = Write {
+            arrived_us: self.now_us,
+            stamp_us: None,
+            repeat: Repeat::Free,
+            kind: Kind::Write,
+            deletes: false,
+            aged_s: 0,
+            keyspace: wanted.look.keyspace.clone(),
+            table: wanted.look.table.clone(),
+            body: Body::Query {
+                text: select.text.into(),
+                params,
+            },
+        };
+        self.recorder.count(Counted::ReadBack, 1);
+        let ticket = self.resolver.owed.admit(read, Origin::Live);
+        let reading = Reading {
+            key,
+            wanted,
+            fence_us,
+            known,
+        };
+        self.readback.reading.insert(ticket, reading);
+    }
+
+    /// The source's answer to a look.
+    pub(super) fn looked(&mut self, ticket: Ticket, message: &[u8]) {
+        let Some(reading) = self.readback.reading.remove(&ticket) else {
+            return;
+        };
+        let Reading {
+            key,
+            wanted,
+            fence_us,
+            known,
+        } = reading;
+        let Some(table) = Self::table_of(&known, &wanted.look) else {
+            return self.end_look(&key, fence_us);
+        };
+        let element_stamps = known.source.tells_element_stamps();
+        let Ok(row) = wanted.look.read(table, element_stamps, message) else {
+            self.end_look(&key, fence_us);
+            return self.give_up(&wanted.write, "its answer cannot be read");
+        };
+        let moment = Moment {
+            now_us: self.now_us,
+            fence_us,
+        };
+        let composed = readback::compose(&wanted.look, table, row.as_ref(), moment);
+        for write in composed.writes {
+            self.mirror(write);
+        }
+        self.end_look(&key, fence_us);
+        if !composed.settled {
+            let fence_us = wanted.look.answered_us + FENCE_US;
+            self.readback.add_second(key, wanted, fence_us);
+        }
+    }
+
+    /// A look is over: the next at the same row may be taken.
+    fn end_look(&mut self, key: &Key, fence_us: Option<i64>) {
+        if fence_us.is_some() {
+            return;
+        }
+        if let Some(first) = self.readback.first.get_mut(key) {
+            first.reading = false;
+            let due_us = first.free_us;
+            self.readback
+                .due
+                .push(Reverse((due_us, false, key.clone())));
+        }
+    }
+
+    /// The source has refused a look: its table has changed, or is gone.
+    pub(super) fn look_refused(&mut self, ticket: Ticket, words: &str) {
+        let Some(reading) = self.readback.reading.remove(&ticket) else {
+            return;
+        };
+        self.end_look(&reading.key, reading.fence_us);
+        let mut wanted = reading.wanted;
+        wanted.tries += 1;
+        if wanted.tries > TRIES {
+            return self.give_up(&wanted.write, &format!("it answered: {words}"));
+        }
+        let _ = self.asks.try_send(Ask::Tables); // full: it is asked already
+        let fence_us = reading
+            .fence_us
+            .unwrap_or(wanted.look.answered_us + FENCE_US);
+        let fence_us = fence_us.max(self.now_us + AGAIN_US - SETTLE_US);
+        self.readback.add_second(reading.key, wanted, fence_us);
+    }
+
+    /// The process stops and cannot wait any longer.
+    pub(super) fn give_up_looks(&mut self) {
+        let why = "the proxy stopped before they were read back";
+        let readback = std::mem::take(&mut self.readback);
+        let unplanned = readback.unplanned.into_iter().map(|one| one.write);
+        let first = readback.first.into_values().filter_map(|first| first.next);
+        let reading = readback.reading.into_values().map(|reading| reading.wanted);
+        let second = readback.second.into_values();
+        let second = second.flat_map(|second| [Some(second.wanted), second.next]);
+        let wanted = first.chain(reading).chain(second.flatten());
+        let writes: Vec<_> = unplanned.chain(wanted.map(|wanted| wanted.write)).collect();
+        for write in writes {
+            self.give_up(&write, why);
+        }
+    }
+}
