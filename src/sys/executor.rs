@@ -17,8 +17,8 @@
 //! 0.9 runs none, takes that for having nothing to run, and sleeps beside its ready tasks: for ever
 //! if no timer or operation of its own is left. A starved machine does that. Of 800 pauses of
 //! 1.5 ms at arbitrary instructions, with a timer of 1 ms, 40 ended in such a sleep, and three of
-//! five runs in one without end (in `io_uring_enter` on glommio's main ring). So the timer is set to
-//! an hour. The bell is harmless at any moment: glommio does not sleep when it has rung.
+//! five runs in one without end (in `io_uring_enter` on glommio's main ring). So the timer is set
+//! to an hour. The bell is harmless at any moment: glommio does not sleep when it has rung.
 //!
 //! glommio does not tell which descriptors are its own. [`spawn`] finds them: those that appear in
 //! the process while an executor is being built. Builds, and the making of our own rings, exclude
