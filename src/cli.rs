@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::config::{self, ConfigError, ProxyConfig, Settings, Surroundings};
 use crate::copy::CopyArgs;
 use crate::demo::DemoArgs;
+use crate::inspect::InspectArgs;
 use crate::node::args::NodeArgs;
 use crate::replay::args::ReplayArgs;
 use crate::status::StatusArgs;
@@ -48,6 +49,8 @@ pub enum Command {
     Copy(Box<CopyArgs>),
     /// Compare SOURCE and TARGET cell by cell, and repair what differs
     Verify(Box<VerifyArgs>),
+    /// Show what is inside of journals and spill files, and what is damaged
+    Inspect(InspectArgs),
     /// Run an in-memory CQL node, for trials and tests
     Node(NodeArgs),
     /// Show it all in half a minute: dual writes, an outage of the target, the cost in latency

@@ -22,7 +22,8 @@
 //! # Life of a write
 //! ```text
 //! client ─bytes─▶ shard::clients ─envelope─▶ relay::session ── stamp if it has none ──▶ source
-//!                                               │ keeps a copy for the target
+//!                                               │ keeps a copy for the target, and one in the
+//!                                               │ journal, which survives the process
 //! client ◀─────── answer, unchanged ◀───────────┴──────────── answer: the verdict ◀──── source
 //!        applied ▶ relay::mirror ─▶ relay::link ─▶ target     (never waited for)
 //!        refused ▶ forgotten
@@ -51,6 +52,7 @@
 //! | [`copy`], [`verify`] | `history`, `offline`, `limits`, `side`; `verify` also `copy`, `spill` |
 //! | [`replay`] | `offline`, `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
 //! | [`admin`], [`status`] | `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
+//! | [`inspect`] | `journal`, `spill`, `limits`, `side` |
 //! | [`demo`] | [`node`], `loadgen`, `metrics`, `status`, `sys`; the proxy as a process |
 //! | [`node`] | `cql`, `statement`, `limits` |
 //! | `loadgen` (a crate) | `cql` alone: the gauge must not share the bug |
@@ -72,6 +74,7 @@ pub mod config;
 pub mod copy;
 pub mod demo;
 pub mod history;
+pub mod inspect;
 pub mod journal;
 pub mod limits;
 pub mod metrics;

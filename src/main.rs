@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use twinring::cli::{self, Cli, Command, ProxyArgs};
 use twinring::config::Surroundings;
-use twinring::{copy, demo, node, preflight, replay, status, verify};
+use twinring::{copy, demo, inspect, node, preflight, replay, status, verify};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -30,6 +30,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             cli::log::to_stderr(false);
             return replay::main(&args);
         }
+        Command::Inspect(args) => return inspect::main(&args, &mut std::io::stdout().lock()),
         Command::Copy(args) => {
             cli::log::to_stderr(false);
             return copy::main(&args);

@@ -225,9 +225,18 @@ fn longest_mount(mounts: &str, path: &Path) -> Option<String> {
 
 /// Binds without SO_REUSEPORT, as the shards will with it: another process that listens there,
 /// even another twinring, is found now and not by half of the clients.
+///
+/// The listener of a process that was killed is there for some milliseconds more.
+#[allow(clippy::disallowed_methods)] // no shard runs yet
 fn port_free(purpose: &str, address: SocketAddr) -> Result<(), Finding> {
-    let Err(e) = TcpListener::bind(address) else {
-        return Ok(());
+    let mut patience = 20;
+    let e = loop {
+        match TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::AddrInUse && patience > 0 => patience -= 1,
+            Err(e) => break e,
+        }
+        std::thread::sleep(Duration::from_millis(50));
     };
     let port = address.port();
     let mend = match e.kind() {

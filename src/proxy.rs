@@ -1,5 +1,6 @@
 //! `twinring proxy`: starts the shards and the admin thread, waits for a signal, drains, ends.
 
+mod journals;
 mod keeper;
 pub mod setup;
 
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
+use self::journals::Journals;
 use self::keeper::Keeper;
 use self::setup::Prepared;
 use crate::admin;
 use crate::config::{Credentials, ProxyConfig, Secret};
-use crate::metrics::{Facts, ShardView};
+use crate::metrics::{Facts, ShardMetrics, ShardView};
 use crate::shard::inbox::{Address, Ask, Message};
 use crate::shard::time::{Followed, TimeBase};
 use crate::shard::{self, Host, ShardError};
@@ -65,6 +67,8 @@ struct Running {
     admin: Option<admin::Admin>,
     asked: crossbeam_channel::Receiver<Ask>,
     keeper: Keeper,
+    counters: Vec<Arc<ShardMetrics>>,
+    journals: Journals,
 }
 
 impl Running {
@@ -75,11 +79,12 @@ impl Running {
         floor_us: i64,
     ) -> anyhow::Result<Self> {
         let Prepared {
-            setups,
+            mut setups,
             addresses,
             views,
             asked,
         } = setup::prepare(config, spill, floor_us, &mut random)?;
+        let journals = Journals::open(config, &mut setups, now_us(time))?;
         let keeper = Keeper::start(config, time.now_us())?;
         let mut running = Self {
             shards: Vec::new(),
@@ -87,6 +92,8 @@ impl Running {
             admin: None,
             asked,
             keeper,
+            counters: views.iter().map(ShardView::shared).collect(),
+            journals,
         };
         for (setup, core) in setups.into_iter().zip(&config.cores) {
             let index = setup.index;
@@ -162,6 +169,7 @@ impl Running {
                     _ = tick.tick() => {
                         report_clock(time.follow(), &mut clock_is_back);
                         write_stamps(stamps, time);
+                        self.tend_journals(time);
                         self.check()?;
                     }
                 }
@@ -173,6 +181,15 @@ impl Running {
             );
             Ok(())
         })
+    }
+
+    fn tend_journals(&mut self, time: &TimeBase) {
+        let oldest_us = self
+            .counters
+            .iter()
+            .filter_map(|shard| shard.oldest_unfinished_us());
+        let oldest_us = oldest_us.min();
+        self.journals.tick(oldest_us, now_us(time));
     }
 
     /// A shard that has ended by itself has failed: the whole process ends then, since clients on
@@ -245,12 +262,18 @@ impl Running {
         }
         write_stamps(stamps, time);
         let result = self.keeper.end().and(result);
+        self.journals.end(result.is_ok());
         if result.is_ok() {
             let data = config.data_dir.display();
             tracing::info!(%data, "stopped: nothing is left in memory");
         }
         result
     }
+}
+
+/// Now, µs since 1970.
+fn now_us(time: &TimeBase) -> u64 {
+    u64::try_from(time.now_us()).unwrap_or_default()
 }
 
 /// Says once that the clock was set, and once that a clock set back has been caught up with.

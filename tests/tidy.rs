@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "limits", "side", "config", "node", "copy", "verify", "replay", "status", "demo",
+            "inspect",
         ],
     ),
     ("preflight", &["limits", "side", "config", "spill", "sys"]),
@@ -64,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "admin",
             "metrics",
             "config",
+            "journal",
             "spill",
             "sys",
             "preflight",
@@ -73,6 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "side",
         ],
     ),
+    ("inspect", &["journal", "spill", "limits", "side"]),
     ("node", &["cql", "statement", "limits"]),
     ("offline", &["limits", "side"]),
     ("history", &["offline", "limits", "side"]),

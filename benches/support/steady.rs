@@ -14,6 +14,7 @@ use twinring::cql::{
     ColumnType, Consistency, Envelope, Flags, Opcode, Value, Values, Version, Writer, encode,
     values,
 };
+use twinring::journal::Journal;
 use twinring::relay::clock::StampClock;
 use twinring::relay::functions::Generator;
 use twinring::relay::link::{Link, LinkEvent, Sent};
@@ -62,6 +63,7 @@ impl Steady {
             }),
             common: Common {
                 clock: StampClock::new(0),
+                journal: Journal::none([].into()),
                 plans: PlanCache::new(rules, 1 << 20),
                 registry: Registry::new(100),
                 generator: Generator::new([1; 32]),

@@ -173,6 +173,7 @@ impl ProxyConfig {
             offer: check.offer(s),
             mirror: check.mirror(s),
             spill: check.spill(s, cores.len()),
+            journal: check.journal(s),
             spill_key_file: s.spill_key_file.clone(),
             clients: check.clients(s, cores.len()),
             cores,

@@ -53,6 +53,8 @@ pub struct ProxyConfig {
     pub spill: Spill,
     /// Bounds of client connections.
     pub clients: Clients,
+    /// What survives the death of the process or of the machine.
+    pub journal: Journal,
     /// File with the key that the spill is encrypted with; `None`: it is not.
     pub spill_key_file: Option<PathBuf>,
     /// How long a stop may take to finish what is in flight before the rest is spilled.
@@ -134,6 +136,47 @@ pub struct Mirror {
     pub linger: Duration,
     /// Writes of one shard without an answer of the target; 1 or more.
     pub in_flight: usize,
+}
+
+/// What a write that is not on the target yet survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of the process: a journal in memory that outlives it.
+    Process,
+    /// The death of the machine, too: a journal on disk, and an answer only after it is there.
+    Machine,
+    /// Neither: no journal.
+    None,
+}
+
+impl Durability {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Machine => "machine",
+            Self::None => "none",
+        }
+    }
+
+    /// The one with this word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        let all = [Self::Process, Self::Machine, Self::None];
+        all.into_iter().find(|durability| durability.word() == word)
+    }
+}
+
+/// The journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// What it has to survive.
+    pub durability: Durability,
+    /// Its directory; `None`: in memory or below the data directory.
+    pub dir: Option<PathBuf>,
+    /// Address space of one shard's journal, in bytes.
+    pub bytes: usize,
 }
 
 /// What happens when the disk space for the spill is used up.

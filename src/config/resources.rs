@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::build::{Check, Surroundings};
 use super::value::Cores;
-use super::{Clients, Credentials, Mirror, MirrorDdl, OnSpillFull, Secret, Settings, Spill};
+use super::{
+    Clients, Credentials, Durability, Journal, Mirror, MirrorDdl, OnSpillFull, Secret, Settings,
+    Spill,
+};
 use crate::limits;
 
 impl Check {
@@ -189,6 +192,36 @@ impl Check {
             drain_rate: u32::try_from(rate).ok().filter(|rate| *rate > 0),
             assumed_gc_grace: Duration::from_secs(grace_s),
             force_old_deletes: s.force_old_deletes.unwrap_or(false),
+        }
+    }
+
+    pub(super) fn journal(&mut self, s: &Settings) -> Journal {
+        let words = [("process", Durability::Process), ("none", Durability::None)];
+        let durability = match s.durability.as_deref() {
+            Some("machine") => {
+                let what = "`machine` is not in this version";
+                self.wrong("--durability", what, "choose process or none");
+                Durability::Process
+            }
+            said => self.one_of("--durability", said, &words),
+        };
+        let narrow = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let envelope = s.max_envelope_bytes.map(|size| narrow(size.0));
+        let envelope = envelope.unwrap_or(limits::ENVELOPE_BODY_DEFAULT_BYTES);
+        let largest = envelope
+            .min(limits::ENVELOPE_BODY_MAX_BYTES)
+            .saturating_add(limits::SPILL_RECORD_EXTRA_BYTES);
+        let least = (2 * largest).max(limits::JOURNAL_MIN_BYTES);
+        let bytes = self.bounded_usize(
+            "--journal-bytes (two of the largest requests must fit: --max-envelope-bytes)",
+            s.journal_bytes.map(|size| narrow(size.0)),
+            (3 * largest).max(limits::JOURNAL_DEFAULT_BYTES),
+            (least, limits::JOURNAL_MAX_BYTES),
+        );
+        Journal {
+            durability,
+            dir: s.journal_dir.clone(),
+            bytes,
         }
     }
 

@@ -92,6 +92,17 @@ pub struct Settings {
     /// Mirrored writes of one shard without an answer of the target [default: 1024]
     #[arg(long, value_name = "N", env = "TWINRING_MIRROR_INFLIGHT")]
     pub mirror_inflight: Option<usize>,
+    /// What a write survives before it is on the target: the death of the `process`, of the
+    /// `machine` (answers wait for the disk), or `none` [default: process]
+    #[arg(long, value_name = "WHAT", env = "TWINRING_DURABILITY")]
+    pub durability: Option<String>,
+    /// Directory for the journal [default: in /dev/shm, or the data directory's `journal`]
+    #[arg(long, value_name = "DIR", env = "TWINRING_JOURNAL_DIR")]
+    pub journal_dir: Option<PathBuf>,
+    /// Largest journal of one shard; takes memory only as far as it is used [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "TWINRING_JOURNAL_BYTES")]
+    #[serde(deserialize_with = "natural")]
+    pub journal_bytes: Option<Size>,
     /// Disk space for the spill of all shards [default: 10GiB]
     #[arg(long, value_name = "SIZE", env = "TWINRING_SPILL_MAX_BYTES")]
     #[serde(deserialize_with = "natural")]
@@ -247,7 +258,8 @@ impl Settings {
             source target source_port target_port proxy_port listen cores data_dir
             target_username target_password_file target_password topology ghost_ips mode
             mirror_ddl target_replication filter_tables mirror_linger_us mirror_inflight
-            spill_max_bytes spill_reserve_bytes on_spill_full drain_rate assume_gc_grace
+            durability journal_dir journal_bytes spill_max_bytes spill_reserve_bytes
+            on_spill_full drain_rate assume_gc_grace
             force_old_deletes spill_key_file drain_timeout max_connections
             max_envelope_bytes
             write_buffer_size tcp_idle_time_out compression_enabled metrics metrics_port

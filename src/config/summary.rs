@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cluster, ProxyConfig, Topology};
+use super::{Cluster, Durability, ProxyConfig, Topology};
 
 impl fmt::Display for ProxyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,6 +26,16 @@ impl fmt::Display for ProxyConfig {
             )?,
         }
         writeln!(f, "  cores      {:?}", self.cores)?;
+        writeln!(
+            f,
+            "  journal    {}, at most {} MiB for each shard",
+            match self.journal.durability {
+                Durability::Process => "survives the death of the process",
+                Durability::Machine => "survives the death of the machine",
+                Durability::None => "none: what is in memory dies with the process",
+            },
+            self.journal.bytes >> 20
+        )?;
         write!(
             f,
             "  spill      {}, at most {} MiB",

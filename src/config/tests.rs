@@ -429,6 +429,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "cql-version",
     "compression",
     "target-replication",
+    "journal-dir",
     "filter-tables",
     "spill-key-file",
     "threads",

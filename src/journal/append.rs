@@ -55,6 +55,8 @@ struct Own {
     current: Option<Current>,
     next_id: u64,
     live: u64,
+    /// See [`Journal::is_tight`].
+    tight: bool,
     trouble: Option<String>,
 }
 
@@ -123,6 +125,7 @@ impl Journal {
             current: None,
             next_id: 1,
             live: 0,
+            tight: false,
             trouble: None,
         };
         Self {
@@ -181,7 +184,12 @@ impl Journal {
     }
 
     /// Stores a record's state, which survives the process from here on.
-    pub fn mark(&mut self, place: Place, state: State) {
+    ///
+    /// Nothing happens for a write that is not journaled.
+    pub fn mark(&mut self, place: impl Into<Option<Place>>, state: State) {
+        let Some(place) = place.into() else {
+            return;
+        };
         let Some(stored) = self.load(place) else {
             return;
         };
@@ -197,10 +205,18 @@ impl Journal {
     }
 
     /// Another shard takes a record over; it will store the states from now on.
-    pub fn lend(&mut self, place: Place) {
-        if self.own.as_ref().is_some_and(|own| own.file == place.file) {
+    pub fn lend(&mut self, place: impl Into<Option<Place>>) {
+        if let Some(place) = place.into()
+            && self.own.as_ref().is_some_and(|own| own.file == place.file)
+        {
             self.lent.push(place);
         }
+    }
+
+    /// Whether the last record found no room, or the next block that is needed is not free.
+    #[must_use]
+    pub fn is_tight(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.tight)
     }
 
     /// A record of an earlier process that this shard sees to from now on.
@@ -306,6 +322,7 @@ impl Own {
             self.blocks[empty.block].used = false; // it is too short for what comes
             self.current = None;
         }
+        self.tight = true;
         let first = self.free_run(run).ok_or(Full::Now)?;
         for index in first..first + run {
             if self.blocks[index].ready {
@@ -322,6 +339,7 @@ impl Own {
         }
         self.blocks[first].run = u32::try_from(run).map_err(|_| Full::Never)?;
         self.blocks[first].first_us = arrived_us;
+        self.tight = self.blocks.iter().all(|block| block.used);
         self.current = Some(Current {
             block: first,
             offset: 0,
@@ -379,6 +397,7 @@ impl Own {
             (current.offset, current.slot) = (0, 0);
             return;
         }
+        self.tight = false;
         let run = std::mem::replace(&mut block.run, 1) as usize;
         for freed in self.blocks.iter_mut().skip(index).take(run) {
             freed.used = false;

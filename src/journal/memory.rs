@@ -1,15 +1,15 @@
 //! What holds a journal's bytes: a mapped file (`crate::sys`), or a heap for tests and simulations.
 
-use std::cell::RefCell;
 use std::fmt::Debug;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::format::{Geometry, Header, PAGE_BYTES};
 
 /// The data of a journal, as its owner sees it.
-pub trait Memory: Debug {
+pub trait Memory: Debug + Send {
     /// All blocks, one after the other.
     fn bytes(&mut self) -> &mut [u8];
 
@@ -38,14 +38,16 @@ impl Words for Vec<AtomicU64> {
 #[derive(Debug, Clone)]
 pub struct Heap {
     header: Header,
-    data: Rc<RefCell<Vec<u8>>>,
+    /// Where the data is while it is not lent.
+    home: Rc<Receiver<Vec<u8>>>,
+    give_back: SyncSender<Vec<u8>>,
     words: Arc<Vec<AtomicU64>>,
 }
 
 #[derive(Debug)]
 struct Lent {
     bytes: Vec<u8>,
-    home: Rc<RefCell<Vec<u8>>>,
+    give_back: SyncSender<Vec<u8>>,
 }
 
 impl Heap {
@@ -53,9 +55,12 @@ impl Heap {
     #[must_use]
     pub fn new(header: Header) -> Self {
         let words = (0..header.geometry.words()).map(|_| AtomicU64::new(0));
+        let (give_back, home) = sync_channel(1);
+        let _ = give_back.try_send(vec![0; header.geometry.data_bytes()]);
         Self {
             header,
-            data: Rc::new(RefCell::new(vec![0; header.geometry.data_bytes()])),
+            home: Rc::new(home),
+            give_back,
             words: Arc::new(words.collect()),
         }
     }
@@ -64,8 +69,8 @@ impl Heap {
     #[must_use]
     pub fn lend(&self) -> Box<dyn Memory> {
         Box::new(Lent {
-            bytes: std::mem::take(&mut self.data.borrow_mut()),
-            home: self.data.clone(),
+            bytes: self.home.try_recv().unwrap_or_default(),
+            give_back: self.give_back.clone(),
         })
     }
 
@@ -83,7 +88,10 @@ impl Heap {
             image.extend_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
         }
         image.resize(self.header.geometry.data_at(), 0);
-        image.extend_from_slice(&self.data.borrow());
+        if let Ok(data) = self.home.try_recv() {
+            image.extend_from_slice(&data);
+            let _ = self.give_back.try_send(data);
+        }
         image
     }
 }
@@ -100,7 +108,7 @@ impl Memory for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        *self.home.borrow_mut() = std::mem::take(&mut self.bytes);
+        let _ = self.give_back.try_send(std::mem::take(&mut self.bytes));
     }
 }
 

@@ -151,6 +151,8 @@ label_values! {
         StampClient = "stamps_from_client",
         /// The client's stamp lies far in the future: it beats every later write.
         StampFarFuture = "stamps_far_future",
+        /// A write was larger than the journal, and is not in it.
+        Unjournaled = "unjournaled_writes",
     }
 }
 
@@ -171,6 +173,7 @@ impl Event {
             Self::StampInjected => "Writes that got their stamp from the proxy",
             Self::StampClient => "Writes that brought their own stamp",
             Self::StampFarFuture => "Client stamps far in the future",
+            Self::Unjournaled => "Writes larger than the journal",
         }
     }
 }
@@ -194,6 +197,12 @@ label_values! {
         InDoubtHeld = "in_doubt_held",
         /// Windows of time in which writes may be missing at the target, with no write kept.
         DirtyWindows = "dirty_windows",
+        /// Writes that a proxy which died left in its journal, and that are not settled.
+        Unsettled = "unsettled_writes",
+        /// Records in the journal that are not done.
+        JournalRecords = "journal_records",
+        /// Bytes of the journal's blocks that hold them.
+        JournalBytes = "journal",
         /// Statements that the shard knows.
         Prepared = "prepared_statements",
         /// 1 when at least one target connection is ready.
@@ -220,6 +229,9 @@ impl Gauge {
             Self::RejectedHeld => "Rejected writes kept in the data directory",
             Self::InDoubtHeld => "In-doubt writes kept in the data directory",
             Self::DirtyWindows => "Windows of time in which the target may lack writes",
+            Self::Unsettled => "Writes of a proxy that died, not settled yet",
+            Self::JournalRecords => "Writes in the journal that are not done",
+            Self::JournalBytes => "Bytes of the journal in use",
             Self::Prepared => "Prepared statements known",
             Self::TargetUp => "1 when a target connection is ready",
             Self::ClientsHeld => "1 while clients that write wait for room in the spill",
@@ -231,7 +243,7 @@ impl Gauge {
 
     const fn unit(self) -> Option<&'static str> {
         match self {
-            Self::PendingBytes | Self::BacklogBytes => Some("bytes"),
+            Self::PendingBytes | Self::BacklogBytes | Self::JournalBytes => Some("bytes"),
             _ => None,
         }
     }

@@ -97,6 +97,12 @@ pub struct Totals {
     /// Windows of time in which writes may be missing, with no write kept.
     #[serde(default)]
     pub dirty_windows: u64,
+    /// Writes that a proxy which died left in its journal, and that are not settled.
+    #[serde(default)]
+    pub unsettled: u64,
+    /// Bytes of the journal in use.
+    #[serde(default)]
+    pub journal_bytes: u64,
     /// Writes that this version cannot mirror.
     pub unsupported: u64,
     /// Age of the oldest write the target lacks, in µs (the greatest of the shards).
@@ -183,6 +189,10 @@ pub fn cutover(phase: Phase, totals: &Totals, shards: &[ShardReport]) -> Cutover
         (totals.rejected_held, "rejected by the target and kept"),
         (totals.in_doubt_held, "in doubt"),
         (
+            totals.unsettled,
+            "left by a proxy that died, and not settled yet",
+        ),
+        (
             totals.unsupported,
             "of a kind that this version does not mirror",
         ),
@@ -258,6 +268,8 @@ fn read(m: &ShardMetrics, now_us: u64) -> Totals {
         rejected_held: m.gauge(Gauge::RejectedHeld),
         in_doubt_held: m.gauge(Gauge::InDoubtHeld),
         dirty_windows: m.gauge(Gauge::DirtyWindows),
+        unsettled: m.gauge(Gauge::Unsettled),
+        journal_bytes: m.gauge(Gauge::JournalBytes),
         unsupported: m.skipped(Skip::Unsupported),
         lag_us: m.lag_us(now_us),
         target_up: m.gauge(Gauge::TargetUp),
@@ -291,6 +303,8 @@ impl Totals {
         self.rejected_held += other.rejected_held;
         self.in_doubt_held += other.in_doubt_held;
         self.dirty_windows += other.dirty_windows;
+        self.unsettled += other.unsettled;
+        self.journal_bytes += other.journal_bytes;
         self.unsupported += other.unsupported;
         self.lag_us = self.lag_us.max(other.lag_us);
         self.target_up += other.target_up;

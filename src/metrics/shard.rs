@@ -55,6 +55,7 @@ pub struct ShardMetrics {
     events: [Slot; Event::COUNT],
     gauges: [Slot; Gauge::COUNT],
     oldest_unmirrored_us: Slot,
+    oldest_unfinished_us: Slot,
     settled_us: Slot,
     heartbeat_us: Slot,
     pub(super) time_count: [Slot; Direction::COUNT],
@@ -124,6 +125,13 @@ impl ShardMetrics {
     #[must_use]
     pub fn settled_us(&self) -> u64 {
         self.settled_us.get()
+    }
+
+    /// Arrival of the oldest write that only the journal or the memory of the process has, µs
+    /// since 1970; `None` when there is none.
+    #[must_use]
+    pub fn oldest_unfinished_us(&self) -> Option<u64> {
+        Some(self.oldest_unfinished_us.get()).filter(|oldest_us| *oldest_us > 0)
     }
 
     /// Age of the last [`Recorder::tick`], in µs; `None` before the first.
@@ -266,6 +274,13 @@ impl Recorder {
         self.shared.settled_us.set(watermark_us);
     }
 
+    /// Arrival time (µs since 1970) of the oldest write that is neither on the target nor on disk.
+    pub fn oldest_unfinished(&self, arrival_us: Option<u64>) {
+        self.shared
+            .oldest_unfinished_us
+            .set(arrival_us.unwrap_or(0));
+    }
+
     /// `requests` (1 or more that moved together) spent `ns` nanoseconds inside the proxy. Costs
     /// about 12 ns, where a counter costs less than 1 ns: measure once for many when you can.
     pub fn time_inside(&mut self, direction: Direction, ns: u64, requests: u64) {
@@ -302,7 +317,8 @@ impl ShardView {
     }
 
     /// A handle of its own on the counters.
-    pub(super) fn shared(&self) -> Arc<ShardMetrics> {
+    #[must_use]
+    pub fn shared(&self) -> Arc<ShardMetrics> {
         Arc::clone(&self.shared)
     }
 

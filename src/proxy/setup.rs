@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::config::ProxyConfig;
+use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::{self, ShardView};
 use crate::shard::inbox::{self, Address, Ask};
@@ -59,6 +60,8 @@ pub fn prepare(
             kept: kept(spill, index, count)?,
             dir,
             inherited: own,
+            journal: Journal::none(Arc::from([])),
+            unsettled: Vec::new(),
             instance,
             stamp_floor_us,
             seed: random()?,

@@ -106,7 +106,10 @@ impl Session {
         };
         if lwt {
             cx.common.tally.request(RequestKind::Lwt);
-            let write = new_write(&first, cx.now_us, None, body(tail.to_vec()));
+            let mut write = new_write(&first, cx.now_us, None, body(tail.to_vec()));
+            if !self.journal(&mut write, true, cx) {
+                return;
+            }
             self.expect_answer(envelope.header.stream, Pending::Lwt(write), cx);
             return self.forward(envelope, cx);
         }
@@ -120,6 +123,9 @@ impl Session {
         } else {
             worst.kind
         };
+        if !self.journal(&mut write, false, cx) {
+            return;
+        }
         self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
         self.send_stamped(stamp_us, opened, head, tail, envelope, cx);
     }

@@ -9,7 +9,8 @@ use crate::statement::rewrite::AddedMarker;
 pub enum Output {
     /// The source applied it: the target gets it.
     Mirror(Box<Write>),
-    /// The source may have applied it: to be found out, then mirrored.
+    /// The source may have applied it: what is done then depends on its kind
+    /// ([`crate::journal::settle`]).
     Resolve(Box<Write>),
     /// The source changed its schema or emptied a table: the target follows behind a barrier.
     Schema(Box<Write>),
@@ -74,6 +75,8 @@ pub struct Tally {
     pub unprepared: u64,
     /// Statements for the source alone, by [`Reason`](super::plan::Reason).
     pub skipped: [u64; super::plan::Reason::ALL.len()],
+    /// Writes that are larger than the journal, and not in it.
+    pub unjournaled: u64,
     /// Requests that could not be read and were passed on as they are.
     pub opaque: u64,
 }

@@ -186,9 +186,17 @@ impl Session {
             }
             Treatment::Use => Pending::Use,
             Treatment::Mirror => return self.write(plan, opened, before, envelope, cx, body),
-            Treatment::Lwt => Pending::Lwt(new_write(plan, cx.now_us, None, body(params.to_vec()))),
-            Treatment::Schema => {
-                Pending::Schema(new_write(plan, cx.now_us, None, body(params.to_vec())))
+            Treatment::Lwt | Treatment::Schema => {
+                let mut write = new_write(plan, cx.now_us, None, body(params.to_vec()));
+                let conditional = plan.treatment == Treatment::Lwt;
+                if !self.journal(&mut write, conditional, cx) {
+                    return;
+                }
+                if conditional {
+                    Pending::Lwt(write)
+                } else {
+                    Pending::Schema(write)
+                }
             }
         };
         self.expect_answer(stream, pending, cx);
@@ -226,6 +234,9 @@ impl Session {
         if plan.repeat == Repeat::Bump && plan.is_json() && !params.contains(&b'[') {
             write.repeat = Repeat::Free; // a document without `[` writes no list
             write.kind = RecordKind::Write;
+        }
+        if !self.journal(&mut write, false, cx) {
+            return;
         }
         self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
         self.send_stamped(stamp_us, opened, head, params, envelope, cx);
@@ -294,6 +305,7 @@ pub(super) fn new_write(
         kind: plan.kind,
         deletes: plan.deletes,
         aged_s: 0,
+        journal: None,
         keyspace: plan.keyspace.clone(),
         table: plan.table.clone(),
         body,

@@ -16,13 +16,16 @@ use super::link::Credentials;
 use super::output::{Ending, News, Output, RequestKind, Tally};
 use super::plan::{BindKind, PlanCache};
 use super::registry::Registry;
+use super::spilled;
 use super::verdict::{self, Verdict};
 use super::write::Write;
 use crate::cql::envelope::Envelope;
 use crate::cql::response::rows::Rows;
 use crate::cql::response::{ErrorCode, Prepared, ResultBody};
 use crate::cql::{Compression, EnvelopeError, Flags, Header, Opcode, Reader, Version, encode};
+use crate::journal::{Full, Journal, State};
 use crate::spill::Kind as RecordKind;
+use crate::spill::record::TooLarge;
 use crate::statement::rewrite::AddedMarker;
 use crate::topology::Facts;
 
@@ -52,6 +55,8 @@ pub struct Common {
     pub registry: Registry,
     /// Values for `now()`, `uuid()` and kin.
     pub generator: Generator,
+    /// Every write is in it before it goes to the source.
+    pub journal: Journal,
     /// What happened.
     pub tally: Tally,
     /// Longest body after decompression (bytes).
@@ -70,6 +75,8 @@ pub enum Taken {
     /// It names a prepared statement that is not known here. Nothing was done: take the news of
     /// the other shards and call again with `after_news`.
     UnknownId,
+    /// The journal has no room for it. Nothing was done: call again when there is.
+    NoRoom,
 }
 
 /// See the module.
@@ -84,6 +91,8 @@ pub struct Session {
     identity: Option<Rc<Credentials>>,
     unanswered: u64,
     open: bool,
+    /// The request at hand found no room in the journal.
+    no_room: bool,
     facts: Facts,
 }
 
@@ -99,6 +108,7 @@ impl Session {
             identity: None,
             unanswered: 0,
             open: false,
+            no_room: false,
             facts,
         }
     }
@@ -147,10 +157,50 @@ impl Session {
         cx: &mut Context<'_>,
         after_news: bool,
     ) -> Taken {
+        let tally = cx
+            .common
+            .journal
+            .is_tight()
+            .then(|| cx.common.tally.clone());
         let mut scratch = std::mem::take(&mut cx.common.scratch);
         let taken = self.dispatch(envelope, cx, after_news, &mut scratch);
         cx.common.scratch = scratch;
+        if std::mem::take(&mut self.no_room) {
+            if let Some(tally) = tally {
+                cx.common.tally = tally; // it is counted when it is done
+            }
+            return Taken::NoRoom;
+        }
         taken
+    }
+
+    /// Puts a write into the journal, as the last thing before anything of it is done. False if
+    /// there is no room now.
+    pub(super) fn journal(
+        &mut self,
+        write: &mut Write,
+        conditional: bool,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        let nature = write.nature(conditional);
+        let Common { journal, tally, .. } = &mut *cx.common;
+        let mut full = Full::Never;
+        let appended = spilled::record(write, None, |record| {
+            journal.append(record, nature).map_err(|why| {
+                full = why;
+                TooLarge
+            })
+        });
+        match appended {
+            Ok(place) => write.journal = place,
+            Err(TooLarge) if full == Full::Now => {
+                self.no_room = true;
+                return false;
+            }
+            // larger than the whole journal: it goes on, and is counted
+            Err(TooLarge) => tally.unjournaled += 1,
+        }
+        true
     }
 
     fn dispatch(
@@ -201,9 +251,8 @@ impl Session {
     pub(super) fn expect_answer(&mut self, stream: i16, pending: Pending, cx: &mut Context<'_>) {
         // Two requests at once on one stream: no driver does that, and the answer of the first
         // can no longer be told from that of the second.
-        if let Some(Pending::Write(write)) = self.inflight.insert(stream, pending) {
-            cx.common.tally.ambiguous += 1;
-            cx.outputs.push(Output::Resolve(write));
+        if let Some(earlier) = self.inflight.insert(stream, pending) {
+            unanswered(earlier, &mut cx.common.tally, cx.outputs);
         }
     }
 
@@ -251,6 +300,7 @@ impl Session {
             cx.common.tally.applied += 1;
             cx.to_client.extend_from_slice(envelope.raw);
             if let Pending::Write(write) = pending {
+                cx.common.journal.mark(write.journal, State::Applied);
                 cx.outputs.push(Output::Mirror(write));
             }
             return;
@@ -310,8 +360,11 @@ impl Session {
                     Verdict::Ambiguous => cx.common.tally.ambiguous += 1,
                 }
                 match verdict {
-                    Verdict::Applied => cx.outputs.push(Output::Mirror(write)),
-                    Verdict::Refused => {}
+                    Verdict::Applied => {
+                        cx.common.journal.mark(write.journal, State::Applied);
+                        cx.outputs.push(Output::Mirror(write));
+                    }
+                    Verdict::Refused => cx.common.journal.mark(write.journal, State::Done),
                     Verdict::Ambiguous => cx.outputs.push(Output::Resolve(write)),
                 }
             }
@@ -324,13 +377,17 @@ impl Session {
                 }
             }
             Pending::Schema(write) => match verdict {
-                Verdict::Applied => cx.outputs.push(Output::Schema(write)),
-                Verdict::Refused => {}
+                Verdict::Applied => {
+                    cx.common.journal.mark(write.journal, State::Applied);
+                    cx.outputs.push(Output::Schema(write));
+                }
+                Verdict::Refused => cx.common.journal.mark(write.journal, State::Done),
                 Verdict::Ambiguous => cx.outputs.push(unknown_change(write)),
             },
             Pending::Lwt(write) => match verdict {
                 Verdict::Applied if lwt_applied(message) => {
                     cx.common.tally.applied += 1;
+                    cx.common.journal.mark(write.journal, State::Applied);
                     let is_sure = true;
                     cx.outputs.push(Output::Conditional { write, is_sure });
                 }
@@ -339,7 +396,10 @@ impl Session {
                     let is_sure = false;
                     cx.outputs.push(Output::Conditional { write, is_sure });
                 }
-                _ => cx.common.tally.refused += 1,
+                _ => {
+                    cx.common.tally.refused += 1;
+                    cx.common.journal.mark(write.journal, State::Done);
+                }
             },
             Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
         }
@@ -349,19 +409,7 @@ impl Session {
     pub fn source_lost(&mut self, tally: &mut Tally, outputs: &mut Vec<Output>) {
         self.unanswered = 0;
         for pending in self.inflight.drain() {
-            match pending {
-                Pending::Write(write) => {
-                    tally.ambiguous += 1;
-                    outputs.push(Output::Resolve(write));
-                }
-                Pending::Lwt(write) => {
-                    tally.ambiguous += 1;
-                    let is_sure = false;
-                    outputs.push(Output::Conditional { write, is_sure });
-                }
-                Pending::Schema(write) => outputs.push(unknown_change(write)),
-                Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
-            }
+            unanswered(pending, tally, outputs);
         }
     }
 
@@ -422,6 +470,23 @@ impl Session {
 
     pub(super) fn facts(&self) -> &Facts {
         &self.facts
+    }
+}
+
+/// No answer will tell what became of a request.
+fn unanswered(pending: Pending, tally: &mut Tally, outputs: &mut Vec<Output>) {
+    match pending {
+        Pending::Write(write) => {
+            tally.ambiguous += 1;
+            outputs.push(Output::Resolve(write));
+        }
+        Pending::Lwt(write) => {
+            tally.ambiguous += 1;
+            let is_sure = false;
+            outputs.push(Output::Conditional { write, is_sure });
+        }
+        Pending::Schema(write) => outputs.push(unknown_change(write)),
+        Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
     }
 }
 

@@ -118,6 +118,7 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
         kind: record.kind,
         deletes,
         aged_s: elapsed_s.max(0),
+        journal: None,
         keyspace: record.keyspace.into(),
         table: record.table.into(),
         body,
@@ -135,6 +136,7 @@ pub fn aged(write: &Write, plans: &mut PlanCache, now_us: i64) -> Option<Write> 
     Some(Write {
         aged_s: write.aged_s + elapsed_s,
         repeat: write.repeat,
+        journal: write.journal,
         ..made
     })
 }

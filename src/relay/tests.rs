@@ -20,6 +20,7 @@ use crate::cql::response::{Prepared, result};
 use crate::cql::{
     ColumnType, Compression, Consistency, Flags, Opcode, Value, Version, Writer, encode, request,
 };
+use crate::journal::Journal;
 use crate::spill::{Kind as RecordKind, record};
 use crate::tables::{Column, Known, Role, Shape, Table, Tables};
 use crate::topology::{Facts, Offer, Shown};
@@ -55,6 +56,7 @@ impl Bench {
                 plans: PlanCache::new(rules, 1 << 20),
                 registry: Registry::new(100),
                 generator: Generator::new([1; 32]),
+                journal: Journal::none(Arc::from([])),
                 tally: Tally::default(),
                 max_body_bytes: 1 << 20,
                 scratch: Vec::new(),

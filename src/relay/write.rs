@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::plan::{Plan, Repeat};
 use super::registry::Prepared;
 use crate::cql::{EncodeError, Flags, Opcode, Version, encode};
+use crate::journal::{Nature, Place};
 use crate::spill::Kind as RecordKind;
 
 /// Slot of a prepared statement within its shard; see [`Prepared::slot`].
@@ -26,6 +27,8 @@ pub struct Write {
     pub deletes: bool,
     /// How much of its age is already taken off its TTL (s).
     pub aged_s: i64,
+    /// Its record in the journal; who holds the write stores its state there.
+    pub journal: Option<Place>,
     /// Keyspace of the written table, or of the first one in a batch; for barriers and filters.
     pub keyspace: Rc<str>,
     /// The written table, or the first one in a batch.
@@ -122,6 +125,16 @@ impl Write {
                     }
                 }
             }
+        }
+    }
+
+    /// What the journal has to know of it beside its record.
+    #[must_use]
+    pub fn nature(&self, conditional: bool) -> Nature {
+        Nature {
+            kind: self.kind,
+            repeat: self.repeat,
+            conditional,
         }
     }
 

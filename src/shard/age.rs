@@ -111,6 +111,7 @@ mod tests {
             kind: Kind::Write,
             deletes,
             aged_s: 0,
+            journal: None,
             keyspace: "ks".into(),
             table: table.into(),
             body: Body::Query {

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
-use super::inbox::Ask;
+use super::inbox::{Ask, Inbox};
 use super::net::Net;
 use super::{Owner, Shard};
 use crate::config::{ProxyConfig, Topology};
 use crate::cql::decoder::{self, DecodeLimits};
+use crate::cql::envelope::Envelope;
 use crate::limits;
 use crate::metrics::Flow;
 use crate::relay::{Context, Session, Taken};
@@ -27,6 +28,8 @@ pub(super) struct Clients {
     table: Vec<Option<Box<Connection>>>,
     free: Vec<ConnectionId>,
     dirty: Vec<ConnectionId>,
+    /// Those with requests that wait for room in the journal, in the order in which they came.
+    stalled: Vec<ConnectionId>,
     marks: WaterMarks,
     shown: Rc<Shown>,
     offer: Rc<Offer>,
@@ -49,6 +52,7 @@ impl Clients {
             table: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),
+            stalled: Vec::new(),
             marks: WaterMarks {
                 high_bytes: config.clients.out_high_water_bytes,
                 low_bytes: config.clients.out_low_water_bytes,
@@ -57,6 +61,11 @@ impl Clients {
             offer: Rc::new(offer),
             next_contact_point: 0,
         }
+    }
+
+    /// Whether a client waits for room in the journal.
+    pub(super) fn has_stalled(&self) -> bool {
+        !self.stalled.is_empty()
     }
 
     /// How many connections there are.
@@ -220,8 +229,10 @@ impl Shard {
             session,
             client,
             source,
+            stalled,
             ..
         } = connection;
+        let waited = !stalled.is_empty();
         let max_body = match session.is_open() {
             true => common.max_body_bytes,
             false => limits::PRE_AUTH_BODY_MAX_BYTES,
@@ -238,6 +249,9 @@ impl Shard {
         let mut ending = None;
         let cut = partial.cut(bytes, &bounds, |envelope| {
             count += 1;
+            if !stalled.is_empty() {
+                return stalled.extend_from_slice(envelope.raw); // behind those that wait
+            }
             let mut cx = Context {
                 now_us: *now_us,
                 to_client,
@@ -245,20 +259,18 @@ impl Shard {
                 outputs,
                 common,
             };
-            let taken = match session.request(envelope, &mut cx, false) {
-                Taken::UnknownId => {
-                    inbox.learn_news(cx.common);
-                    session.request(envelope, &mut cx, true)
-                }
-                taken => taken,
-            };
-            if let Taken::End(why) = taken {
-                ending = Some(why);
+            match request(session, envelope, &mut cx, inbox) {
+                Taken::NoRoom => stalled.extend_from_slice(envelope.raw),
+                Taken::End(why) => ending = Some(why),
+                Taken::Yes | Taken::UnknownId => {}
             }
         });
         match cut {
             Ok(rest) => partial.keep(rest),
             Err(error) => ending = Some(Session::bad_request(&error, to_client)),
+        }
+        if !waited && !stalled.is_empty() {
+            clients.stalled.push(at);
         }
         if let Some(why) = ending {
             self.recorder.protocol_error(Side::Client);
@@ -266,6 +278,60 @@ impl Shard {
         }
         self.clients.mark(at);
         count
+    }
+
+    /// Requests that found no room in the journal are tried again, the oldest client first.
+    pub(super) fn go_on_with_stalled(&mut self) {
+        let mut waiting = std::mem::take(&mut self.clients.stalled);
+        waiting.retain(|at| self.go_on_with(*at));
+        self.clients.stalled = waiting;
+        self.do_outputs();
+    }
+
+    /// True if the client still waits.
+    fn go_on_with(&mut self, at: ConnectionId) -> bool {
+        let Self {
+            clients,
+            common,
+            outputs,
+            inbox,
+            now_us,
+            ..
+        } = self;
+        let Some(connection) = clients.get(at) else {
+            return false;
+        };
+        if !matches!(connection.phase, Phase::Connecting | Phase::Open) {
+            connection.stalled.clear();
+            return false;
+        }
+        let requests = std::mem::take(&mut connection.stalled);
+        let session = &mut connection.session;
+        let bounds = DecodeLimits::requests(u32::MAX).up_to(session.newest());
+        let mut rest = requests.as_slice();
+        let mut ending = None;
+        while let Ok(Some(envelope)) = decoder::split(rest, &bounds) {
+            let mut cx = Context {
+                now_us: *now_us,
+                to_client: &mut connection.client.out,
+                to_source: &mut connection.source.out,
+                outputs,
+                common,
+            };
+            match request(session, &envelope, &mut cx, inbox) {
+                Taken::NoRoom => break,
+                Taken::End(why) => ending = Some(why),
+                Taken::Yes | Taken::UnknownId => {}
+            }
+            rest = rest.get(envelope.raw.len()..).unwrap_or_default();
+        }
+        connection.stalled = rest.to_vec();
+        let waits = !rest.is_empty();
+        self.clients.mark(at);
+        if let Some(why) = ending {
+            self.end(at, &why);
+        }
+        waits
     }
 
     /// The connection ends when what is in the buffer for the client has left.
@@ -492,6 +558,7 @@ impl Shard {
         for at in self.clients.ids() {
             let idle = self.clients.get(at).is_some_and(|connection| {
                 connection.session.unanswered() == 0
+                    && connection.stalled.is_empty()
                     && connection.streaming == 0
                     && connection.source.out.is_empty()
                     && connection.client_is_served(ring)
@@ -500,5 +567,21 @@ impl Shard {
                 self.close(at, ring);
             }
         }
+    }
+}
+
+/// Hands a request to its session, with the news of other shards if it needs them.
+fn request(
+    session: &mut Session,
+    envelope: &Envelope<'_>,
+    cx: &mut Context<'_>,
+    inbox: &mut Inbox,
+) -> Taken {
+    match session.request(envelope, cx, false) {
+        Taken::UnknownId => {
+            inbox.learn_news(cx.common);
+            session.request(envelope, cx, true)
+        }
+        taken => taken,
     }
 }

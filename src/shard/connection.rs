@@ -56,6 +56,8 @@ pub struct Connection {
     pub writes: bool,
     /// When the present phase began, or when bytes last came in (µs).
     pub since_us: i64,
+    /// Whole requests that wait for room in the journal, in order.
+    pub stalled: Vec<u8>,
     /// Which of the source's contact points it uses.
     pub contact_point: usize,
     /// Contact points that did not answer.
@@ -78,6 +80,7 @@ impl Connection {
             streaming: 0,
             writes: false,
             since_us: now_us,
+            stalled: Vec::new(),
             contact_point,
             failed_connects: 0,
         }
@@ -97,7 +100,7 @@ impl Connection {
         if self.phase != Phase::Connecting {
             send(&mut self.source, ring, spare);
         }
-        let to_source = if holding {
+        let to_source = if holding || !self.stalled.is_empty() {
             usize::MAX
         } else {
             self.source.out.len()

@@ -15,6 +15,7 @@ use super::Shard;
 use super::inbox::Ask;
 use super::lanes::Table;
 use crate::config::OnSpillFull;
+use crate::journal::State;
 use crate::limits;
 use crate::metrics::{Event as Counted, Gauge};
 use crate::relay::write::Write;
@@ -255,6 +256,7 @@ impl Shard {
     /// A write that there is no room for, with the operator's word that it may be dropped.
     pub(super) fn drop_write(&mut self, write: &Write) {
         self.full.note(write);
+        self.common.journal.mark(write.journal, State::Done);
         self.recorder.count(Counted::Dropped, 1);
         let total = self.recorder.shared().event(Counted::Dropped);
         if total.is_power_of_two() {
@@ -289,6 +291,7 @@ mod tests {
             kind: Kind::Write,
             deletes: false,
             aged_s: 0,
+            journal: None,
             keyspace: "ks".into(),
             table: table.into(),
             body: Body::Query {

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::barrier::ChangeId;
 use super::full::Note;
+use crate::journal::Place;
 use crate::limits::INBOX_MESSAGES;
 use crate::relay::Common;
 use crate::relay::output::News;
@@ -36,6 +37,8 @@ pub enum Message {
         arrived_us: i64,
         /// For shard 0, which carries it out: the statement, as a spill record.
         record: Vec<u8>,
+        /// With it its record in the journal.
+        journal: Option<Place>,
     },
     /// To shard 0: what came before the change is on the target, as far as this shard goes.
     Reached {
@@ -56,8 +59,9 @@ pub enum Message {
         /// Which of the two.
         kind: Kind,
     },
-    /// To the owner of a table: a write that must keep its place, as a spill record.
-    Ordered(Vec<u8>),
+    /// To the owner of a table: a write that must keep its place, as a spill record, and its record
+    /// in the journal.
+    Ordered(Vec<u8>, Option<Place>),
     /// The tables of both clusters, as the control plane has read them.
     Tables(Arc<Known>),
     /// The answer to [`Note::MayDrop`]: the open window is on the disk.

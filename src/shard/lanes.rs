@@ -183,6 +183,7 @@ mod tests {
             kind,
             deletes,
             aged_s: 0,
+            journal: None,
             keyspace: "ks".into(),
             table: table.into(),
             body: Body::Query {

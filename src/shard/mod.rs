@@ -5,6 +5,7 @@
 //! clients    accept, bytes in, how connections end
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
 //! lanes      writes whose order matters, one after the other
+//! journaling settling at the start, clients that wait for room in the journal
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
@@ -28,6 +29,7 @@ mod drain;
 mod files;
 pub mod full;
 pub mod inbox;
+mod journaling;
 mod lanes;
 pub mod net;
 mod readback;
@@ -44,6 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::ProxyConfig;
+use crate::journal::{Journal, State};
 use crate::limits;
 use crate::metrics::Recorder;
 use crate::metrics::{self, Direction, Event as Counted, Gauge, Skip};
@@ -52,7 +55,7 @@ use crate::relay::functions::Generator;
 use crate::relay::link::Credentials;
 use crate::relay::mirror::RetryPolicy;
 use crate::relay::output::Tally;
-use crate::relay::plan::{MirrorDdl, PlanCache, Rules};
+use crate::relay::plan::{MirrorDdl, PlanCache, Repeat, Rules};
 use crate::relay::registry::Registry;
 use crate::relay::write::Write;
 use crate::relay::{Common, Output, spilled};
@@ -71,6 +74,7 @@ use self::drain::Drain;
 pub use self::drain::Inherited;
 use self::files::Files;
 use self::inbox::{Ask, Inbox};
+pub use self::journaling::Unsettled;
 use self::lanes::Lanes;
 use self::net::Net;
 use self::readback::ReadBack;
@@ -104,6 +108,10 @@ pub struct Setup {
     pub kept: (u64, u64),
     /// What earlier processes left for it to drain, its own directory first.
     pub inherited: Vec<Inherited>,
+    /// Its journal.
+    pub journal: Journal,
+    /// What earlier processes left in their journals for it to settle, by arrival.
+    pub unsettled: Vec<Unsettled>,
     /// Random id of this process.
     pub instance: u64,
     /// No stamp at or below it (µs).
@@ -192,6 +200,8 @@ pub struct Shard {
     full: full::Full,
     /// How many warnings of the spill's age were given.
     age_told: usize,
+    /// Some wait until the journal has room.
+    journal_full: bool,
     stop_wanted: bool,
     stop_at_us: Option<i64>,
     backlog_records: u64,
@@ -267,7 +277,7 @@ impl Shard {
         let (first_backlog, first_rejected) = setup.first_segments;
         setup.recorder.set(Gauge::RejectedHeld, setup.kept.0);
         setup.recorder.set(Gauge::InDoubtHeld, setup.kept.1);
-        Self {
+        let mut shard = Self {
             index: setup.index,
             count: setup.count,
             now_us,
@@ -276,6 +286,7 @@ impl Shard {
                 plans: PlanCache::new(rules(&config), limits::CLASSIFIED_PER_SHARD_BYTES),
                 registry: Registry::new(limits::PREPARED_PER_SHARD),
                 generator: Generator::new(setup.seed),
+                journal: setup.journal,
                 tally: Tally::default(),
                 max_body_bytes: config.clients.max_envelope_bytes,
                 scratch: Vec::new(),
@@ -305,6 +316,7 @@ impl Shard {
             holding: false,
             full: full::Full::default(),
             age_told: 0,
+            journal_full: false,
             stop_wanted: false,
             stop_at_us: None,
             backlog_records: 0,
@@ -313,7 +325,9 @@ impl Shard {
             next_tick_us: now_us,
             stepped_us: 0,
             config,
-        }
+        };
+        shard.settle(setup.unsettled);
+        shard
     }
 
     /// One turn of the loop: what came in, what follows from it, what is due, what goes out.
@@ -496,19 +510,26 @@ impl Shard {
         self.work_on_schema();
         self.work_on_lanes();
         self.work_on_readback();
-        let (now_us, plans) = (self.now_us, &mut self.common.plans);
+        let now_us = self.now_us;
+        let Common { plans, journal, .. } = &mut self.common;
+        let leaves = |write: &Write| {
+            if write.repeat != Repeat::Free {
+                journal.mark(write.journal, State::Sent);
+            }
+        };
+        let (spare, events) = (&mut self.spare, &mut self.remote_events);
         let age = |write: &Write| spilled::aged(write, plans, now_us);
-        self.target
-            .pump(ring, &mut self.spare, now_us, &mut self.remote_events, age);
+        self.target.pump(ring, spare, now_us, events, age, leaves);
         self.settle_target(usize::MAX);
         if !self.resolver.owed.is_empty() {
             let plans = &mut self.common.plans;
+            let (spare, events) = (&mut self.spare, &mut self.remote_events);
             // the source, too, shall let it expire when the client wanted that
             let age = |write: &Write| spilled::aged(write, plans, now_us);
-            self.resolver
-                .pump(ring, &mut self.spare, now_us, &mut self.remote_events, age);
+            self.resolver.pump(ring, spare, now_us, events, age, |_| {});
             self.settle_resolver(usize::MAX);
         }
+        self.work_on_journal();
         self.work_on_room();
         if self.stop_wanted {
             self.stop(ring);
@@ -541,6 +562,7 @@ impl Shard {
         });
         self.warn_of_age();
         self.expire_clients(ring);
+        self.tend_journal();
         self.publish_metrics();
     }
 
@@ -566,6 +588,7 @@ impl Shard {
         recorder.count(Counted::StampInjected, tally.stamped);
         recorder.count(Counted::StampClient, tally.client_stamped);
         recorder.count(Counted::StampFarFuture, tally.stamped_in_future);
+        recorder.count(Counted::Unjournaled, tally.unjournaled);
         let owed = &mut self.target.owed;
         recorder.set(
             Gauge::MirrorInFlight,
@@ -595,6 +618,10 @@ impl Shard {
             .into_iter()
             .flatten()
             .min();
+        let journaled = self.common.journal.oldest_us();
+        let unfinished = [live, held, lanes, resolved, changed, journaled];
+        let unfinished = unfinished.into_iter().flatten().min();
+        recorder.oldest_unfinished(unfinished.and_then(|us| u64::try_from(us).ok()));
         recorder.oldest_unmirrored(oldest.and_then(|us| u64::try_from(us).ok()));
         let backlog_bytes = self.drain.unread_bytes() + self.spiller.open_bytes();
         let records = self.backlog_records.max(backlog_bytes.min(1));

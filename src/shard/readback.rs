@@ -12,14 +12,17 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::inbox::{Ask, Message};
+use crate::journal::State;
 use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::Ticket;
 use crate::relay::mirror::Origin;
 use crate::relay::plan::Repeat;
 use crate::relay::readback::{self, Look, Moment, Unclear};
+use crate::relay::spilled;
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
+use crate::spill::record::TooLarge;
 use crate::tables::{Known, Table};
 
 /// A first look waits this long for others at the same row (µs).
@@ -44,18 +47,19 @@ const AGAIN_US: i64 = 1_000_000;
 /// Names a row.
 type Key = Rc<[u8]>;
 
-/// Something to look at, and the write that made it.
+/// Something to look at, and the writes that made it. They stay in the journal until what the look
+/// shows is there.
 #[derive(Debug)]
 struct Wanted {
     look: Look,
-    write: Rc<Write>,
+    writes: Vec<Rc<Write>>,
     tries: u8,
 }
 
 impl Wanted {
     fn merge(&mut self, later: Self) {
         self.look.merge(later.look);
-        self.write = later.write;
+        self.writes.extend(later.writes);
     }
 }
 
@@ -204,6 +208,29 @@ impl Shard {
         self.plan_look(unplanned);
     }
 
+    /// What a look was for is settled. The writes are done when no other look needs them.
+    fn done_with(&mut self, writes: Vec<Rc<Write>>) {
+        for write in writes.into_iter().filter_map(Rc::into_inner) {
+            self.common.journal.mark(write.journal, State::Done);
+        }
+    }
+
+    /// Puts a write that a look has composed into the journal: the source has it. False if there is
+    /// no room.
+    fn keep(&mut self, write: &mut Write) -> bool {
+        let nature = write.nature(false);
+        let journal = &mut self.common.journal;
+        let kept = spilled::record(write, None, |record| {
+            journal.append(record, nature).map_err(|_| TooLarge)
+        });
+        let Ok(place) = kept else {
+            return false;
+        };
+        write.journal = place;
+        journal.mark(place, State::Applied);
+        true
+    }
+
     fn plan_look(&mut self, unplanned: Unplanned) {
         let Unplanned {
             write,
@@ -217,7 +244,7 @@ impl Shard {
                     let key: Key = look.key().into();
                     let wanted = Wanted {
                         look,
-                        write: write.clone(),
+                        writes: vec![write.clone()],
                         tries: 0,
                     };
                     if *is_sure {
@@ -241,6 +268,12 @@ impl Shard {
     fn give_up(&mut self, write: &Write, why: &str) {
         let words = format!("the source decides about conditional writes, and {why}");
         self.reject(write, 0, &words, true);
+    }
+
+    fn give_up_all(&mut self, writes: &[Rc<Write>], why: &str) {
+        for write in writes {
+            self.give_up(write, why);
+        }
     }
 
     /// Looks whose tables were not known are planned again.
@@ -359,6 +392,7 @@ impl Shard {
     fn take_look(&mut self, key: Key, mut wanted: Wanted, fence_us: Option<i64>) {
         let known = self.common.plans.known().clone();
         let Some(table) = Self::table_of(&known, &wanted.look) else {
+            self.done_with(wanted.writes);
             return self.end_look(&key, fence_us); // dropped since: nothing is left to show
         };
         wanted
@@ -380,6 +414,7 @@ impl Shard {
             kind: Kind::Write,
             deletes: false,
             aged_s: 0,
+            journal: None,
             keyspace: wanted.look.keyspace.clone(),
             table: wanted.look.table.clone(),
             body: Body::Query {
@@ -410,24 +445,34 @@ impl Shard {
             known,
         } = reading;
         let Some(table) = Self::table_of(&known, &wanted.look) else {
+            self.done_with(wanted.writes);
             return self.end_look(&key, fence_us);
         };
         let element_stamps = known.source.tells_element_stamps();
         let Ok(row) = wanted.look.read(table, element_stamps, message) else {
             self.end_look(&key, fence_us);
-            return self.give_up(&wanted.write, "its answer cannot be read");
+            return self.give_up_all(&wanted.writes, "its answer cannot be read");
         };
         let moment = Moment {
             now_us: self.now_us,
             fence_us,
         };
         let composed = readback::compose(&wanted.look, table, row.as_ref(), moment);
-        for write in composed.writes {
+        let mut kept = true;
+        for mut write in composed.writes {
+            kept &= self.keep(&mut write); // else the look is taken again, when there may be room
             self.mirror(write);
         }
         self.end_look(&key, fence_us);
-        if !composed.settled {
-            let fence_us = wanted.look.answered_us + FENCE_US;
+        if composed.settled && kept {
+            self.done_with(wanted.writes);
+        } else {
+            let again_us = if kept {
+                i64::MIN
+            } else {
+                self.now_us + AGAIN_US
+            };
+            let fence_us = again_us.max(wanted.look.answered_us + FENCE_US);
             self.readback.add_second(key, wanted, fence_us);
         }
     }
@@ -455,7 +500,7 @@ impl Shard {
         let mut wanted = reading.wanted;
         wanted.tries += 1;
         if wanted.tries > TRIES {
-            return self.give_up(&wanted.write, &format!("it answered: {words}"));
+            return self.give_up_all(&wanted.writes, &format!("it answered: {words}"));
         }
         let _ = self.asks.try_send(Ask::Tables); // full: it is asked already
         let fence_us = reading
@@ -475,7 +520,9 @@ impl Shard {
         let second = readback.second.into_values();
         let second = second.flat_map(|second| [Some(second.wanted), second.next]);
         let wanted = first.chain(reading).chain(second.flatten());
-        let writes: Vec<_> = unplanned.chain(wanted.map(|wanted| wanted.write)).collect();
+        let writes: Vec<_> = unplanned
+            .chain(wanted.flat_map(|wanted| wanted.writes))
+            .collect();
         for write in writes {
             self.give_up(&write, why);
         }

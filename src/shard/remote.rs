@@ -397,6 +397,7 @@ impl Remote {
     }
 
     /// Sends what is owed, as far as the links take it, and flushes what has waited long enough.
+    /// `leaves` sees each write before its bytes go out.
     pub fn pump(
         &mut self,
         ring: &mut impl Net,
@@ -404,6 +405,7 @@ impl Remote {
         now_us: i64,
         happened: &mut Vec<RemoteEvent>,
         mut age: impl FnMut(&Write) -> Option<Write>,
+        mut leaves: impl FnMut(&Write),
     ) {
         self.owed.wake(now_us);
         while let Some((ticket, write)) = self.owed.peek() {
@@ -418,8 +420,11 @@ impl Remote {
                 break;
             };
             match open.link.send(ticket, write, now_us) {
-                Sent::Now | Sent::Parked => {
+                sent @ (Sent::Now | Sent::Parked) => {
                     open.waiting_since_us.get_or_insert(now_us);
+                    if sent == Sent::Now {
+                        leaves(write);
+                    }
                     self.owed.mark_sent();
                 }
                 Sent::Full => break,

@@ -44,10 +44,14 @@ impl Shard {
                     } else {
                         Vec::new()
                     },
+                    journal: write.journal.filter(|_| shard == 0),
                 },
             );
         }
         let (keyspace, arrived_us) = (write.keyspace.clone(), write.arrived_us);
+        if self.index != 0 {
+            self.common.journal.lend(write.journal);
+        }
         if self.index == 0 {
             self.queue_change(id, write);
         }
@@ -89,11 +93,13 @@ impl Shard {
                     keyspace,
                     arrived_us,
                     record,
+                    journal,
                 } => {
                     if !record.is_empty()
                         && let Ok(view) = crate::spill::record::decode(&record)
                     {
-                        let write = spilled::write(&view, &mut self.common.plans, 0);
+                        let mut write = spilled::write(&view, &mut self.common.plans, 0);
+                        write.journal = journal;
                         self.queue_change(id, write);
                     }
                     self.hold(id, keyspace.into(), arrived_us);
@@ -105,7 +111,7 @@ impl Shard {
                 } => {
                     self.lanes.note(keyspace.into(), table.into(), kind);
                 }
-                Message::Ordered(record) => self.ordered_from_elsewhere(&record),
+                Message::Ordered(record, journal) => self.ordered_from_elsewhere(&record, journal),
                 Message::Reached { id } => self.reached(id),
                 Message::Release { id } => self.release(id),
                 Message::Tables(known) => self.learn_tables(known),

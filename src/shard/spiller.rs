@@ -9,9 +9,11 @@
 //! blocks.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::disk::Disk;
+use crate::journal::Place;
 use crate::relay::spilled;
 use crate::relay::write::Write;
 use crate::spill::dir::ShardDir;
@@ -41,6 +43,10 @@ pub struct Spiller {
     cut: Option<Batch>,
     /// Front of the segment that is being written.
     header: Option<[u8; HEADER_BYTES]>,
+    /// The journal's records of the writes that were appended and are not on disk yet, in order.
+    places: VecDeque<Option<Place>>,
+    /// Those that are on disk now.
+    safe: Vec<Place>,
     retry_at_us: i64,
     reported: bool,
     /// Bytes that were made safe since the start.
@@ -74,6 +80,8 @@ impl Spiller {
             failed_tries: 0,
             cut: None,
             header: None,
+            places: VecDeque::new(),
+            safe: Vec::new(),
             retry_at_us: 0,
             reported: false,
             safe_bytes: 0,
@@ -93,7 +101,14 @@ impl Spiller {
         let now_us = u64::try_from(now_us).unwrap_or_default();
         spilled::record(write, refusal, |record| {
             self.writer.append(record, now_us).map(|_| ())
-        })
+        })?;
+        self.places.push_back(write.journal);
+        Ok(())
+    }
+
+    /// The journal's records of writes that have become safe since the last call.
+    pub fn take_safe(&mut self) -> impl Iterator<Item = Place> + '_ {
+        self.safe.drain(..)
     }
 
     /// Bytes that are not on disk yet.
@@ -196,6 +211,9 @@ impl Spiller {
                     complete: batch.is_last,
                     cut: cut.is_some(),
                 };
+                let records = usize::try_from(batch.records).unwrap_or(usize::MAX);
+                let places = self.places.drain(..records.min(self.places.len()));
+                self.safe.extend(places.flatten());
                 self.writer.recycle(batch.bytes);
                 if let (Some(cut), Some(header)) = (cut, self.header) {
                     let now_us = u64::try_from(now_us).unwrap_or_default();

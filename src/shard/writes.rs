@@ -7,6 +7,7 @@ use super::net::Net;
 use super::remote::RemoteEvent;
 use super::{Shard, lanes};
 use crate::cql::response::ErrorCode;
+use crate::journal::{Place, State};
 use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::{LinkEvent, Ticket};
@@ -123,21 +124,21 @@ impl Shard {
         });
         match encoded {
             Ok(()) => {
-                if self
-                    .inbox
-                    .try_tell(owner, Message::Ordered(record))
-                    .is_err()
-                {
-                    self.spill(&write); // the owner is far behind: no shard waits for another
+                let message = Message::Ordered(record, write.journal);
+                match self.inbox.try_tell(owner, message) {
+                    Ok(()) => self.common.journal.lend(write.journal),
+                    // the owner is far behind: no shard waits for another
+                    Err(_) => self.spill(&write),
                 }
             }
             Err(_) => self.reject(&write, 0, "it does not fit into a record", false),
         }
     }
 
-    pub(super) fn ordered_from_elsewhere(&mut self, record: &[u8]) {
+    pub(super) fn ordered_from_elsewhere(&mut self, record: &[u8], journal: Option<Place>) {
         if let Ok(view) = crate::spill::record::decode(record) {
-            let write = spilled::write(&view, &mut self.common.plans, 0);
+            let mut write = spilled::write(&view, &mut self.common.plans, 0);
+            write.journal = journal;
             self.place(write);
         }
     }
@@ -185,6 +186,11 @@ impl Shard {
 
     /// As [`Self::spill`], whether there is room or not.
     fn spill_for_sure(&mut self, write: &Write) {
+        if write.repeat != Repeat::Free {
+            // should the process die before the journal knows that the spill has it, it must not be
+            // sent from both as it is
+            self.common.journal.mark(write.journal, State::Sent);
+        }
         match self.spiller.append(write, None, self.now_us) {
             Ok(()) => {
                 self.backlog_records += 1;
@@ -227,21 +233,10 @@ impl Shard {
         }
     }
 
-    /// The source may have it: a write that can be repeated is sent there until it answers.
-    fn resolve(&mut self, write: Write) {
-        // one that can be repeated has a stamp, in its parameters or in its text; but a table that
-        // is emptied once more loses what came in meanwhile
-        if write.repeat == Repeat::Free && write.kind != crate::spill::Kind::Truncate {
-            self.recorder.count(Counted::Resent, 1);
-            self.resolver.owed.admit(write, Origin::Live);
-        } else {
-            self.reject(
-                &write,
-                0,
-                "the source did not say whether it was applied",
-                true,
-            );
-        }
+    /// A write is sent to the source again, with its own stamp, until it answers.
+    pub(super) fn ask(&mut self, write: Write) {
+        self.recorder.count(Counted::Resent, 1);
+        self.resolver.owed.admit(write, Origin::Live);
     }
 
     /// Deals with what the target's links reported. `node`: where the answers came from.
@@ -288,6 +283,7 @@ impl Shard {
                         Origin::Spill(_) => Counted::Replayed,
                     };
                     self.recorder.count(counted, 1);
+                    self.common.journal.mark(entry.write.journal, State::Done);
                     self.finish(&entry, ticket);
                 }
             }
@@ -301,6 +297,15 @@ impl Shard {
                     self.target.forget_prepared(node, ticket);
                 }
                 let outcome = self.target.owed.failed(ticket, code, &message, self.now_us);
+                if let (Some(Outcome::Again), Some(entry)) =
+                    (&outcome, self.target.owed.get(ticket))
+                    && entry.write.repeat == Repeat::Once
+                {
+                    // tried again, so it is certain that the target does not have it
+                    self.common
+                        .journal
+                        .mark(entry.write.journal, State::Applied);
+                }
                 self.after_failure(ticket, outcome, code, &message);
             }
             LinkEvent::Unparked(ticket) => self.target.owed.unpark(ticket),
@@ -319,6 +324,7 @@ impl Shard {
             Some(Outcome::Again) => self.recorder.count(Counted::Retried, 1),
             Some(Outcome::Spill(entry)) => self.put_back(entry, ticket),
             Some(Outcome::Rejected(entry)) if self.is_done_already(&entry, code) => {
+                self.common.journal.mark(entry.write.journal, State::Done);
                 self.finish(&entry, ticket);
             }
             Some(Outcome::Rejected(entry)) => {
@@ -354,7 +360,7 @@ impl Shard {
     }
 
     /// The target cannot take a write now.
-    fn put_back(&mut self, entry: Entry, ticket: Ticket) {
+    pub(super) fn put_back(&mut self, entry: Entry, ticket: Ticket) {
         if entry.origin == Origin::Live {
             self.lanes.left(ticket);
         }
@@ -380,6 +386,8 @@ impl Shard {
             match event {
                 RemoteEvent::Answer(LinkEvent::Applied(ticket)) => {
                     if let Some(entry) = self.resolver.owed.applied(ticket) {
+                        let place = entry.write.journal;
+                        self.common.journal.mark(place, State::Applied);
                         self.mirror(entry.write);
                     }
                 }
@@ -400,7 +408,10 @@ impl Shard {
                             self.look_refused(ticket, &message);
                         }
                         // the source has said no: it is nowhere
-                        Some(Outcome::Rejected(_) | Outcome::Again) | None => {}
+                        Some(Outcome::Rejected(entry)) => {
+                            self.common.journal.mark(entry.write.journal, State::Done);
+                        }
+                        Some(Outcome::Again) | None => {}
                         Some(Outcome::Spill(entry)) => {
                             let again = self.resolver.owed.admit(entry.write, Origin::Live);
                             self.readback.renamed(ticket, again);

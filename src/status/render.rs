@@ -114,6 +114,7 @@ fn rows(all: &Totals) -> Vec<Row> {
         ),
         number("rejected, kept", |t| t.rejected_held),
         number("in doubt, kept", |t| t.in_doubt_held),
+        number("of a dead proxy, unsettled", |t| t.unsettled),
     ];
     for side in all.connections.keys() {
         let side = side.clone();

@@ -55,6 +55,19 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Whether a path lies on a file system that lives in memory.
+#[must_use]
+pub fn is_in_memory(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: all bits zero is a valid value of this structure of numbers.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends with a zero byte; `stat` is valid for what the call writes.
+    let told = unsafe { libc::statfs(path.as_ptr(), &raw mut stat) };
+    told == 0 && stat.f_type == libc::TMPFS_MAGIC
+}
+
 /// The user that this process acts as.
 #[must_use]
 pub fn effective_uid() -> u32 {
@@ -80,6 +93,12 @@ mod tests {
         assert!(free_bytes(Path::new("/")).unwrap() > 0);
         assert!(free_bytes(Path::new("/does/not/exist")).is_err());
         assert!(free_bytes(Path::new("/a\0b")).is_err());
+    }
+
+    #[test]
+    fn memory_is_told_from_disks() {
+        assert!(!is_in_memory(Path::new("/proc")));
+        assert!(!is_in_memory(Path::new("/does/not/exist")));
     }
 
     #[test]

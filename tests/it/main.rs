@@ -14,6 +14,7 @@
 )]
 
 mod copy;
+mod crash;
 mod disk;
 mod drivers;
 mod faults;

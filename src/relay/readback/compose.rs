@@ -344,6 +344,7 @@ impl Composer<'_> {
             kind,
             deletes,
             aged_s: 0,
+            journal: None,
             keyspace: self.look.keyspace.clone(),
             table: self.look.table.clone(),
             body: Body::Query {

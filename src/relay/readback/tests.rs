@@ -69,6 +69,7 @@ fn conditional(text: &str, values: &[&[u8]]) -> Write {
         kind: Kind::Write,
         deletes: false,
         aged_s: 0,
+        journal: None,
         keyspace: "ks".into(),
         table: "t".into(),
         body: Body::Query {

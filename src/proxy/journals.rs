@@ -1,0 +1,487 @@
+//! The journal files of a process: its own, those that earlier processes left, and the `running`
+//! file by which the next start knows how this one ended.
+//!
+//! ```text
+//! JOURNAL_DIR/LOCK                                 flock: one process
+//! JOURNAL_DIR/shard-0007-00c0ffee00c0ffee.journal  of shard 7 of the process with this id
+//! DATA_DIR/running                                 there while a process runs; see `running`
+//! ```
+//! A new process makes new files and settles the old ones *in place*: what becomes of each record
+//! is stored in the old file, which is deleted when all of them are done. So it may die again at
+//! any time, and the number of shards may change: old files are dealt out to those there are.
+
+mod running;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::num::NonZeroU64;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, anyhow, bail};
+
+use self::running::Run;
+use crate::config::{Durability, ProxyConfig};
+use crate::journal::format::{PAGE_BYTES, word};
+use crate::journal::{
+    Damage, Geometry, Header, Journal, Memory, Place, Scanned, State, Words, scan,
+};
+use crate::limits;
+use crate::shard::{Setup, Unsettled};
+use crate::spill::dirty::{Reason, Window, Windows};
+use crate::sys::machine;
+use crate::sys::mapped::{Layout, MappedFile, MappedWords};
+
+/// How a journal's file ends.
+const SUFFIX: &str = ".journal";
+/// The lock of a journal directory.
+const LOCK_NAME: &str = "LOCK";
+/// A write that a process without a journal had in flight at the source began no earlier than this
+/// before its end (µs).
+const IN_FLIGHT_US: u64 = 15_000_000;
+/// The `running` file is renewed each second (µs), and a little late.
+const RENEWED_US: u64 = 2_000_000;
+
+/// What a shard says of its oldest write is no older than this (µs), with room to spare.
+const TICKS_US: u64 = 10 * limits::TICK_MS * 1_000;
+
+/// See the module.
+pub struct Journals {
+    data_dir: PathBuf,
+    run: Run,
+    own: Vec<Kept>,
+    old: Vec<Kept>,
+    _locks: Vec<File>,
+}
+
+/// A file and the records in it that somebody still has to see to.
+struct Kept {
+    path: PathBuf,
+    words: Arc<dyn Words>,
+    /// State words to be done, with what they hold then.
+    left: Vec<(u32, u64)>,
+    damaged: bool,
+}
+
+/// A mapped file as a journal's memory.
+#[derive(Debug)]
+struct Mapped {
+    file: MappedFile,
+    geometry: Geometry,
+}
+
+#[derive(Debug)]
+struct Shared(MappedWords);
+
+impl Words for Shared {
+    fn words(&self) -> &[AtomicU64] {
+        self.0.get()
+    }
+}
+
+impl Memory for Mapped {
+    fn bytes(&mut self) -> &mut [u8] {
+        self.file.data_mut()
+    }
+
+    fn prepare(&mut self, block: usize) -> Result<(), String> {
+        let (bytes, slots) = (self.geometry.block(), self.geometry.slots());
+        let data = block * bytes..(block + 1) * bytes;
+        let words = block * slots..(block + 1) * slots;
+        let prepared = self.file.prepare(data, words);
+        prepared.map_err(|error| error.to_string())
+    }
+}
+
+impl Journals {
+    /// Makes the shards' journals and hands what earlier processes left to them. `now_us`: µs since
+    /// 1970. The caller holds the lock of the data directory.
+    ///
+    /// # Errors
+    /// The directory cannot be used, a file cannot be made, or another process has it.
+    pub fn open(config: &ProxyConfig, setups: &mut [Setup], now_us: u64) -> anyhow::Result<Self> {
+        let data_dir = config.data_dir.clone();
+        let dir = directory(config);
+        let before = Run::load(&data_dir)?;
+        let mut locks = vec![prepare_dir(&dir)?];
+        let mut paths = list(&dir)?;
+        let earlier = before.as_ref().and_then(|run| run.journal_dir.clone());
+        if let Some(earlier) = earlier.filter(|earlier| *earlier != dir && earlier.is_dir()) {
+            locks.push(prepare_dir(&earlier)?);
+            paths.extend(list(&earlier)?);
+        }
+        let mut windows = Windows::load(&data_dir)?;
+        windows.close_open(now_us);
+        if let Some(window) = before.as_ref().and_then(|run| run.lost(&paths)) {
+            tracing::error!(
+                from_us = window.from_us,
+                to_us = window.to_us,
+                "the last process did not stop in order and its journal is gone: writes that \
+                 arrived in this time may be missing at the target; verify looks there first"
+            );
+            windows.add(window);
+        }
+        let mut old = Vec::new();
+        let mut found = Vec::new();
+        for path in paths {
+            let Some((kept, records, created_us)) = take_over(&path, setups.len() + old.len())?
+            else {
+                continue;
+            };
+            if kept.damaged {
+                windows.add(Window::of_all(created_us, now_us, Reason::MachineCrash));
+            }
+            found.push(records);
+            old.push(kept);
+        }
+        if !windows.is_empty() {
+            windows.store(&data_dir)?;
+        }
+        let instance = setups.first().map_or(0, |setup| setup.instance);
+        let mut journals = Self {
+            run: Run::new(
+                instance,
+                config.journal.durability,
+                &dir,
+                setups.len(),
+                now_us,
+            )?,
+            data_dir,
+            own: Vec::new(),
+            old,
+            _locks: locks,
+        };
+        journals.equip(config, setups, &dir, now_us)?;
+        journals.deal(setups, found);
+        journals.run.store(&journals.data_dir)?;
+        if let Some(first) = setups.first() {
+            let count = u64::try_from(windows.len()).unwrap_or(u64::MAX);
+            first
+                .recorder
+                .set(crate::metrics::Gauge::DirtyWindows, count);
+        }
+        Ok(journals)
+    }
+
+    /// Makes a file for each shard, and lets every shard know all files.
+    fn equip(
+        &mut self,
+        config: &ProxyConfig,
+        setups: &mut [Setup],
+        dir: &Path,
+        now_us: u64,
+    ) -> anyhow::Result<()> {
+        let mut files: Vec<Arc<dyn Words>> = Vec::new();
+        let mut memories = Vec::new();
+        for setup in &*setups {
+            if config.journal.durability == Durability::None {
+                files.push(Arc::new(Vec::<AtomicU64>::new()));
+                memories.push(None);
+                continue;
+            }
+            let shard = u32::try_from(setup.index)?;
+            let header = Header {
+                shard,
+                instance: setup.instance,
+                created_us: now_us,
+                geometry: Geometry::of_bytes(config.journal.bytes),
+            };
+            let path = dir.join(format!("shard-{shard:04}-{:016x}{SUFFIX}", setup.instance));
+            let file = MappedFile::create(&path, &header.page(), layout(header.geometry))
+                .with_context(|| format!("failed to make the journal {}", path.display()))?;
+            let words: Arc<dyn Words> = Arc::new(Shared(file.words()));
+            files.push(words.clone());
+            self.own.push(Kept {
+                path,
+                words,
+                left: Vec::new(),
+                damaged: false,
+            });
+            let geometry = header.geometry;
+            memories.push(Some((header, Box::new(Mapped { file, geometry }))));
+        }
+        files.extend(self.old.iter().map(|old| old.words.clone()));
+        let files: Arc<[Arc<dyn Words>]> = files.into();
+        for (setup, memory) in setups.iter_mut().zip(memories) {
+            setup.journal = Journal::none(files.clone());
+            if let Some((header, memory)) = memory {
+                let file = u16::try_from(setup.index)?;
+                setup.journal = Journal::new(files.clone(), file, &header, memory);
+                let warm = setup.journal.warm(limits::JOURNAL_WARM_BLOCKS);
+                warm.map_err(|words| anyhow!("{words}")).with_context(|| {
+                    format!(
+                        "there is no room for the journal in {}; make room, or name another \
+                         --journal-dir",
+                        dir.display()
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deals the old records out to the shards, file by file, each shard's by arrival.
+    fn deal(&self, setups: &mut [Setup], found: Vec<Vec<Unsettled>>) {
+        let total: usize = found.iter().map(Vec::len).sum();
+        let files = found.len();
+        let count = setups.len().max(1);
+        for (index, records) in found.into_iter().enumerate() {
+            if let Some(setup) = setups.get_mut(index % count) {
+                setup.unsettled.extend(records);
+            }
+        }
+        for setup in setups {
+            // a spill record's body has its arrival at byte 8
+            let arrival = |left: &Unsettled| left.body.get(8..16).and_then(|b| b.try_into().ok());
+            setup
+                .unsettled
+                .sort_by_key(|left| u64::from_le_bytes(arrival(left).unwrap_or_default()));
+        }
+        if total > 0 {
+            tracing::warn!(
+                writes = total,
+                files,
+                "settling what a proxy that died left in its journal"
+            );
+        }
+    }
+
+    /// Once a second: renews the `running` file and deletes the old files that are settled.
+    /// `oldest_us`: arrival of the oldest write that is not finished, if there is one.
+    pub fn tick(&mut self, oldest_us: Option<u64>, now_us: u64) {
+        self.run.renew(oldest_us, now_us);
+        if let Err(error) = self.run.store(&self.data_dir) {
+            tracing::warn!("{error:#}");
+        }
+        self.old
+            .retain_mut(|old| !old.is_settled() || !old.remove());
+    }
+
+    /// After the shards have ended. `in_order`: all of them.
+    pub fn end(mut self, in_order: bool) {
+        self.old
+            .retain_mut(|old| !old.is_settled() || !old.remove());
+        if !in_order {
+            return;
+        }
+        let mut clean = self.old.is_empty();
+        for mut own in self.own {
+            own.left = undone(own.words.words());
+            if own.left.is_empty() {
+                own.remove();
+            } else {
+                clean = false;
+                let left = own.left.len();
+                tracing::warn!(
+                    left,
+                    "writes are left in the journal; the next start settles them"
+                );
+            }
+        }
+        if clean {
+            Run::remove(&self.data_dir);
+        }
+    }
+}
+
+impl Kept {
+    fn is_settled(&mut self) -> bool {
+        let words = self.words.words();
+        self.left.retain(|(index, done)| {
+            let stored = words.get(*index as usize);
+            stored.is_some_and(|stored| stored.load(Ordering::Acquire) != *done)
+        });
+        self.left.is_empty()
+    }
+
+    /// Takes the file away; a damaged one is kept under another name. True unless that failed.
+    fn remove(&self) -> bool {
+        let result = if self.damaged {
+            let mut name = self.path.clone().into_os_string();
+            name.push(".damaged");
+            fs::rename(&self.path, name)
+        } else {
+            fs::remove_file(&self.path)
+        };
+        if let Err(error) = &result {
+            let path = self.path.display();
+            tracing::warn!("the settled journal {path} cannot be taken away: {error}");
+        }
+        result.is_ok()
+    }
+}
+
+/// Records that are not done.
+fn undone(words: &[AtomicU64]) -> Vec<(u32, u64)> {
+    let live = (0..).zip(words).filter_map(|(index, stored)| {
+        let stored = stored.load(Ordering::Acquire);
+        let done = word(stored >> 16, State::Done);
+        (stored != 0 && stored != done).then_some((index, done))
+    });
+    live.collect()
+}
+
+/// Reads an old file. `None` if it is no journal, which is reported and left.
+fn take_over(path: &Path, file: usize) -> anyhow::Result<Option<(Kept, Vec<Unsettled>, u64)>> {
+    let shown = path.display();
+    let front = front_of(path).with_context(|| format!("failed to read the journal {shown}"))?;
+    let (header, damaged) = match Header::read(&front) {
+        Ok(read) => read,
+        Err(error) => {
+            tracing::error!("{shown} is left as it is: {error}");
+            return Ok(None);
+        }
+    };
+    let mapped = MappedFile::open(path, layout(header.geometry))
+        .with_context(|| format!("failed to map the journal {shown}"))?;
+    let shared = mapped.words();
+    let words: Vec<u64> = shared
+        .get()
+        .iter()
+        .map(|w| w.load(Ordering::Acquire))
+        .collect();
+    let Scanned { live, damage, .. } = scan(&header, &words, mapped.data());
+    let damage: Vec<_> = damaged
+        .then_some(Damage::Header)
+        .into_iter()
+        .chain(damage)
+        .collect();
+    for found in &damage {
+        tracing::error!("the journal {shown} is damaged: {found}");
+    }
+    let lost = damage.iter().any(|found| *found != Damage::Header);
+    let file = u16::try_from(file).map_err(|_| anyhow!("there are too many old journals"))?;
+    let mut kept = Kept {
+        path: path.to_owned(),
+        words: Arc::new(Shared(shared)),
+        left: Vec::new(),
+        damaged: lost,
+    };
+    let mut records = Vec::new();
+    for found in live {
+        let Some(id) = NonZeroU64::new(found.id) else {
+            continue;
+        };
+        if found.state.is_none() {
+            // its word is damaged: from here on it holds what a word of this record holds
+            let stored = kept.words.words().get(found.word as usize);
+            let Some(stored) = stored else {
+                continue; // cut off: the window of time has to do for it
+            };
+            stored.store(word(found.id, State::Sent), Ordering::Release);
+        }
+        kept.left.push((found.word, word(found.id, State::Done)));
+        let body = mapped.data().get(found.body).unwrap_or_default();
+        records.push(Unsettled {
+            place: Place {
+                file,
+                word: found.word,
+                id,
+            },
+            state: found.state,
+            nature: found.nature,
+            body: body.to_vec(),
+        });
+    }
+    Ok(Some((kept, records, header.created_us)))
+}
+
+fn front_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    let mut front = Vec::new();
+    file.take(PAGE_BYTES as u64).read_to_end(&mut front)?;
+    Ok(front)
+}
+
+fn layout(geometry: Geometry) -> Layout {
+    Layout {
+        words_at: PAGE_BYTES,
+        words: geometry.words(),
+        data_at: geometry.data_at(),
+        data_bytes: geometry.data_bytes(),
+    }
+}
+
+/// Where the journal is: as configured, else in memory, if there is a memory file system with room,
+/// else in the data directory.
+#[must_use]
+pub fn directory(config: &ProxyConfig) -> PathBuf {
+    if let Some(dir) = &config.journal.dir {
+        return dir.clone();
+    }
+    let on_disk = config.data_dir.join("journal");
+    if config.journal.durability != Durability::Process {
+        return on_disk;
+    }
+    let memory = Path::new("/dev/shm");
+    let least = limits::JOURNAL_WARM_BLOCKS * limits::JOURNAL_BLOCK_BYTES * 2;
+    let least = (least * config.cores.len()) as u64;
+    if !machine::is_in_memory(memory) || machine::free_bytes(memory).is_ok_and(|free| free < least)
+    {
+        return on_disk;
+    }
+    let data_dir = fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
+    let name = data_dir.as_os_str().as_encoded_bytes();
+    // FNV-1a: the same name for the same directory in all versions
+    let hash = name.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    memory.join(format!("twinring-{}-{hash:016x}", machine::effective_uid()))
+}
+
+/// Makes the directory if there is none, and takes its lock.
+fn prepare_dir(dir: &Path) -> anyhow::Result<File> {
+    let shown = dir.display();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("failed to make the journal directory {shown}"))?;
+    let meta = fs::symlink_metadata(dir)?;
+    let ours = meta.is_dir() && meta.uid() == machine::effective_uid();
+    if !ours || meta.mode() & 0o077 != 0 {
+        bail!(
+            "the journal directory {shown} is not ours alone (mode {:o}, owner {}); run `chmod 700 \
+             {shown}` or name another --journal-dir",
+            meta.mode() & 0o777,
+            meta.uid()
+        );
+    }
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(dir.join(LOCK_NAME))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!(
+            "the journal directory {shown} is in use by another process; each proxy needs its own \
+             --journal-dir"
+        ),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// The journals in a directory, the oldest name first.
+fn list(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        if name.is_some_and(|name| name.ends_with(SUFFIX)) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,138 @@
+//! The journal in the shard's life: settling at the start, and clients that wait for room in it.
+
+use super::Shard;
+use crate::journal::{Action, Nature, Place, State, action};
+use crate::metrics::Gauge;
+use crate::relay::spilled;
+use crate::relay::write::Write;
+use crate::spill::record;
+
+/// A write that an earlier process left in its journal.
+#[derive(Debug)]
+pub struct Unsettled {
+    /// Its record.
+    pub place: Place,
+    /// How far it had come; `None` if that cannot be read.
+    pub state: Option<State>,
+    /// What the journal says of it.
+    pub nature: Nature,
+    /// The record's body: a spill record.
+    pub body: Vec<u8>,
+}
+
+impl Shard {
+    /// Takes over what earlier processes left: each write goes the way that its state and nature
+    /// ask for. Nothing is sent before the first turn.
+    pub(super) fn settle(&mut self, unsettled: Vec<Unsettled>) {
+        for left in unsettled {
+            let Unsettled {
+                place,
+                state,
+                nature,
+                body,
+            } = left;
+            self.common.journal.inherit(place);
+            let Ok(view) = record::decode(&body) else {
+                // its checksum is good: a version with other records wrote it
+                tracing::error!(
+                    ?place,
+                    "a record of the journal is not understood, and is left"
+                );
+                continue;
+            };
+            let mut write = spilled::write(&view, &mut self.common.plans, 0);
+            write.journal = Some(place);
+            write.repeat = nature.repeat;
+            self.settle_one(write, state, nature);
+        }
+        self.tend_journal();
+    }
+
+    fn settle_one(&mut self, mut write: Write, state: Option<State>, nature: Nature) {
+        match action(state, nature) {
+            Action::Nothing => {}
+            Action::Mirror => self.place(write),
+            Action::MirrorLater => {
+                write.bump_stamp();
+                self.place(write);
+            }
+            Action::Ask => self.ask(write),
+            Action::Schema => self.announce(write),
+            Action::InDoubt => {
+                let words = match (state, nature.conditional) {
+                    (None, _) => "its state in the journal of a proxy that died cannot be read",
+                    (_, true) => "it was conditional, and the proxy died before it was mirrored",
+                    (Some(State::Intent), _) => {
+                        "the proxy died before the source said whether it was applied"
+                    }
+                    _ => "it was being sent when the proxy died",
+                };
+                self.reject(&write, 0, words, true);
+            }
+        }
+    }
+
+    /// The source may have it. What is done is what a restart would do.
+    pub(super) fn resolve(&mut self, write: Write) {
+        match action(Some(State::Intent), write.nature(false)) {
+            Action::Ask => self.ask(write),
+            Action::Schema => self.announce(write),
+            Action::Nothing | Action::Mirror | Action::MirrorLater | Action::InDoubt => {
+                let words = "the source did not say whether it was applied";
+                self.reject(&write, 0, words, true);
+            }
+        }
+    }
+
+    /// Once per turn: writes that have become safe elsewhere are done, and clients that wait for
+    /// room get their chance.
+    pub(super) fn work_on_journal(&mut self) {
+        let Self {
+            common,
+            spiller,
+            rejects,
+            ..
+        } = self;
+        for place in spiller.take_safe().chain(rejects.take_safe()) {
+            common.journal.mark(place, State::Done);
+        }
+        if !self.clients.has_stalled() {
+            if std::mem::take(&mut self.journal_full) {
+                tracing::info!("the journal has room again");
+            }
+            return;
+        }
+        self.tend_journal();
+        self.go_on_with_stalled();
+        if !self.clients.has_stalled() {
+            return;
+        }
+        if !std::mem::replace(&mut self.journal_full, true) {
+            let used_bytes = self.common.journal.used_bytes();
+            tracing::warn!(
+                used_bytes,
+                "the journal is full: clients wait, writes that are not yet on their way to the \
+                 target go to the spill; --journal-bytes gives it more room"
+            );
+        }
+        for (ticket, entry) in self.target.owed.take_unsent() {
+            self.put_back(entry, ticket);
+        }
+        for write in self.lanes.take_waiting() {
+            self.spill(&write);
+        }
+    }
+
+    /// Looks what others have done with records, and shows how full the journal is.
+    pub(super) fn tend_journal(&mut self) {
+        let journal = &mut self.common.journal;
+        journal.look_around();
+        if let Some(words) = journal.take_trouble() {
+            tracing::error!("the journal cannot grow: {words}; clients wait until it has room");
+        }
+        let recorder = &self.recorder;
+        recorder.set(Gauge::JournalBytes, journal.used_bytes());
+        recorder.set(Gauge::JournalRecords, journal.live());
+        recorder.set(Gauge::Unsettled, journal.unsettled() as u64);
+    }
+}

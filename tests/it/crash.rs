@@ -1,0 +1,168 @@
+//! The proxy itself is killed with SIGKILL, in the middle of everything: what a client was told is
+//! at both clusters afterwards, and both are equal.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::support::lab::{self, Pair, is_direct};
+use crate::support::ledger::{self, Ledger, Writers};
+use crate::support::proxy::Proxy;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A pair whose proxy can be killed and started again at the same place.
+struct Mortal {
+    pair: Pair,
+    ip: Ipv4Addr,
+    data_dir: PathBuf,
+    lives: u32,
+    flags: &'static [&'static str],
+}
+
+impl Mortal {
+    fn new(name: &str, flags: &'static [&'static str]) -> Mortal {
+        let pair = Pair::without_proxy(name, lab::source_41(), lab::durable_41());
+        pair.run_at_both(&format!("CREATE TABLE {}.{}", pair.keyspace, ledger::TABLE));
+        let ip = lab::proxy_address();
+        let data_dir = crate::support::cassandra::run_dir().join(&pair.keyspace);
+        let mut mortal = Mortal {
+            pair,
+            ip,
+            data_dir,
+            lives: 0,
+            flags,
+        };
+        mortal.start();
+        mortal
+    }
+
+    fn start(&mut self) {
+        self.lives += 1;
+        let name = format!("{}-{}", self.pair.keyspace, self.lives);
+        let addresses = [self.pair.source.address, self.pair.target.address];
+        let proxy = Proxy::start_with(&name, &self.data_dir, self.ip, addresses, self.flags, &[]);
+        self.pair.proxy = Some(proxy);
+    }
+
+    /// SIGKILL, then at once the next life.
+    fn kill_and_start(&mut self) {
+        drop(self.pair.proxy.take()); // kills
+        self.start();
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let proxy = self.pair.proxy.as_ref().unwrap();
+        serde_json::from_str(&proxy.get("/status").1).unwrap()
+    }
+
+    fn total(&self, name: &str) -> u64 {
+        self.status()["totals"][name].as_u64().unwrap()
+    }
+
+    /// Waits until nothing of an earlier life is left to do.
+    fn settle(&self) {
+        let began = Instant::now();
+        while self.total("unsettled") + self.total("backlog_records") > 0 {
+            assert!(began.elapsed() < LIMIT, "not settled: {}", self.status());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Nothing is lost, nothing differs, nothing is in doubt.
+    fn assert_whole(&self, ledger: &Ledger) {
+        self.settle();
+        let report = self.pair.compare(&[], LIMIT);
+        eprintln!(
+            "{}: {} acknowledged, {} errors of {} broken connections' writes; {report}",
+            self.pair.keyspace,
+            ledger.acknowledged,
+            ledger.errors.len(),
+            ledger.unknown.len()
+        );
+        assert!(report.is_equal() && report.cells > 0, "{report}");
+        for node in [self.pair.source, self.pair.target] {
+            let wrong = ledger.check(node, &self.pair.keyspace);
+            assert_eq!(wrong, (0, vec![]), "at {}", node.address);
+        }
+        for held in ["in_doubt_held", "rejected_held", "dirty_windows"] {
+            assert_eq!(self.total(held), 0, "{held}");
+        }
+        let only_broken = |words: &&String| !words.contains("onnection");
+        let other: Vec<_> = ledger.errors.iter().filter(only_broken).take(5).collect();
+        assert!(other.is_empty(), "{other:#?}");
+    }
+}
+
+fn seconds(count: u64) {
+    std::thread::sleep(Duration::from_secs(count));
+}
+
+#[test]
+fn killed_twice_under_load() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // there is no proxy to kill
+    }
+    let mut mortal = Mortal::new("crash", &[]);
+    let writers = Writers::start_stubborn(mortal.pair.contact(), &mortal.pair.keyspace, 16, 60);
+    seconds(3);
+    mortal.kill_and_start();
+    // the second time while the first is being settled
+    mortal.kill_and_start();
+    seconds(3);
+    mortal.kill_and_start();
+    seconds(2);
+    let ledger = writers.finish();
+    assert!(ledger.acknowledged > 1_000, "{}", ledger.acknowledged);
+    mortal.assert_whole(&ledger);
+    // a stop in order leaves nothing behind
+    let data_dir = mortal.data_dir.clone();
+    let (status, words) = mortal.pair.proxy.take().unwrap().terminate(LIMIT);
+    assert!(status.success(), "{words}");
+    assert!(!data_dir.join("running").exists(), "{words}");
+}
+
+#[test]
+fn killed_while_the_target_is_down_and_while_it_catches_up() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // there is no proxy to kill
+    }
+    let mut mortal = Mortal::new("crash_down", &[]);
+    let writers = Writers::start_stubborn(mortal.pair.contact(), &mortal.pair.keyspace, 16, 60);
+    seconds(2);
+    mortal.pair.target.kill9();
+    seconds(2);
+    mortal.kill_and_start();
+    seconds(4);
+    mortal.kill_and_start();
+    seconds(1);
+    mortal.pair.target.restart();
+    // into the drain
+    mortal.kill_and_start();
+    seconds(1);
+    mortal.kill_and_start();
+    seconds(2);
+    let ledger = writers.finish();
+    mortal.assert_whole(&ledger);
+}
+
+/// Without a journal the same is at least said: the time in which writes may be missing.
+#[test]
+fn killed_without_a_journal_leaves_a_window() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // there is no proxy to kill
+    }
+    let mut mortal = Mortal::new("crash_none", &["--durability", "none"]);
+    let writers = Writers::start_stubborn(mortal.pair.contact(), &mortal.pair.keyspace, 4, 50);
+    seconds(2);
+    mortal.kill_and_start();
+    seconds(1);
+    writers.finish();
+    assert_eq!(mortal.total("dirty_windows"), 1);
+    let windows = std::fs::read_to_string(mortal.data_dir.join("dirty-windows")).unwrap();
+    assert!(windows.contains(" * * machine-crash "), "{windows}");
+    assert_eq!(mortal.status()["cutover"]["safe"], false);
+}
