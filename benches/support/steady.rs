@@ -70,6 +70,7 @@ impl Steady {
                 tally: Tally::default(),
                 max_body_bytes: 1 << 20,
                 scratch: Vec::new(),
+                scratch_frame: Vec::new(),
             },
             mirror: Mirror::new(RetryPolicy {
                 retries: 1,

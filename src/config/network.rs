@@ -177,16 +177,11 @@ impl Check {
         let versions: Vec<String> = all(&s.protocol_version);
         for word in &versions {
             match word.parse() {
-                Ok(version @ 3..=4_u8) => protocol_versions.push(version),
-                Ok(5) => self.wrong(
-                    "--protocol-version",
-                    "version 5 is not in this version of twinring",
-                    "choose 3 or 4; drivers step down to it by themselves",
-                ),
+                Ok(version @ 3..=5_u8) => protocol_versions.push(version),
                 _ => self.wrong(
                     "--protocol-version",
                     format!("`{word}` is no version that can be offered"),
-                    "choose 3 or 4",
+                    "choose among 3, 4 and 5",
                 ),
             }
         }

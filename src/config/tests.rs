@@ -159,8 +159,8 @@ const WRONG: &[(&str, &str)] = &[
         "--tcp-idle-time-out: 10000000 is out of range",
     ),
     (
-        "protocol-version = 5",
-        "--protocol-version: version 5 is not in this version",
+        "protocol-version = 2",
+        "--protocol-version: `2` is no version",
     ),
     ("protocol-version = [4, 9]", "--protocol-version: `9`"),
     ("compression = 'zstd'", "--compression: `zstd`"),

@@ -41,5 +41,6 @@ pub use envelope::{Envelope, Flags, HEADER_LEN, Header};
 pub use error::{DecodeError, EncodeError, EnvelopeError, Notation};
 pub use opcode::Opcode;
 pub use primitive::{Reader, Value, Writer};
+pub use request::QueryFlags;
 pub use values::Values;
 pub use version::Version;

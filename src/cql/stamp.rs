@@ -96,6 +96,13 @@ impl<'a> Tail<'a> {
         })
     }
 
+    /// The bytes it was found in.
+    #[inline]
+    #[must_use]
+    pub const fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
     /// Offset of the first byte behind the flags.
     const fn fields_at(&self) -> usize {
         FLAGS_AT + QueryFlags::len(self.version)

@@ -3,12 +3,14 @@
 use super::inflight::Pending;
 use super::output::RequestKind;
 use super::plan::{Repeat, Treatment};
-use super::requests::{FLAGS_AT, Opened, new_write, stamp, unknown_id};
+use super::requests::{Opened, as_v4, new_write, stamp, unknown_id};
 use super::session::{Context, Session, Taken};
 use super::write::{Body, Child, ChildStatement};
-use crate::cql::Reader;
 use crate::cql::envelope::Envelope;
 use crate::cql::error::DecodeError;
+use crate::cql::request::Batch;
+use crate::cql::stamp::Tail;
+use crate::cql::{Reader, Version};
 use crate::spill::Kind as RecordKind;
 
 impl Session {
@@ -22,13 +24,18 @@ impl Session {
         let mut reader = Reader::new(opened.message);
         let kind = reader.byte()?;
         let count = reader.short()?;
+        let keyspace = match opened.version() {
+            Version::V3 | Version::V4 => self.keyspace.clone(),
+            // the keyspace stands at the end, the names that need it before
+            version => self.keyspace_of(Batch::parse_as(opened.message, version)?.keyspace),
+        };
         let mut children = Vec::with_capacity(usize::from(count).min(1_024));
         let mut values = Vec::new();
         for _ in 0..count {
             let statement = match reader.byte()? {
                 0 => {
                     let text = String::from_utf8_lossy(reader.bytes()?.unwrap_or_default());
-                    ChildStatement::Text(cx.common.plans.plan(&text, self.keyspace.as_ref()))
+                    ChildStatement::Text(cx.common.plans.plan(&text, keyspace.as_ref()))
                 }
                 _ => {
                     let id = reader.short_bytes()?;
@@ -83,11 +90,13 @@ impl Session {
             .iter()
             .map(|child| child.statement.plan())
             .max_by_key(|plan| plan.repeat)
-            .filter(|_| tail.len() > FLAGS_AT)
             .cloned()
         else {
             cx.common.tally.request(RequestKind::Other); // empty, or nothing that is mirrored
             return self.forward(envelope, cx);
+        };
+        let Ok(end) = Tail::find(tail, opened.version()) else {
+            return self.forward_opaque(envelope, cx);
         };
         let first = children[0].statement.plan().clone();
         let counters = worst.kind == RecordKind::Counter || kind == 2;
@@ -106,7 +115,8 @@ impl Session {
         };
         if lwt {
             cx.common.tally.request(RequestKind::Lwt);
-            let mut write = new_write(&first, cx.now_us, None, body(tail.to_vec()));
+            let end = as_v4(tail, opened.version());
+            let mut write = new_write(&first, cx.now_us, None, body(end));
             if !self.journal(&mut write, true, cx) {
                 return;
             }
@@ -114,7 +124,7 @@ impl Session {
             return self.forward(envelope, cx);
         }
         cx.common.tally.request(RequestKind::Batch);
-        let (stamp_us, stamped) = stamp(tail, counters, cx);
+        let (stamp_us, stamped) = stamp(&end, counters, cx);
         let mut write = new_write(&first, cx.now_us, stamp_us, body(stamped));
         write.repeat = if counters { Repeat::Once } else { worst.repeat };
         write.deletes = deletes;
@@ -127,6 +137,6 @@ impl Session {
             return;
         }
         self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
-        self.send_stamped(stamp_us, opened, head, tail, envelope, cx);
+        self.send_stamped(stamp_us, opened, head, &end, envelope, cx);
     }
 }

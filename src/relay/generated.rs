@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::functions;
 use super::hidden;
-use super::plan::Treatment;
+use super::plan::{Plan, Treatment};
 use super::registry::Prepared;
 use super::requests::{Opened, put_request};
 use super::session::{Context, Session, Taken};
@@ -20,16 +20,19 @@ pub(super) struct Made {
 }
 
 impl Session {
-    /// A text with literals in the place of the calls, with the client's parameters.
+    /// A text with literals in the place of the calls of `old`, with the client's parameters. Its
+    /// names are qualified: a prepared statement keeps the keyspace in which it was prepared.
     pub(super) fn with_literals(
         &mut self,
         text: &str,
+        old: &Plan,
         opened: &Opened<'_>,
         params: &[u8],
         cx: &mut Context<'_>,
     ) -> Taken {
         let plans = &cx.common.plans;
-        let plan = plans.prepared(text, self.keyspace.clone(), Box::default());
+        let plan = plans.prepared(text, old.session_keyspace.clone(), Box::default());
+        let text = &plan.target_text;
         let mut message = Vec::with_capacity(4 + text.len() + params.len());
         put_long_string(&mut message, text);
         let before = message.len();
@@ -61,8 +64,9 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Option<Taken> {
         let (head, params) = opened.message.split_at_checked(before)?;
-        let added = &prepared.plan.added;
-        let params = hidden::with_values(params, added, &mut cx.common.generator, cx.now_us)?;
+        let (added, version) = (&prepared.plan.added, opened.version());
+        let params =
+            hidden::with_values(params, version, added, &mut cx.common.generator, cx.now_us)?;
         let message = [head, &params].concat();
         let (plan, prepared) = (prepared.plan.clone(), prepared.clone());
         self.substitute(
@@ -174,7 +178,7 @@ impl Session {
             match &child.statement {
                 ChildStatement::Text(plan) => {
                     message.push(0);
-                    put_long_string(&mut message, &plan.text);
+                    put_long_string(&mut message, &plan.target_text);
                 }
                 ChildStatement::Prepared(prepared) => {
                     message.push(1);

@@ -3,6 +3,7 @@
 use super::link::Credentials;
 use super::session::{Context, Session};
 use crate::cql::envelope::{Envelope, request_message, response_message};
+use crate::cql::frame::Format;
 use crate::cql::request::{auth_response::AuthResponse, startup::Startup};
 use crate::cql::response::{ErrorCode, Event, Supported};
 use crate::cql::{Compression, Flags, Header, Opcode, Version, encode};
@@ -19,9 +20,17 @@ impl Session {
         let Ok(startup) = Startup::parse(opened.message) else {
             return;
         };
-        if let Some(name) = startup.compression() {
-            self.compression = Compression::from_name(name).unwrap_or(Compression::None);
+        let named = startup.compression().and_then(Compression::from_name);
+        let compression = named.unwrap_or(Compression::None);
+        if envelope.header.protocol() < Some(Version::V5) {
+            self.compression = compression;
+            return;
         }
+        // v5 compresses frames, and knows LZ4 alone: the source refuses anything else
+        self.asked = Some(match compression {
+            Compression::Lz4 => Format::Lz4,
+            Compression::None | Compression::Snappy => Format::Plain,
+        });
     }
 
     /// Keeps what the client logs in with: the target's connections use it too, unless the target

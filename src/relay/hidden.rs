@@ -61,14 +61,16 @@ fn edits<'e>(added: &'e [AddedMarker], bytes: &'e [GeneratedBytes]) -> Vec<Edit<
 #[must_use]
 pub fn with_values(
     params: &[u8],
+    version: Version,
     added: &[AddedMarker],
     generator: &mut Generator,
     now_us: i64,
 ) -> Option<Vec<u8>> {
     let bytes = generate(added, generator, now_us);
     let mut out = Vec::with_capacity(params.len() + 20 * added.len());
-    let parsed = QueryParams::parse(params).ok()?;
-    parsed.rewrite(&mut out, &edits(added, &bytes), None).ok()?;
+    let parsed = QueryParams::parse_as(params, version).ok()?;
+    let edits = edits(added, &bytes);
+    parsed.rewrite_as(&mut out, version, &edits, None).ok()?;
     Some(out)
 }
 

@@ -30,6 +30,8 @@ pub enum Pending {
     Lwt(Box<Write>),
     /// A read of a table that tells drivers where to connect.
     System(SystemTable),
+    /// A statement that cannot be read here: if the source takes it, that is counted.
+    Opaque,
 }
 
 /// Stream ids are small integers that clients choose; one multiplication spreads them.

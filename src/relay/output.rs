@@ -2,6 +2,7 @@
 
 use super::plan::BindKind;
 use super::write::Write;
+use crate::cql::frame::FrameError;
 use crate::statement::rewrite::AddedMarker;
 
 /// One thing to do. The shard's match over this is the whole border between deciding and doing.
@@ -52,6 +53,12 @@ pub enum Ending {
     /// The source's bytes cannot be cut into envelopes.
     #[error("the source's bytes are no answers: {0}")]
     Source(crate::cql::EnvelopeError),
+    /// The client's frames are broken; it was told.
+    #[error("the client's frames are broken: {0}")]
+    ClientFrame(FrameError),
+    /// The source's frames are broken.
+    #[error("the source's frames are broken: {0}")]
+    SourceFrame(FrameError),
 }
 
 /// What happened in a shard's sessions since it last looked; plain numbers, added to its metrics.
@@ -79,6 +86,8 @@ pub struct Tally {
     pub unjournaled: u64,
     /// Requests that could not be read and were passed on as they are.
     pub opaque: u64,
+    /// Those among them that the source did not refuse: whatever they wrote, the target lacks it.
+    pub opaque_applied: u64,
 }
 
 /// Kinds of requests, as the metrics tell them apart.

@@ -1,9 +1,8 @@
 //! The requests that carry statements: QUERY, PREPARE, EXECUTE, BATCH.
 //!
-//! A write without a stamp gets one on its way to the source; its copy for the target is kept
-//! until the source's verdict. `<query_parameters>` and the end of a BATCH have the same layout in
-//! protocol v3 and v4, with the timestamp as the last field (native protocol v4, sections 4.1.4 and
-//! 4.1.7), so giving a stamp is setting a flag and appending eight bytes.
+//! A write without a stamp gets one on its way to the source, in the client's version of the
+//! protocol; its copy for the target, in the layout of v4, is kept until the source's verdict.
+//! [`Tail`] finds the place of the stamp behind the bound values without walking them.
 
 use std::rc::Rc;
 
@@ -15,16 +14,11 @@ use super::session::{Context, Session, Taken};
 use super::write::{Body, Write};
 use crate::cql::envelope::{Envelope, request_message};
 use crate::cql::error::DecodeError;
-use crate::cql::{Flags, Header, Opcode, Reader};
+use crate::cql::request::prepare;
+use crate::cql::stamp::{FLAGS_AT, STAMP_LEN, Tail};
+use crate::cql::{Flags, Header, Opcode, QueryFlags, Reader, Version};
 use crate::spill::Kind as RecordKind;
 
-/// The flag of `<query_parameters>` and BATCH that announces a default timestamp.
-const WITH_TIMESTAMP: u8 = 0x20;
-/// The flag of `<query_parameters>` that asks for rows without the columns' names.
-const SKIP_METADATA: u8 = 0x02;
-/// Where the flags byte stands in `<query_parameters>` and in the end of a BATCH: behind the
-/// consistency.
-pub(super) const FLAGS_AT: usize = 2;
 /// A client's stamp that is this far ahead of the clock is counted (µs).
 const FUTURE_US: i64 = 60_000_000;
 
@@ -35,7 +29,22 @@ pub(super) struct Opened<'b> {
     pub(super) message: &'b [u8],
 }
 
+impl Opened<'_> {
+    pub(super) fn version(&self) -> Version {
+        self.header.protocol().unwrap_or(Version::V4)
+    }
+}
+
 impl Session {
+    /// The keyspace of unqualified names: the request's own, which v5 knows, or the session's.
+    pub(super) fn keyspace_of(&self, own: Option<&str>) -> Option<Rc<str>> {
+        match (own, &self.keyspace) {
+            (Some(own), Some(session)) if **session == *own => Some(session.clone()),
+            (Some(own), _) => Some(own.into()),
+            (None, session) => session.clone(),
+        }
+    }
+
     pub(super) fn statement(
         &mut self,
         envelope: &Envelope<'_>,
@@ -65,11 +74,17 @@ impl Session {
             Ok(Some(taken)) => taken,
             // not to be read: the source will say what is wrong with it
             Ok(None) | Err(_) => {
-                cx.common.tally.opaque += 1;
-                self.forward(envelope, cx);
+                self.forward_opaque(envelope, cx);
                 Taken::Yes
             }
         }
+    }
+
+    /// Sends a statement on that cannot be read.
+    pub(super) fn forward_opaque(&mut self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
+        cx.common.tally.opaque += 1;
+        self.expect_answer(envelope.header.stream, Pending::Opaque, cx);
+        self.forward(envelope, cx);
     }
 
     fn query(
@@ -81,11 +96,18 @@ impl Session {
         let mut reader = Reader::new(opened.message);
         let text = String::from_utf8_lossy(reader.bytes()?.unwrap_or_default());
         let params = reader.rest();
-        let plan = cx.common.plans.plan(&text, self.keyspace.as_ref());
+        let own = match opened.version() {
+            Version::V3 | Version::V4 => None,
+            version => Tail::find(params, version)?.keyspace,
+        };
+        let plan = match own {
+            None => cx.common.plans.plan(&text, self.keyspace.as_ref()),
+            own => cx.common.plans.plan(&text, self.keyspace_of(own).as_ref()),
+        };
         if let Some(generated) =
             super::functions::literal(&plan, cx.now_us, &mut cx.common.generator)
         {
-            return Ok(self.with_literals(&generated, opened, params, cx));
+            return Ok(self.with_literals(&generated, &plan, opened, params, cx));
         }
         let target_text = plan.target_text.clone();
         let before = opened.message.len() - params.len();
@@ -102,10 +124,12 @@ impl Session {
         envelope: &Envelope<'_>,
         cx: &mut Context<'_>,
     ) -> Result<Taken, DecodeError> {
-        let text =
-            String::from_utf8_lossy(Reader::new(opened.message).bytes()?.unwrap_or_default());
+        let mut reader = Reader::new(opened.message);
+        let text = String::from_utf8_lossy(reader.bytes()?.unwrap_or_default());
+        let behind = reader.rest();
+        let own = prepare::read_keyspace(&mut reader, opened.version())?;
         cx.common.tally.request(RequestKind::Prepare);
-        let keyspace = self.keyspace.clone();
+        let keyspace = self.keyspace_of(own);
         let plan = cx.common.plans.plan(&text, keyspace.as_ref());
         let Some(parametrized) = hidden::parametrize(&plan) else {
             let pending = Pending::Prepare {
@@ -119,7 +143,7 @@ impl Session {
         };
         let text = parametrized.text;
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
-        let parts = [opened.prelude, &length, text.as_bytes()];
+        let parts = [opened.prelude, &length, text.as_bytes(), behind];
         put_request(cx.to_source, opened.header, &parts);
         self.count_sent();
         let pending = Pending::Prepare {
@@ -143,7 +167,10 @@ impl Session {
         let Some(prepared) = cx.common.registry.get(id).cloned() else {
             return Ok(unknown_id(id, envelope, cx, after_news));
         };
-        let before = opened.message.len() - reader.rest().len();
+        if opened.version() >= Version::V5 {
+            reader.short_bytes()?; // the result's columns, between client and source
+        }
+        let before = reader.position();
         let plan = prepared.plan.clone();
         if !plan.added.is_empty()
             && let Some(taken) = self.with_added(&prepared, opened, before, cx)
@@ -153,7 +180,7 @@ impl Session {
         let generator = &mut cx.common.generator;
         if let Some(text) = super::functions::literal(&plan, cx.now_us, generator) {
             // markers cannot stand where the calls do: the same values, with a text
-            return Ok(self.with_literals(&text, opened, reader.rest(), cx));
+            return Ok(self.with_literals(&text, &plan, opened, reader.rest(), cx));
         }
         self.run(&plan, opened, before, envelope, cx, |params| {
             Body::Execute { prepared, params }
@@ -187,7 +214,8 @@ impl Session {
             Treatment::Use => Pending::Use,
             Treatment::Mirror => return self.write(plan, opened, before, envelope, cx, body),
             Treatment::Lwt | Treatment::Schema => {
-                let mut write = new_write(plan, cx.now_us, None, body(params.to_vec()));
+                let mut write =
+                    new_write(plan, cx.now_us, None, body(as_v4(params, opened.version())));
                 let conditional = plan.treatment == Treatment::Lwt;
                 if !self.journal(&mut write, conditional, cx) {
                     return;
@@ -207,8 +235,13 @@ impl Session {
     /// is rewritten by name.
     fn forward_with_metadata(&mut self, opened: &Opened<'_>, before: usize, cx: &mut Context<'_>) {
         let mut message = opened.message.to_vec();
-        if let Some(flags) = message.get_mut(before + FLAGS_AT) {
-            *flags &= !SKIP_METADATA;
+        // the flag is in the lowest byte, which comes last
+        let flags_at = before + FLAGS_AT + QueryFlags::len(opened.version()) - 1;
+        if let (Some(flags), Ok(skip)) = (
+            message.get_mut(flags_at),
+            u8::try_from(QueryFlags::SKIP_METADATA.0),
+        ) {
+            *flags &= !skip;
         }
         put_request(cx.to_source, opened.header, &[opened.prelude, &message]);
         self.count_sent();
@@ -224,12 +257,11 @@ impl Session {
         body: impl FnOnce(Vec<u8>) -> Body,
     ) {
         let (head, params) = opened.message.split_at(before);
-        if params.len() <= FLAGS_AT {
-            cx.common.tally.opaque += 1;
-            return self.forward(envelope, cx);
-        }
+        let Ok(tail) = Tail::find(params, opened.version()) else {
+            return self.forward_opaque(envelope, cx);
+        };
         let own_stamp = plan.kind == RecordKind::Counter || plan.has_literal_stamp();
-        let (stamp_us, stamped) = stamp(params, own_stamp, cx);
+        let (stamp_us, stamped) = stamp(&tail, own_stamp, cx);
         let mut write = new_write(plan, cx.now_us, stamp_us, body(stamped));
         if plan.repeat == Repeat::Bump && plan.is_json() && !params.contains(&b'[') {
             write.repeat = Repeat::Free; // a document without `[` writes no list
@@ -239,57 +271,63 @@ impl Session {
             return;
         }
         self.expect_answer(envelope.header.stream, Pending::Write(write), cx);
-        self.send_stamped(stamp_us, opened, head, params, envelope, cx);
+        self.send_stamped(stamp_us, opened, head, &tail, envelope, cx);
     }
 
-    /// Sends a write on, with `stamp_us` behind its `params` unless it has a stamp already.
+    /// Sends a write on, with `stamp_us` in its `tail` unless it has a stamp already.
     pub(super) fn send_stamped(
         &mut self,
         stamp_us: Option<i64>,
         opened: &Opened<'_>,
         head: &[u8],
-        params: &[u8],
+        tail: &Tail<'_>,
         envelope: &Envelope<'_>,
         cx: &mut Context<'_>,
     ) {
-        match (stamp_us, params.split_at_checked(FLAGS_AT)) {
-            (Some(stamp_us), Some((level, [flags, rest @ ..]))) if flags & WITH_TIMESTAMP == 0 => {
-                let (flags, stamp) = ([flags | WITH_TIMESTAMP], stamp_us.to_be_bytes());
-                let parts = [opened.prelude, head, level, &flags, rest, &stamp];
-                put_request(cx.to_source, envelope.header, &parts);
-                self.count_sent();
-            }
-            _ => self.forward(envelope, cx),
-        }
+        let Some(stamp_us) = stamp_us.filter(|_| tail.timestamp.is_none()) else {
+            return self.forward(envelope, cx);
+        };
+        let more = tail.raw().len() + STAMP_LEN;
+        put_head(cx.to_source, envelope.header, &[opened.prelude, head], more);
+        tail.put_stamped(cx.to_source, stamp_us);
+        self.count_sent();
     }
+}
+
+/// Parameters without a stamp of ours, as the target gets them.
+pub(super) fn as_v4(params: &[u8], version: Version) -> Vec<u8> {
+    let mut out = Vec::new();
+    match Tail::find(params, version) {
+        Ok(tail) => tail.put_v4(&mut out, None),
+        Err(_) => out.extend_from_slice(params), // the source will not take them either
+    }
+    out
 }
 
 /// The parameters as the target gets them, and their stamp: the client's, or a new one unless the
 /// statement has its own (`own_stamp`).
 pub(super) fn stamp(
-    params: &[u8],
+    tail: &Tail<'_>,
     own_stamp: bool,
     cx: &mut Context<'_>,
 ) -> (Option<i64>, Vec<u8>) {
-    let flags = params.get(FLAGS_AT).copied().unwrap_or_default();
-    if flags & WITH_TIMESTAMP != 0 {
-        let stamp_us = params.last_chunk().copied().map(i64::from_be_bytes);
-        cx.common.tally.client_stamped += 1;
-        if stamp_us.is_some_and(|stamp_us| stamp_us > cx.now_us + FUTURE_US) {
-            cx.common.tally.stamped_in_future += 1;
+    let mut params = Vec::new();
+    let stamp_us = match tail.timestamp {
+        Some(stamp_us) => {
+            cx.common.tally.client_stamped += 1;
+            if stamp_us > cx.now_us + FUTURE_US {
+                cx.common.tally.stamped_in_future += 1;
+            }
+            Some(stamp_us)
         }
-        return (stamp_us, params.to_vec());
-    }
-    if own_stamp {
-        return (None, params.to_vec());
-    }
-    let stamp_us = cx.common.clock.stamp(cx.now_us);
-    cx.common.tally.stamped += 1;
-    let mut stamped = Vec::with_capacity(params.len() + 8);
-    stamped.extend_from_slice(params);
-    stamped[FLAGS_AT] = flags | WITH_TIMESTAMP;
-    stamped.extend_from_slice(&stamp_us.to_be_bytes());
-    (Some(stamp_us), stamped)
+        None if own_stamp => None,
+        None => {
+            cx.common.tally.stamped += 1;
+            Some(cx.common.clock.stamp(cx.now_us))
+        }
+    };
+    tail.put_v4(&mut params, stamp_us);
+    (stamp_us, params)
 }
 
 pub(super) fn new_write(
@@ -314,7 +352,12 @@ pub(super) fn new_write(
 
 /// Appends a request whose body was rewritten; it is not compressed, which any server accepts.
 pub(super) fn put_request(out: &mut Vec<u8>, header: Header, parts: &[&[u8]]) {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
+    put_head(out, header, parts, 0);
+}
+
+/// As [`put_request`], where the caller appends `more` bytes to the body.
+fn put_head(out: &mut Vec<u8>, header: Header, parts: &[&[u8]], more: usize) {
+    let length = parts.iter().map(|part| part.len()).sum::<usize>() + more;
     let header = Header {
         flags: header.flags.without(Flags::COMPRESSION),
         body_len: u32::try_from(length).unwrap_or(u32::MAX),

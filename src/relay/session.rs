@@ -20,8 +20,9 @@ use super::spilled;
 use super::verdict::{self, Verdict};
 use super::write::Write;
 use crate::cql::envelope::Envelope;
+use crate::cql::frame::{Format, FrameError};
 use crate::cql::response::rows::Rows;
-use crate::cql::response::{ErrorCode, Prepared, ResultBody};
+use crate::cql::response::{ErrorBody, ErrorCode, Prepared, ResultBody};
 use crate::cql::{Compression, EnvelopeError, Flags, Header, Opcode, Reader, Version, encode};
 use crate::journal::{Full, Journal, State};
 use crate::spill::Kind as RecordKind;
@@ -63,6 +64,8 @@ pub struct Common {
     pub max_body_bytes: usize,
     /// For bodies that have to be decompressed.
     pub scratch: Vec<u8>,
+    /// For frames that have to be decompressed.
+    pub scratch_frame: Vec<u8>,
 }
 
 /// What became of a request.
@@ -93,6 +96,9 @@ pub struct Session {
     open: bool,
     /// The request at hand found no room in the journal.
     no_room: bool,
+    /// What STARTUP asked for, if it was one of v5.
+    pub(super) asked: Option<Format>,
+    framing: Option<Format>,
     facts: Facts,
 }
 
@@ -109,6 +115,8 @@ impl Session {
             unanswered: 0,
             open: false,
             no_room: false,
+            asked: None,
+            framing: None,
             facts,
         }
     }
@@ -129,6 +137,12 @@ impl Session {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// The frames that both sides use from the next envelope on: v5, once STARTUP was accepted.
+    #[must_use]
+    pub fn framing(&self) -> Option<Format> {
+        self.framing
     }
 
     /// Whether a write waits for its verdict.
@@ -288,7 +302,11 @@ impl Session {
                 self.identity = self.login.take().map(Rc::new);
                 self.open = true;
             }
-            Opcode::Ready => self.open = true,
+            Opcode::Ready => {
+                self.open = true;
+                self.framing = self.framing.or(self.asked);
+            }
+            Opcode::Authenticate => self.framing = self.framing.or(self.asked),
             _ => {}
         }
         let Some(pending) = self.inflight.take(header.stream) else {
@@ -401,7 +419,8 @@ impl Session {
                     cx.common.journal.mark(write.journal, State::Done);
                 }
             },
-            Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
+            Pending::Opaque if verdict != Verdict::Refused => cx.common.tally.opaque_applied += 1,
+            Pending::Opaque | Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
         }
     }
 
@@ -441,6 +460,15 @@ impl Session {
         Ending::Client(*error)
     }
 
+    /// The client's frames are broken: its answer, after which it is closed.
+    pub fn bad_frame(error: FrameError, to_client: &mut Vec<u8>) -> Ending {
+        let words = error.to_string();
+        let body = ErrorBody::new(ErrorCode::Protocol, &words);
+        let put = encode::error(to_client, Version::V5, 0, &body);
+        debug_assert!(put.is_ok());
+        Ending::ClientFrame(error)
+    }
+
     /// The body, decompressed if it has to be.
     pub(super) fn open<'b>(
         &self,
@@ -448,7 +476,10 @@ impl Session {
         scratch: &'b mut Vec<u8>,
         max_bytes: usize,
     ) -> Option<&'b [u8]> {
-        if !envelope.header.flags.contains(Flags::COMPRESSION) {
+        // in v5 it is the frames that are compressed, and the flag says nothing: the Java driver
+        // sets it, and Cassandra does not look
+        let flagged = envelope.header.flags.contains(Flags::COMPRESSION);
+        if !flagged || envelope.header.version >= Version::V5.number() {
             return Some(envelope.body);
         }
         scratch.clear();
@@ -486,6 +517,7 @@ fn unanswered(pending: Pending, tally: &mut Tally, outputs: &mut Vec<Output>) {
             outputs.push(Output::Conditional { write, is_sure });
         }
         Pending::Schema(write) => outputs.push(unknown_change(write)),
+        Pending::Opaque => tally.opaque_applied += 1,
         Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
     }
 }

@@ -13,6 +13,7 @@ use super::registry::Registry;
 use super::session::{Common, Context, Session, Taken};
 use super::write::{Body, Write};
 use crate::cql::decoder::{DecodeLimits, split};
+use crate::cql::frame::Format;
 use crate::cql::request::params::QueryParams;
 use crate::cql::response::metadata::ColumnDef;
 use crate::cql::response::prepared::{self, PreparedDef};
@@ -60,6 +61,7 @@ impl Bench {
                 tally: Tally::default(),
                 max_body_bytes: 1 << 20,
                 scratch: Vec::new(),
+                scratch_frame: Vec::new(),
             },
             outputs: Vec::new(),
             to_client: Vec::new(),
@@ -169,6 +171,88 @@ fn params_of(write: &Write) -> &[u8] {
     match &write.body {
         Body::Query { params, .. } | Body::Execute { params, .. } => params,
         Body::Batch { tail, .. } => tail,
+    }
+}
+
+/// A request of v5.
+fn modern(stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    // in v5 the flag says nothing; the Java driver sets it
+    let (mut bytes, flags) = (Vec::new(), Flags::COMPRESSION);
+    encode::envelope(&mut bytes, Version::V5, flags, stream, opcode, body).unwrap();
+    bytes
+}
+
+#[test]
+fn a_request_of_v5_keeps_its_fields_at_the_source_and_is_v4_for_the_target() {
+    let mut bench = Bench::new();
+    let params = QueryParams {
+        keyspace: Some("ks"),
+        now_in_seconds: Some(77),
+        ..QueryParams::new(Consistency::One)
+    };
+    let text = "INSERT INTO t (k) VALUES (1)";
+    bench.request(&modern(1, Opcode::Query, |w| {
+        request::query::encode_as(w, Version::V5, text, &params);
+    }));
+    let sent = split(&bench.to_source, &DecodeLimits::requests(1 << 20));
+    let sent = request::Query::parse_as(sent.unwrap().unwrap().body, Version::V5).unwrap();
+    assert_eq!((sent.text, sent.params.keyspace), (text, Some("ks")));
+    assert_eq!(sent.params.now_in_seconds, Some(77));
+    assert_eq!(sent.params.timestamp, Some(NOW_US));
+    bench.applied(1);
+    let write = bench.mirrored();
+    let kept = QueryParams::parse(params_of(&write)).unwrap();
+    assert_eq!((kept.timestamp, kept.keyspace), (Some(NOW_US), None));
+    let Body::Query { text, .. } = &write.body else {
+        panic!("a text was sent");
+    };
+    assert_eq!(&**text, "INSERT INTO ks.t (k) VALUES (1)");
+    // a batch says its keyspace behind the names that need it
+    bench.to_source.clear();
+    let entry = request::BatchEntry::Text {
+        text: "DELETE FROM t WHERE k = 1",
+        values: crate::cql::Values::EMPTY,
+    };
+    let tail = request::batch::BatchTail {
+        consistency: Consistency::One,
+        serial_consistency: None,
+        timestamp: Some(5),
+        keyspace: Some("other"),
+        now_in_seconds: None,
+    };
+    let bytes = modern(2, Opcode::Batch, |w| {
+        let kind = request::BatchType::Unlogged;
+        request::batch::encode_as(w, Version::V5, kind, [entry], &tail);
+    });
+    bench.request(&bytes);
+    assert_eq!(bench.to_source, bytes, "it has a stamp");
+    bench.applied(2);
+    let write = bench.mirrored();
+    assert_eq!((&*write.keyspace, write.stamp_us), ("other", Some(5)));
+    assert_eq!(
+        QueryParams::parse(params_of(&write)).unwrap().timestamp,
+        Some(5)
+    );
+}
+
+#[test]
+fn frames_begin_when_the_source_accepts_a_startup_of_v5() {
+    for (name, format) in [(None, Format::Plain), (Some("LZ4"), Format::Lz4)] {
+        let mut bench = Bench::new();
+        let mut bytes = Vec::new();
+        let (version, flags, opcode) = (Version::V5, Flags::NONE, Opcode::Startup);
+        let options = [
+            Some(("CQL_VERSION", "3.0.0")),
+            name.map(|name| ("COMPRESSION", name)),
+        ];
+        encode::envelope(&mut bytes, version, flags, 1, opcode, |w| {
+            request::startup::encode(w, options.into_iter().flatten());
+        })
+        .unwrap();
+        bench.request(&bytes);
+        assert_eq!(bench.session.framing(), None);
+        bench.answer(1, Opcode::Authenticate, |w| w.string("some.Authenticator"));
+        assert_eq!(bench.session.framing(), Some(format));
     }
 }
 
@@ -447,6 +531,17 @@ fn what_cannot_be_read_is_passed_on() {
     assert_eq!(bench.request(&bytes), Taken::Yes);
     assert_eq!(bench.to_source, bytes);
     assert_eq!(bench.common.tally.opaque, 1);
+    bench.answer(1, Opcode::Error, |w| {
+        w.int(0x2200);
+        w.string("no");
+    });
+    assert_eq!(
+        bench.common.tally.opaque_applied, 0,
+        "the source refused it"
+    );
+    bench.request(&bytes);
+    bench.applied(1);
+    assert_eq!(bench.common.tally.opaque_applied, 1);
 }
 
 #[test]

@@ -55,6 +55,11 @@ impl Partial {
         self.bytes.extend_from_slice(rest);
     }
 
+    /// Whether no envelope has begun.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Memory that it holds (bytes).
     #[cfg(test)]
     fn capacity(&self) -> usize {

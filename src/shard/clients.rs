@@ -210,6 +210,38 @@ impl Shard {
     pub(super) fn client_bytes(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
         self.recorder
             .bytes(Side::Client, Flow::In, bytes.len() as u64);
+        let half = self
+            .clients
+            .get(at)
+            .map(|connection| &mut connection.client);
+        let Some(mut frames) = half.and_then(|half| half.frames.take()) else {
+            return self.requests(at, bytes);
+        };
+        let mut scratch = std::mem::take(&mut self.common.scratch_frame);
+        let mut count = 0;
+        let opened = frames.open(bytes, &mut scratch, |payload| {
+            let ended = self.requests(at, payload);
+            count += ended;
+            let half = self.clients.get(at).map(|connection| &connection.client);
+            (ended, half.is_none_or(|half| half.partial.is_empty()))
+        });
+        self.common.scratch_frame = scratch;
+        let Some(connection) = self.clients.get(at) else {
+            return count;
+        };
+        connection.client.frames = Some(frames);
+        if let Err(error) = opened
+            && connection.phase != Phase::Closing
+        {
+            let why = Session::bad_frame(error, &mut connection.client.out);
+            self.recorder.protocol_error(Side::Client);
+            self.end(at, &why);
+        }
+        count
+    }
+
+    /// Envelopes of a client. Gives the number of requests in them.
+    fn requests(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
         let Self {
             clients,
             common,
@@ -344,9 +376,40 @@ impl Shard {
     }
 
     /// Bytes of the source. Gives the number of answers in them.
-    pub(super) fn source_bytes(&mut self, at: ConnectionId, mut bytes: &[u8]) -> u64 {
+    pub(super) fn source_bytes(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
         self.recorder
             .bytes(Side::Source, Flow::In, bytes.len() as u64);
+        let half = self
+            .clients
+            .get(at)
+            .map(|connection| &mut connection.source);
+        let Some(mut frames) = half.and_then(|half| half.frames.take()) else {
+            return self.answers(at, bytes);
+        };
+        let mut scratch = std::mem::take(&mut self.common.scratch_frame);
+        let mut count = 0;
+        let opened = frames.open(bytes, &mut scratch, |payload| {
+            let ended = self.answers(at, payload);
+            count += ended;
+            let finished = self.clients.get(at).is_none_or(|connection| {
+                connection.streaming == 0 && connection.source.partial.is_empty()
+            });
+            (ended, finished)
+        });
+        self.common.scratch_frame = scratch;
+        let Some(connection) = self.clients.get(at) else {
+            return count;
+        };
+        connection.source.frames = Some(frames);
+        if let Err(error) = opened {
+            self.recorder.protocol_error(Side::Source);
+            self.end(at, &crate::relay::Ending::SourceFrame(error));
+        }
+        count
+    }
+
+    /// Envelopes of the source. Gives the number of answers in them.
+    fn answers(&mut self, at: ConnectionId, mut bytes: &[u8]) -> u64 {
         let Self {
             clients,
             common,
@@ -399,13 +462,14 @@ impl Shard {
                 self.end(at, &crate::relay::Ending::Source(error));
             }
         }
-        if let Some(connection) = self.clients.get(at)
-            && let Some(login) = connection.session.take_identity()
-        {
-            let ask = Ask::Login(login.user.clone(), login.password.clone());
-            let _ = self.asks.try_send(ask); // full: many have logged in just now
-            self.target.offer_credentials(login.clone());
-            self.resolver.offer_credentials(login);
+        if let Some(connection) = self.clients.get(at) {
+            connection.follow_framing();
+            if let Some(login) = connection.session.take_identity() {
+                let ask = Ask::Login(login.user.clone(), login.password.clone());
+                let _ = self.asks.try_send(ask); // full: many have logged in just now
+                self.target.offer_credentials(login.clone());
+                self.resolver.offer_credentials(login);
+            }
         }
         self.clients.mark(at);
         count

@@ -4,6 +4,7 @@ use crate::relay::Session;
 use crate::sys::ring::SocketId;
 
 use super::buffers::Partial;
+use super::frames::Frames;
 use super::net::Net;
 
 /// Index of a connection in its shard.
@@ -16,7 +17,9 @@ pub struct Half {
     pub socket: Option<SocketId>,
     /// Bytes of an envelope that has not come whole.
     pub partial: Partial,
-    /// Bytes to send, in order, behind those that the ring has.
+    /// What v5 puts around envelopes, once STARTUP was accepted.
+    pub frames: Option<Box<Frames>>,
+    /// Envelopes to send, in order, behind those that the ring has.
     pub out: Vec<u8>,
     /// Reading stopped because the other half does not keep up.
     pub paused: bool,
@@ -86,6 +89,17 @@ impl Connection {
         }
     }
 
+    /// Both halves use frames from here on, if the source has accepted a STARTUP of v5.
+    pub fn follow_framing(&mut self) {
+        if let Some(format) = self.session.framing()
+            && self.client.frames.is_none()
+        {
+            for half in [&mut self.client, &mut self.source] {
+                half.frames = Some(Box::new(Frames::new(format, half.out.len())));
+            }
+        }
+    }
+
     /// Hands to the ring what waits for each side, and stops or resumes reading by the water
     /// marks. `spare` gives and takes buffers. `holding`: the client shall wait in any case.
     pub fn flush(
@@ -147,7 +161,13 @@ fn send(half: &mut Half, ring: &mut impl Net, spare: &mut Spare) {
     if half.out.is_empty() || ring.is_sending(socket) {
         return;
     }
-    ring.send(socket, std::mem::replace(&mut half.out, spare.take()));
+    let Some(frames) = &mut half.frames else {
+        return ring.send(socket, std::mem::replace(&mut half.out, spare.take()));
+    };
+    let mut framed = spare.take();
+    frames.wrap(&half.out, &mut framed);
+    spare.give(std::mem::take(&mut half.out));
+    ring.send(socket, framed);
 }
 
 fn hold(half: &mut Half, waiting: usize, ring: &mut impl Net, marks: WaterMarks) -> bool {

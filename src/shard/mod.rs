@@ -27,6 +27,7 @@ mod connection;
 pub mod disk;
 mod drain;
 mod files;
+mod frames;
 pub mod full;
 pub mod inbox;
 mod journaling;
@@ -290,6 +291,7 @@ impl Shard {
                 tally: Tally::default(),
                 max_body_bytes: config.clients.max_envelope_bytes,
                 scratch: Vec::new(),
+                scratch_frame: Vec::new(),
             },
             clients: Clients::new(&config),
             owners: Vec::new(),
@@ -566,7 +568,8 @@ impl Shard {
         self.publish_metrics();
     }
 
-    fn publish_metrics(&mut self) {
+    /// What happened in the sessions.
+    fn publish_tally(&mut self) {
         let tally = std::mem::take(&mut self.common.tally);
         for (kind, count) in metrics::RequestKind::ALL.iter().zip(tally.requests) {
             self.recorder.requests(*kind, count);
@@ -585,10 +588,20 @@ impl Shard {
         for (reason, count) in reasons.into_iter().zip(tally.skipped) {
             recorder.skipped(reason, count);
         }
+        if tally.opaque_applied > 0 {
+            let count = tally.opaque_applied;
+            recorder.skipped(Skip::Unsupported, count);
+            tracing::warn!("{count} statements that cannot be read were not refused by the source");
+        }
         recorder.count(Counted::StampInjected, tally.stamped);
         recorder.count(Counted::StampClient, tally.client_stamped);
         recorder.count(Counted::StampFarFuture, tally.stamped_in_future);
         recorder.count(Counted::Unjournaled, tally.unjournaled);
+    }
+
+    fn publish_metrics(&mut self) {
+        self.publish_tally();
+        let recorder = &mut self.recorder;
         let owed = &mut self.target.owed;
         recorder.set(
             Gauge::MirrorInFlight,

@@ -58,13 +58,13 @@ impl Facts {
     #[must_use]
     pub fn speaks(&self, version: u8) -> bool {
         let offered = &self.offer.protocol_versions;
-        version <= 4 && (offered.is_empty() || offered.contains(&version))
+        offered.is_empty() || offered.contains(&version)
     }
 
     /// Newest protocol version that clients may speak.
     #[must_use]
     pub fn newest(&self) -> Version {
-        let versions = [Version::V4, Version::V3];
+        let versions = [Version::V5, Version::V4, Version::V3];
         let offered = versions
             .into_iter()
             .find(|version| self.speaks(version.number()));
@@ -120,7 +120,16 @@ fn put_cell(out: &mut Vec<u8>, column: &str, bytes: Option<&[u8]>, facts: &Facts
         "rpc_port" | "native_port" if bytes.len() == 4 => {
             put(out, &i32::from(facts.address.port()).to_be_bytes());
         }
-        "native_protocol_version" if bytes.len() == 1 && *bytes > b"4"[..] => put(out, b"4"),
+        "native_protocol_version" => {
+            let newest = facts.newest().number();
+            let number = core::str::from_utf8(bytes)
+                .ok()
+                .and_then(|text| text.parse::<u8>().ok());
+            match number {
+                Some(number) if number > newest => put(out, newest.to_string().as_bytes()),
+                _ => put(out, bytes),
+            }
+        }
         _ => put(out, bytes),
     }
 }

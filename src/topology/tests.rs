@@ -70,9 +70,21 @@ fn the_proxy_is_the_only_node_when_it_stands_alone() {
     let shown = cells_of(&out);
     assert_eq!(shown[0].as_deref(), Some(&[10, 9, 9, 9][..]));
     assert_eq!(shown[1].as_deref(), Some(&29042i32.to_be_bytes()[..]));
-    assert_eq!(shown[2].as_deref(), Some(&b"4"[..]));
+    assert_eq!(shown[2].as_deref(), Some(&b"5"[..]));
     assert_eq!(shown[3].as_deref(), Some(&b"r1"[..]));
     assert_eq!(shown[4], None);
+    let mut old = facts(Shown::Single);
+    old.offer = Rc::new(Offer {
+        protocol_versions: vec![3, 4],
+        ..Offer::default()
+    });
+    out.clear();
+    put_rows(&mut out, SystemTable::Local, &original, &old).unwrap();
+    assert_eq!(
+        cells_of(&out)[2].as_deref(),
+        Some(&b"4"[..]),
+        "what is offered at most"
+    );
 }
 
 #[test]
@@ -150,7 +162,7 @@ fn only_what_the_proxy_speaks_is_offered() {
             .get(name)
             .map(|values| values.iter().collect::<Vec<_>>())
     };
-    assert_eq!(of("PROTOCOL_VERSIONS"), Some(vec!["3/v3", "4/v4"]));
+    assert_eq!(of("PROTOCOL_VERSIONS"), Some(vec!["3/v3", "4/v4", "5/v5"]));
     assert_eq!(of("COMPRESSION"), Some(Vec::new()));
     assert_eq!(of("SCYLLA_SHARD"), None);
 }

@@ -113,6 +113,17 @@ const UNSTAMPED_V3: Way = Way {
     vector: false,
 };
 
+const UNSTAMPED_V5: Way = Way {
+    protocol: 5,
+    lz4: false,
+    unstamped: true,
+    vector: false,
+};
+const UNSTAMPED_V5_LZ4: Way = Way {
+    lz4: true,
+    ..UNSTAMPED_V5
+};
+
 #[test]
 fn python() {
     let _turn = lab::beside_others();
@@ -123,6 +134,18 @@ fn python() {
 fn python_unstamped_v4_lz4() {
     let _turn = lab::beside_others();
     mirrored("python", FROM_41_TO_50, UNSTAMPED_V4_LZ4);
+}
+
+#[test]
+fn python_unstamped_v5() {
+    let _turn = lab::beside_others();
+    mirrored_and_unchanged("python", FROM_41_TO_50, UNSTAMPED_V5);
+}
+
+#[test]
+fn python_unstamped_v5_lz4() {
+    let _turn = lab::beside_others();
+    mirrored("python", FROM_41_TO_50, UNSTAMPED_V5_LZ4);
 }
 
 #[test]
@@ -168,6 +191,12 @@ fn java() {
 fn java_unstamped_v4_lz4() {
     let _turn = lab::beside_others();
     mirrored("java", FROM_41_TO_50, UNSTAMPED_V4_LZ4);
+}
+
+#[test]
+fn java_unstamped_v5_lz4() {
+    let _turn = lab::beside_others();
+    mirrored_and_unchanged("java", FROM_41_TO_50, UNSTAMPED_V5_LZ4);
 }
 
 #[test]

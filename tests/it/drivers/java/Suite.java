@@ -373,6 +373,10 @@ public class Suite {
       // some messages name the node, by its address and its id
       String here = outcome(session, acts.get(n)).replaceAll("Node\\([^)]*\\)", "NODE");
       String there = outcome(direct, acts.get(n)).replaceAll("Node\\([^)]*\\)", "NODE");
+      if ("server".equals(env("STAMPS"))) {  // the proxy's stamp makes the request longer
+        here = here.replaceAll("size \\d+ bytes", "size N bytes");
+        there = there.replaceAll("size \\d+ bytes", "size N bytes");
+      }
       check(!there.equals("no error"), "case", n, "made no error");
       check(here.equals(there), "case", n, "differs:", here, "directly:", there);
     }

@@ -8,6 +8,7 @@ import datetime
 import decimal
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -611,6 +612,8 @@ def errors(c):
                                                            wrong_bytes]
     for n, act in enumerate(acts):
         here, there = outcome(c.session, act), outcome(c.direct, act)
+        if ENV.get("stamps") == "server":  # the proxy's stamp makes the request eight bytes longer
+            here, there = (re.sub(r"size \d+ bytes", "size N bytes", said) for said in (here, there))
         check(here == there, "case", n, "differs:", here[:300], "directly:", there[:300])
         check(there != "no error", "case", n, "made no error")
     equal(c.rows("SELECT v FROM plain WHERE id = 1"), [("one",)])
