@@ -14,6 +14,7 @@
 //! readback   conditional writes are read back from the source
 //! spiller    records → segments          drain   segments → records
 //! inbox      what shards tell each other                          time     one time base for all
+//! publish    metrics
 //! net, disk  what a shard asks of the world; the ring and `files` answer, or a simulation
 //! ```
 //! One task of the executor runs the loop; a connection is an entry in a table, not a task. Other
@@ -33,6 +34,7 @@ pub mod inbox;
 mod journaling;
 mod lanes;
 pub mod net;
+mod publish;
 mod readback;
 mod remote;
 mod schema;
@@ -50,7 +52,7 @@ use crate::config::ProxyConfig;
 use crate::journal::{Journal, State};
 use crate::limits;
 use crate::metrics::Recorder;
-use crate::metrics::{self, Direction, Event as Counted, Gauge, Skip};
+use crate::metrics::{Direction, Gauge};
 use crate::relay::clock::StampClock;
 use crate::relay::functions::Generator;
 use crate::relay::link::Credentials;
@@ -566,89 +568,6 @@ impl Shard {
         self.expire_clients(ring);
         self.tend_journal();
         self.publish_metrics();
-    }
-
-    /// What happened in the sessions.
-    fn publish_tally(&mut self) {
-        let tally = std::mem::take(&mut self.common.tally);
-        for (kind, count) in metrics::RequestKind::ALL.iter().zip(tally.requests) {
-            self.recorder.requests(*kind, count);
-        }
-        let recorder = &mut self.recorder;
-        recorder.verdicts(metrics::Verdict::Applied, tally.applied);
-        recorder.verdicts(metrics::Verdict::Refused, tally.refused);
-        recorder.verdicts(metrics::Verdict::Ambiguous, tally.ambiguous);
-        let reasons = [
-            Skip::Filter,
-            Skip::Ddl,
-            Skip::Roles,
-            Skip::System,
-            Skip::Unsupported,
-        ];
-        for (reason, count) in reasons.into_iter().zip(tally.skipped) {
-            recorder.skipped(reason, count);
-        }
-        if tally.opaque_applied > 0 {
-            let count = tally.opaque_applied;
-            recorder.skipped(Skip::Unsupported, count);
-            tracing::warn!("{count} statements that cannot be read were not refused by the source");
-        }
-        recorder.count(Counted::StampInjected, tally.stamped);
-        recorder.count(Counted::StampClient, tally.client_stamped);
-        recorder.count(Counted::StampFarFuture, tally.stamped_in_future);
-        recorder.count(Counted::Unjournaled, tally.unjournaled);
-    }
-
-    fn publish_metrics(&mut self) {
-        self.publish_tally();
-        let recorder = &mut self.recorder;
-        let owed = &mut self.target.owed;
-        recorder.set(
-            Gauge::MirrorInFlight,
-            (owed.live_len() - owed.queued().min(owed.live_len())) as u64,
-        );
-        let pending = owed.live_len() + self.readback.len();
-        recorder.set(Gauge::PendingWrites, pending as u64);
-        recorder.set(Gauge::PendingBytes, owed.bytes() as u64);
-        recorder.set(Gauge::TargetUp, u64::from(self.target.is_up()));
-        recorder.set(Gauge::TargetsResting, self.target.resting() as u64);
-        let answer_us = u64::try_from(self.target.latency_us()).unwrap_or(0);
-        recorder.set(Gauge::TargetAnswerUs, answer_us);
-        recorder.set(Gauge::Listening, u64::from(self.listener.is_some()));
-        recorder.set(Gauge::Prepared, self.common.registry.len() as u64);
-        let live = self.target.owed.oldest_arrival_us();
-        let held = self.barriers.held.front().map(|write| write.arrived_us);
-        let spilled = self.drain.oldest_us();
-        let resolved = self.resolver.owed.oldest_arrival_us();
-        let changed = self
-            .changes
-            .iter()
-            .filter_map(|change| change.write.as_ref());
-        let changed = changed.map(|write| write.arrived_us).min();
-        let lanes = self.lanes.oldest_us();
-        let looks = self.readback.oldest_us();
-        let oldest = [live, held, spilled, lanes, resolved, changed, looks]
-            .into_iter()
-            .flatten()
-            .min();
-        let journaled = self.common.journal.oldest_us();
-        let unfinished = [live, held, lanes, resolved, changed, journaled];
-        let unfinished = unfinished.into_iter().flatten().min();
-        recorder.oldest_unfinished(unfinished.and_then(|us| u64::try_from(us).ok()));
-        recorder.oldest_unmirrored(oldest.and_then(|us| u64::try_from(us).ok()));
-        let backlog_bytes = self.drain.unread_bytes() + self.spiller.open_bytes();
-        let records = self.backlog_records.max(backlog_bytes.min(1));
-        recorder.set(Gauge::BacklogRecords, records);
-        recorder.set(Gauge::BacklogBytes, backlog_bytes);
-        // the age of what an earlier process left is not known before it is read
-        let unknown = backlog_bytes > 0 && spilled.is_none();
-        let settled_us = if unknown {
-            0
-        } else {
-            oldest.unwrap_or(self.now_us)
-        };
-        recorder.settled(u64::try_from(settled_us).unwrap_or_default());
-        recorder.tick(u64::try_from(self.now_us).unwrap_or_default());
     }
 }
 
