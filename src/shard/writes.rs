@@ -118,6 +118,9 @@ impl Shard {
         if owner == self.index {
             return self.order_here(write);
         }
+        if self.stop_at_us.is_some() {
+            return self.spill(&write); // the owner may have ended; the next start keeps the order
+        }
         let mut record = Vec::new();
         let encoded = spilled::record(&write, None, |view| {
             crate::spill::record::encode(view, &mut record)
@@ -474,7 +477,9 @@ impl Shard {
             if grown.complete {
                 self.drain.add_segment(grown.segment, grown.bytes);
             }
-            if grown.cut {
+            // What was carried to the end is framed anew behind a cut. Without such, progress must
+            // not wait: on a full disk it is what makes room.
+            if grown.cut && self.spiller.safe_bytes() < self.carried_bytes {
                 self.carried_bytes = self.spiller.appended_bytes();
             }
         }
