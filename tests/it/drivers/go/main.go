@@ -475,9 +475,6 @@ func main() {
 	r := &run{ks: env("KEYSPACE"), unset: protocol != 3}
 	r.s = open(env("CONTACT"), r.ks)
 	direct := cluster(env("DIRECT"), r.ks)
-	if protocol == 0 && env("CONTACT") != env("DIRECT") {
-		direct.ProtoVersion = 4 // some errors depend on it, and the proxy's highest version is 4
-	}
 	r.direct = create(direct)
 	failed := []string{}
 	for _, step := range steps {
