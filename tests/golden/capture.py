@@ -13,7 +13,6 @@ import pathlib
 import socket
 import struct
 import sys
-import threading
 import uuid
 
 from cassandra import ConsistencyLevel, DriverException, protocol
@@ -22,62 +21,9 @@ from cassandra.cluster import Cluster, ExecutionProfile, NoHostAvailable, EXEC_P
 from cassandra.policies import FallthroughRetryPolicy
 from cassandra.query import BatchStatement, BatchType, SimpleStatement, UNSET_VALUE
 
+from recorder import Recorder
+
 LISTEN = ("127.0.0.21", 21000)
-
-
-class Recorder:
-    """Forwards bytes both ways and keeps every envelope: direction (0 request, 1 response)."""
-
-    def __init__(self, node):
-        self.node, self.envelopes, self.lock = node, [], threading.Lock()
-        self.listener = socket.create_server(LISTEN)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            client, _ = self.listener.accept()
-            server = socket.create_connection(self.node)
-            for direction, source, sink in ((0, client, server), (1, server, client)):
-                args = (direction, source, sink)
-                threading.Thread(target=self.pump, args=args, daemon=True).start()
-
-    def pump(self, direction, source, sink):
-        kept = b""
-        while True:
-            try:
-                read = source.recv(65536)
-                if not read:
-                    break
-                sink.sendall(read)
-            except OSError:
-                break
-            kept += read
-            while len(kept) >= 9:
-                end = 9 + struct.unpack(">I", kept[5:9])[0]
-                if len(kept) < end:
-                    break
-                with self.lock:
-                    self.envelopes.append((direction, kept[:end]))
-                kept = kept[end:]
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def save(self, path):
-        """Writes what was recorded since the last call."""
-        with self.lock:
-            envelopes, self.envelopes = self.envelopes, []
-        seen, out = set(), bytearray()
-        for direction, envelope in envelopes:
-            # The stream id and repeated questions of the driver teach nothing twice.
-            key = (direction, envelope[:2], envelope[4:])
-            if key not in seen and len(envelope) < 65536:
-                seen.add(key)
-                out += struct.pack(">BI", direction, len(envelope)) + envelope
-        path.write_bytes(out)
-        print(path.name, len(seen), "envelopes", len(out), "bytes")
 
 
 def expect_error(session, statement, **kwargs):
@@ -280,12 +226,12 @@ def run(version, compression, modern):
 
 def main():
     address, port, name, out = sys.argv[1:]
-    recorder = Recorder((address, int(port)))
+    recorder = Recorder(LISTEN, (address, int(port)))
     for version, compression in ((4, None), (4, "lz4"), (4, "snappy"), (3, None)):
         print(name, f"v{version}", compression)
         run(version, compression, modern="5." in name)
         file = f"{name}-v{version}-{compression or 'none'}.bin"
-        recorder.save(pathlib.Path(out) / file)
+        recorder.save(pathlib.Path(out) / file, whole=True)
 
 
 if __name__ == "__main__":
