@@ -12,8 +12,9 @@ use twinring::cql::Version;
 use twinring::cql::decoder::{DecodeLimits, split};
 use twinring::cql::request::execute::Execute;
 use twinring::cql::stamp::Tail;
+use twinring::relay::plan::{MirrorDdl, PlanCache, Rules};
+use twinring::statement::classify;
 use twinring::statement::rewrite::with_ttl;
-use twinring::statement::{CacheLimits, Classifier, classify};
 
 use self::steady::{Steady, execute_bytes};
 
@@ -46,14 +47,15 @@ fn decoder(c: &mut Criterion) {
 fn classifier(c: &mut Criterion) {
     let mut group = c.benchmark_group("classifier");
     group.bench_function("cold", |b| b.iter(|| black_box(classify(black_box(TEXT)))));
-    let limits = CacheLimits {
-        entries: 1000,
-        bytes: 1 << 20,
+    let rules = Rules {
+        mirror_ddl: MirrorDdl::All,
+        replication: None,
+        filter: None,
     };
-    let mut cache = Classifier::new(limits, 1);
-    cache.classify(TEXT);
+    let mut plans = PlanCache::new(rules, 1 << 20);
+    plans.plan(TEXT, None);
     group.bench_function("cached", |b| {
-        b.iter(|| black_box(cache.classify(black_box(TEXT))));
+        b.iter(|| black_box(plans.plan(black_box(TEXT), None)));
     });
     group.finish();
 }

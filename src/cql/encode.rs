@@ -57,8 +57,8 @@ pub fn error(
 }
 
 /// Appends the answer that a header deserves which cannot be accepted: a protocol error on its
-/// stream, in its version or, if that is not spoken here, in the newest one that is. Drivers look
-/// for these words to find a version that both sides speak.
+/// stream ([`EnvelopeError::stream`]), in its version or, if that is not spoken here, in the newest
+/// one that is. Drivers look for these words to find a version that both sides speak.
 ///
 /// # Errors
 /// None in fact: the words are short.

@@ -216,16 +216,17 @@ impl EnvelopeError {
         }
     }
 
-    /// Stream on which an ERROR answer belongs.
+    /// Stream on which an ERROR answer belongs. Cassandra looks at the version before it reads the
+    /// stream id, and gocql relies on its 0; a negative id is the server's own and gets 0 too.
     #[must_use]
-    pub const fn stream(self) -> i16 {
+    pub fn stream(self) -> i16 {
         match self {
-            Self::UnsupportedVersion { stream, .. }
-            | Self::WrongDirection { stream, .. }
+            Self::UnsupportedVersion { .. } => 0,
+            Self::WrongDirection { stream, .. }
             | Self::UnknownOpcode { stream, .. }
             | Self::WrongOpcode { stream, .. }
             | Self::NegativeLength { stream, .. }
-            | Self::TooLarge { stream, .. } => stream,
+            | Self::TooLarge { stream, .. } => stream.max(0),
         }
     }
 }

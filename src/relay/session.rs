@@ -434,28 +434,7 @@ impl Session {
 
     /// The client's bytes cannot be cut any further: its answer, after which it is closed.
     pub fn bad_request(error: &EnvelopeError, to_client: &mut Vec<u8>) -> Ending {
-        // Cassandra looks at the version before it reads the stream id, and gocql relies on it
-        let stream = match error {
-            EnvelopeError::UnsupportedVersion { .. } => 0,
-            _ => error.stream().max(0),
-        };
-        let words = error.to_string();
-        // in the newest version that is spoken here, as Cassandra answers
-        let version = match error {
-            EnvelopeError::UnsupportedVersion { newest, .. } => *newest,
-            _ => error.answer_version(),
-        };
-        let put = encode::envelope(
-            to_client,
-            version,
-            Flags::NONE,
-            stream,
-            Opcode::Error,
-            |body| {
-                body.int(ErrorCode::Protocol.number());
-                body.string(&words);
-            },
-        );
+        let put = encode::refusal(to_client, *error);
         debug_assert!(put.is_ok());
         Ending::Client(*error)
     }

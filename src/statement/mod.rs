@@ -5,9 +5,8 @@
 //! taken for something else. [`classify`] reads the tokens: the first word tells the [`Kind`], and
 //! a reader for that kind collects what the proxy needs. Terms are only skipped over, in balanced
 //! brackets, with the bind markers and [`FunctionCall`]s in them noted. [`rewrite`] makes new
-//! texts:
-//! with qualified names, with generated values in the place of `now()` and kin, with the TTL that
-//! is left. [`Classifier`] remembers what it has seen.
+//! texts: with qualified names, with generated values in the place of `now()` and kin, with the TTL
+//! that is left.
 //!
 //! # Never guess
 //! The source decides whether a text is valid; this module only has to be right about valid ones.
@@ -20,7 +19,6 @@
 //! (`USING TIMEOUT`). `tests/golden/statements.tsv` holds what Cassandra's own parser says of the
 //! statements in the tests.
 
-mod cache;
 mod classify;
 mod classify_ddl;
 mod classify_mutation;
@@ -31,7 +29,6 @@ mod model;
 mod name;
 pub mod rewrite;
 
-pub use cache::{CacheLimits, Classifier};
 pub use classify::classify;
 pub use functions::{FunctionCall, Generated, GeneratedBytes, GeneratedValue};
 pub use lexer::{Lexer, Span, Token, TokenKind};

@@ -10,7 +10,7 @@ import lz4.block
 STARTUP, READY, AUTHENTICATE = 0x01, 0x02, 0x03
 # Kinds of records; see README.md. A frame's is its direction's, plus 2.
 REQUEST, RESPONSE, FRAME = 0, 1, 2
-# How many of each kind, flags, opcode and length a file of drivers.py keeps: further ones teach nothing.
+# How many of each kind, flags, opcode and length a file of drivers.py keeps.
 ALIKE = 1
 
 

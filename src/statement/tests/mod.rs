@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! Tests of the statement module; the table of statements is in `table.rs`.
 
-mod cache;
 mod describe;
 mod golden;
 mod lexer;
