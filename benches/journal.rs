@@ -52,6 +52,7 @@ fn header() -> Header {
         shard: 0,
         instance: 1,
         created_us: 1,
+        boot: 0,
         geometry: Geometry::of_bytes(limits::JOURNAL_DEFAULT_BYTES),
     }
 }

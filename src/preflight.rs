@@ -9,11 +9,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Cluster, ProxyConfig};
+use crate::config::{Cluster, Durability, ProxyConfig};
 use crate::limits;
 use crate::spill::Keys;
 use crate::sys::{machine, probe};
 
+pub mod journal;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,12 @@ pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
     match data_dir(&config.data_dir) {
         Ok(found) => warnings.extend(found),
         Err(found) => errors.push(found),
+    }
+    if config.journal.durability != Durability::None {
+        match journal::check(config) {
+            Ok(found) => warnings.extend(found),
+            Err(found) => errors.push(found),
+        }
     }
     if let Some(Err(e)) = config.spill_key_file.as_deref().map(Keys::load) {
         let mend = "name a file with a key, or leave --spill-key-file out";

@@ -23,6 +23,7 @@ use crate::shard::time::{Followed, TimeBase};
 use crate::shard::{self, Host, ShardError};
 use crate::spill::Keys;
 use crate::spill::dir::{SpillDir, replace_file};
+use crate::spill::dirty::Windows;
 use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
 use crate::sys::socket;
 use crate::watch::Watch;
@@ -84,8 +85,10 @@ impl Running {
             views,
             asked,
         } = setup::prepare(config, spill, floor_us, &mut random)?;
-        let journals = Journals::open(config, &mut setups, now_us(time))?;
-        let keeper = Keeper::start(config, time.now_us())?;
+        let mut windows = Windows::load(&config.data_dir)?;
+        windows.close_open(now_us(time)); // a process that died has left them open
+        let journals = Journals::open(config, &mut setups, &mut windows, now_us(time))?;
+        let keeper = Keeper::start(config, windows);
         let mut running = Self {
             shards: Vec::new(),
             addresses,

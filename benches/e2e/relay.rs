@@ -152,7 +152,7 @@ impl Relay {
                 Event::Eof { id } | Event::Failed { id, .. } => ended.push(id),
                 Event::Connected { result, .. } => result?,
                 Event::AcceptFailed { error, .. } => return Err(error.into()),
-                Event::Readable { .. } => {}
+                Event::Readable { .. } | Event::Synced { .. } => {}
             }
         }
         for client in accepted {

@@ -61,7 +61,10 @@ pub(crate) fn run(address: SocketAddr, delay: Duration) -> anyhow::Result<()> {
                 Event::Sent { id, .. } if delay.is_zero() => answered.push(id),
                 Event::Sent { id, .. } => held.push_back((Instant::now(), id)),
                 Event::Eof { id } | Event::Failed { id, .. } => closed.push(id),
-                Event::AcceptFailed { .. } | Event::Connected { .. } | Event::Readable { .. } => {}
+                Event::AcceptFailed { .. }
+                | Event::Connected { .. }
+                | Event::Readable { .. }
+                | Event::Synced { .. } => {}
             }
         }
         while held.front().is_some_and(|(due, _)| *due <= Instant::now()) {

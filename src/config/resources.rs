@@ -196,15 +196,12 @@ impl Check {
     }
 
     pub(super) fn journal(&mut self, s: &Settings) -> Journal {
-        let words = [("process", Durability::Process), ("none", Durability::None)];
-        let durability = match s.durability.as_deref() {
-            Some("machine") => {
-                let what = "`machine` is not in this version";
-                self.wrong("--durability", what, "choose process or none");
-                Durability::Process
-            }
-            said => self.one_of("--durability", said, &words),
-        };
+        let words = [
+            ("process", Durability::Process),
+            ("machine", Durability::Machine),
+            ("none", Durability::None),
+        ];
+        let durability = self.one_of("--durability", s.durability.as_deref(), &words);
         let narrow = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let envelope = s.max_envelope_bytes.map(|size| narrow(size.0));
         let envelope = envelope.unwrap_or(limits::ENVELOPE_BODY_DEFAULT_BYTES);

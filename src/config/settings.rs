@@ -99,7 +99,8 @@ pub struct Settings {
     /// Directory for the journal [default: in /dev/shm, or the data directory's `journal`]
     #[arg(long, value_name = "DIR", env = "TWINRING_JOURNAL_DIR")]
     pub journal_dir: Option<PathBuf>,
-    /// Largest journal of one shard; takes memory only as far as it is used [default: 64MiB]
+    /// Largest journal of one shard; takes memory only as far as it is used, on a disk all of it
+    /// [default: 64MiB]
     #[arg(long, value_name = "SIZE", env = "TWINRING_JOURNAL_BYTES")]
     #[serde(deserialize_with = "natural")]
     pub journal_bytes: Option<Size>,

@@ -31,6 +31,7 @@ fn journal() -> Vec<u8> {
         shard: 7,
         instance: 0xC0FFEE,
         created_us: 1,
+        boot: 0,
         geometry,
     };
     let heap = Heap::new(header);

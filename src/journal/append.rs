@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
+use super::commit::Commits;
 use super::format::{ALIGN_BYTES, FRAME_BYTES, Frame, Geometry, Header, Nature, State, word};
 use super::memory::{Memory, Words};
 use crate::spill::Record;
@@ -43,6 +44,8 @@ pub struct Journal {
     lent: Vec<Place>,
     /// Records of earlier processes that this shard sees to.
     inherited: Vec<Place>,
+    /// There if writes must survive the machine.
+    commits: Option<Commits>,
 }
 
 #[derive(Debug)]
@@ -98,6 +101,7 @@ impl Journal {
             own: None,
             lent: Vec::new(),
             inherited: Vec::new(),
+            commits: None,
         }
     }
 
@@ -132,6 +136,54 @@ impl Journal {
             own: Some(own),
             ..Self::none(files)
         }
+    }
+
+    /// Whether clients are told of their writes only when those are on the disk.
+    pub fn keep_commits(&mut self, keep: bool) {
+        self.commits = keep.then(Commits::default);
+    }
+
+    /// The commit that this record is in, whatever its state; `None` if that is on the disk, or
+    /// nobody has to wait for it.
+    #[inline]
+    pub fn record_commit(&mut self, place: Option<Place>) -> Option<u64> {
+        let commits = self.commits.as_mut()?;
+        commits.of_record(place?.id.get())
+    }
+
+    /// The commit that the state which was just stored will be in; `None` if nobody has to wait.
+    #[inline]
+    pub fn state_commit(&mut self, place: Option<Place>) -> Option<u64> {
+        let commits = self.commits.as_mut()?;
+        place.map(|_| commits.next())
+    }
+
+    /// Begins a commit if one is wanted and none is under way: true if what is stored by now is to
+    /// be brought to the disk. `idle`: also if nobody waits for it.
+    pub fn begin_commit(&mut self, idle: bool) -> bool {
+        let next_id = self.own.as_ref().map_or(1, |own| own.next_id);
+        self.commits
+            .as_mut()
+            .is_some_and(|commits| commits.begin(next_id, idle))
+    }
+
+    /// The commit under way has ended; `well`: all of it is on the disk.
+    pub fn end_commit(&mut self, well: bool) {
+        if let Some(commits) = &mut self.commits {
+            commits.end(well);
+        }
+    }
+
+    /// The last commit that has ended well; none is 0.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.commits.as_ref().map_or(0, Commits::ended)
+    }
+
+    /// Whether a commit has failed: no other will follow.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.commits.as_ref().is_some_and(Commits::has_failed)
     }
 
     /// Makes the first blocks ready, so that no write waits for memory later.
@@ -180,6 +232,9 @@ impl Journal {
         };
         own.take(&room, frame.total_bytes(), arrived_us);
         self.store(place, State::Intent);
+        if let Some(commits) = &mut self.commits {
+            commits.appended();
+        }
         Ok(Some(place))
     }
 
@@ -197,6 +252,9 @@ impl Journal {
             return; // done already, and maybe the place of another record by now
         }
         self.store(place, state);
+        if let Some(commits) = &mut self.commits {
+            commits.marked();
+        }
         if let (State::Done, Some(own)) = (state, &mut self.own)
             && own.file == place.file
         {

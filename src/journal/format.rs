@@ -112,6 +112,8 @@ pub struct Header {
     pub instance: u64,
     /// When it was made, µs since 1970.
     pub created_us: u64,
+    /// Names the machine's boot in which it was made; 0 if that is not known.
+    pub boot: u64,
     /// How it is cut up.
     pub geometry: Geometry,
 }
@@ -142,6 +144,7 @@ impl Header {
         bytes[24..32].copy_from_slice(&self.created_us.to_le_bytes());
         bytes[32..36].copy_from_slice(&self.geometry.block_bytes.to_le_bytes());
         bytes[36..40].copy_from_slice(&self.geometry.blocks.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.boot.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -190,6 +193,7 @@ impl Header {
             shard: u32_at(bytes, 12),
             instance: u64_at(bytes, 16),
             created_us: u64_at(bytes, 24),
+            boot: u64_at(bytes, 40),
             geometry: Geometry {
                 block_bytes: u32_at(bytes, 32),
                 blocks: u32_at(bytes, 36),

@@ -17,7 +17,17 @@
 //! format  bytes of header, record, state word     memory  what holds them: a file, a heap
 //! append  blocks, records, states                 scan    bytes → live records, damage
 //! settle  what becomes of a record after a crash, as a table
+//! commit  which records are on the disk, where a write must survive the machine
 //! ```
+//!
+//! # When the machine dies
+//! With `--durability machine` the file is on a disk, and a client is told of its write after a
+//! [commit], so no write that was acknowledged is lost. What was stored after the last commit may
+//! be on the disk or not, each sector for itself. So the next start, which knows by the kernel's
+//! boot id, takes every state for one that may be older than it was: what must not be repeated and
+//! was APPLIED may have been sent, and what changes a schema or empties a table may have been done,
+//! with other writes behind it ([`certain`]). A write that nobody was told of may be at the
+//! source and not in the journal: the time in which that can be is in the dirty windows.
 //!
 //! # Blocks
 //! The data is cut into blocks. Records are appended to the current one; a block is free again when
@@ -38,7 +48,8 @@
 //!   24   8  creation time, µs since 1970
 //!   32   4  b, bytes of a block: a multiple of 4096
 //!   36   4  n, blocks
-//!   40  20  zero
+//!   40   8  names the machine's boot, 0 if not known
+//!   48  12  zero
 //!   60   4  CRC32 of bytes 0..60
 //! state words, from 4096: n × b/128 words of 8 bytes, then zeros up to a multiple of 4096
 //!    a word is 0, or   id of the record × 2¹⁶ + check × 2⁸ + state
@@ -63,6 +74,7 @@
 //! value are not taken for a record.
 
 pub mod append;
+mod commit;
 pub mod format;
 pub mod memory;
 pub mod scan;
@@ -71,8 +83,8 @@ pub mod settle;
 pub use append::{Full, Journal, Place};
 pub use format::{Geometry, Header, Nature, State};
 pub use memory::{Heap, Memory, Words};
-pub use scan::{Damage, Live, Scanned, scan};
-pub use settle::{Action, action};
+pub use scan::{Damage, Live, Scanned, scan, scan_stale};
+pub use settle::{Action, action, certain};
 
 #[cfg(test)]
 mod tests;

@@ -75,6 +75,18 @@ pub struct Scanned {
 /// Scans state words and data, of which some may be missing at the end.
 #[must_use]
 pub fn scan(header: &Header, words: &[u64], data: &[u8]) -> Scanned {
+    scan_all(header, words, data, false)
+}
+
+/// As [`scan`], after the death of the machine: of what was stored after the last sync any part may
+/// be missing. A record whose word is not there yet counts as INTENT; a word without its record is
+/// damage as ever, but was never synced, or is done and its block in use for others.
+#[must_use]
+pub fn scan_stale(header: &Header, words: &[u64], data: &[u8]) -> Scanned {
+    scan_all(header, words, data, true)
+}
+
+fn scan_all(header: &Header, words: &[u64], data: &[u8], is_stale: bool) -> Scanned {
     let geometry = header.geometry;
     let mut scanned = Scanned::default();
     let missing = (geometry.words() - words.len().min(geometry.words())) * size_of::<u64>()
@@ -91,6 +103,7 @@ pub fn scan(header: &Header, words: &[u64], data: &[u8]) -> Scanned {
             data,
             range: index * geometry.block()..(index + 1) * geometry.block(),
             seed: header.seed(),
+            is_stale,
         };
         block.scan(&mut scanned);
     }
@@ -104,6 +117,7 @@ struct Block<'a> {
     data: &'a [u8],
     range: Range<usize>,
     seed: u32,
+    is_stale: bool,
 }
 
 type Word = Result<Option<(u64, State)>, Invalid>;
@@ -122,7 +136,7 @@ impl Block<'_> {
         });
         let by_records = records.iter().filter_map(|(frame, _)| frame.base());
         let Some(base) = by_words.chain(by_records).max() else {
-            return self.report_words(&words, &[], scanned);
+            return self.report_words(&words, &[], 0, scanned);
         };
         let present: Vec<_> = records
             .into_iter()
@@ -140,6 +154,7 @@ impl Block<'_> {
             let state = match stored {
                 Some(Ok(Some((id, state)))) if *id == frame.id => Some(*state),
                 Some(Err(_)) | None => None,
+                Some(Ok(_)) if self.is_stale => Some(State::Intent),
                 // it was being written: not a byte of it has left
                 Some(Ok(_)) if last == Some(u64::from(frame.slot)) => continue,
                 Some(Ok(_)) => {
@@ -160,15 +175,23 @@ impl Block<'_> {
                 body: at + frame.total_bytes() - frame.length as usize..at + frame.total_bytes(),
             });
         }
-        self.report_words(&words, &present, scanned);
+        self.report_words(&words, &present, base, scanned);
     }
 
-    /// Damaged words, and live ones without a record.
-    fn report_words(&self, words: &[Word], present: &[(Frame, usize)], scanned: &mut Scanned) {
-        for (slot, word) in (0..).zip(words) {
+    /// Damaged words, and live ones without a record. `base`: of the block's present use.
+    fn report_words(
+        &self,
+        words: &[Word],
+        present: &[(Frame, usize)],
+        base: u64,
+        scanned: &mut Scanned,
+    ) {
+        for (slot, word) in (0u16..).zip(words) {
             let index = self.word(slot);
             match word {
                 Err(Invalid) => scanned.damage.push(Damage::Word { word: index }),
+                // a later use of the block has begun, so it is done, whatever its word says
+                Ok(Some((id, _))) if self.is_stale && *id < base + u64::from(slot) => {}
                 Ok(Some((id, state))) if *state != State::Done => {
                     let found = present.iter().any(|(frame, _)| frame.id == *id);
                     if !found {

@@ -60,6 +60,23 @@ pub fn action(state: Option<State>, nature: Nature) -> Action {
     }
 }
 
+/// What is certain of a state that was read after the death of the machine, when later ones may not
+/// have reached the disk; `None`: nothing is, so the record is in doubt.
+///
+/// A write that may be repeated is where it was: to ask once more, or to mirror it once more, does
+/// no harm. What must not be repeated may have been sent since it was applied. A change of the
+/// schema, or a TRUNCATE, may have been done, with other writes behind it that the same change
+/// would undo.
+#[must_use]
+pub fn certain(state: Option<State>, nature: Nature) -> Option<State> {
+    match (state?, nature.kind, nature.repeat) {
+        (State::Done, ..) => Some(State::Done),
+        (_, Kind::Ddl | Kind::Truncate, _) => None,
+        (State::Applied, _, Repeat::Bump | Repeat::Once) => Some(State::Sent),
+        (state, ..) => Some(state),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +115,39 @@ mod tests {
         ("dddnd", Kind::Truncate, Repeat::Bump, true),
         ("dddnd", Kind::Truncate, Repeat::Once, true),
     ];
+
+    /// What settling must not do once the machine has died, whatever reached the disk: a state is
+    /// at most as old as the truth.
+    #[test]
+    fn an_old_state_leads_to_nothing_that_the_true_one_forbids() {
+        for kind in Kind::ALL {
+            for repeat in [Repeat::Free, Repeat::Bump, Repeat::Once] {
+                for conditional in [false, true] {
+                    let nature = Nature {
+                        kind,
+                        repeat,
+                        conditional,
+                    };
+                    let states = [State::Intent, State::Applied, State::Sent, State::Done];
+                    for (n, read) in states.into_iter().enumerate() {
+                        let taken = certain(Some(read), nature);
+                        let done = action(taken, nature);
+                        if read == State::Done {
+                            assert_eq!(done, Action::Nothing);
+                            continue;
+                        }
+                        assert_ne!(done, Action::Schema, "{read:?} {nature:?}");
+                        let may_be_sent = states[n..].contains(&State::Sent);
+                        let repeats = matches!(done, Action::Ask | Action::Mirror);
+                        if may_be_sent && repeat != Repeat::Free {
+                            assert!(!repeats, "{read:?} {nature:?}");
+                        }
+                    }
+                    assert_eq!(certain(None, nature), None);
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_combination_has_its_row() {

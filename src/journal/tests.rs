@@ -29,6 +29,7 @@ fn header(blocks: u32) -> Header {
         shard: 3,
         instance: 0x5EED_0000_CAFE,
         created_us: 1,
+        boot: 0,
         geometry: Geometry {
             block_bytes: 4096,
             blocks,
@@ -171,6 +172,99 @@ proptest! {
             let (lives, scanned) = read(&image_of(&mut journal, &heap)).unwrap();
             prop_assert_eq!(&lives, &model);
             prop_assert_eq!(scanned.damage, []);
+        }
+    }
+}
+
+/// What a disk holds when the machine dies: each sector as it was at the last sync, or at any time
+/// since. `images`: the file at the sync, and after each step since.
+fn stale(images: &[Vec<u8>], seed: u64) -> Vec<u8> {
+    const SECTOR: usize = 512;
+    let mut random = seed;
+    let mut disk = Vec::new();
+    for at in (0..images[0].len()).step_by(SECTOR) {
+        random = random
+            .wrapping_mul(0x5851_F42D_4C95_7F2D)
+            .wrapping_add(0x1405_7B7E_F767_814F);
+        let image = &images[usize::try_from(random >> 33).unwrap() % images.len()];
+        disk.extend_from_slice(&image[at..(at + SECTOR).min(image.len())]);
+    }
+    disk
+}
+
+/// What is known of a record: its body and nature, and the states it had since the last sync.
+#[derive(Debug)]
+struct Story {
+    nature: Nature,
+    body: Vec<u8>,
+    states: Vec<State>,
+    synced: bool,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn when_the_machine_dies_what_was_synced_is_there(
+        steps in proptest::collection::vec(any_step(), 1..60),
+        sync_after in 0usize..40,
+        seeds in proptest::collection::vec(any::<u64>(), 8),
+    ) {
+        let header = header(5);
+        let heap = Heap::new(header);
+        let mut journal = journal(&heap, &header);
+        let mut stories = BTreeMap::<u64, Story>::new();
+        let mut places = Vec::new();
+        let mut images = vec![image_of(&mut journal, &heap)];
+        for (number, step) in (1u64..).zip(&steps) {
+            match *step {
+                Step::Append { length, counter, .. } => {
+                    let nature = if counter { COUNTER } else { FREE };
+                    if let Ok(place) = append(&mut journal, number, length, nature) {
+                        places.push(place);
+                        let body = body(number, length);
+                        let states = vec![State::Intent];
+                        let story = Story { nature, body, states, synced: false };
+                        stories.insert(place.id.get(), story);
+                    }
+                }
+                Step::Mark { which, state } if !places.is_empty() => {
+                    let place = places[which % places.len()];
+                    journal.mark(place, state);
+                    stories.get_mut(&place.id.get()).unwrap().states.push(state);
+                    if state == State::Done {
+                        places.retain(|other| *other != place);
+                    }
+                }
+                Step::Mark { .. } => {}
+            }
+            images.push(image_of(&mut journal, &heap));
+            if number == sync_after as u64 {
+                images.drain(..images.len() - 1);
+                stories.retain(|_, story| story.states.last() != Some(&State::Done));
+                for story in stories.values_mut() {
+                    story.states.drain(..story.states.len() - 1);
+                    story.synced = true;
+                }
+            }
+        }
+        for seed in seeds {
+            let disk = stale(&images, seed);
+            let (header, _) = Header::read(&disk).unwrap();
+            let (words, data) = cut(&disk, header.geometry);
+            let mut scanned = scan_stale(&header, &words, data);
+            for live in &scanned.live {
+                let story = stories.get(&live.id).expect("no record out of nothing");
+                prop_assert_eq!(&data[live.body.clone()], &story.body[..]);
+                prop_assert_eq!(live.nature, story.nature);
+                let state = live.state.expect("no word is damaged");
+                prop_assert!(story.states.contains(&state), "{:?} {:?}", live, story);
+            }
+            scanned.live.retain(|live| stories[&live.id].synced);
+            for (id, story) in stories.iter().filter(|(_, story)| story.synced) {
+                let is_there = scanned.live.iter().any(|live| live.id == *id);
+                prop_assert!(is_there || story.states.contains(&State::Done), "{} {:?}", id, story);
+            }
         }
     }
 }

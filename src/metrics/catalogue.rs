@@ -153,6 +153,8 @@ label_values! {
         StampFarFuture = "stamps_far_future",
         /// A write was larger than the journal, and is not in it.
         Unjournaled = "unjournaled_writes",
+        /// The journal was brought to the disk (`--durability machine`).
+        JournalCommit = "journal_commits",
     }
 }
 
@@ -174,6 +176,7 @@ impl Event {
             Self::StampClient => "Writes that brought their own stamp",
             Self::StampFarFuture => "Client stamps far in the future",
             Self::Unjournaled => "Writes larger than the journal",
+            Self::JournalCommit => "Times that the journal was brought to the disk",
         }
     }
 }
@@ -203,6 +206,8 @@ label_values! {
         JournalRecords = "journal_records",
         /// Bytes of the journal's blocks that hold them.
         JournalBytes = "journal",
+        /// 1 when the journal cannot be brought to the disk: no write is acknowledged any more.
+        JournalFailed = "journal_failed",
         /// Statements that the shard knows.
         Prepared = "prepared_statements",
         /// 1 when at least one target connection is ready.
@@ -232,6 +237,7 @@ impl Gauge {
             Self::Unsettled => "Writes of a proxy that died, not settled yet",
             Self::JournalRecords => "Writes in the journal that are not done",
             Self::JournalBytes => "Bytes of the journal in use",
+            Self::JournalFailed => "1 when the journal cannot be brought to the disk",
             Self::Prepared => "Prepared statements known",
             Self::TargetUp => "1 when a target connection is ready",
             Self::ClientsHeld => "1 while clients that write wait for room in the spill",

@@ -135,3 +135,39 @@ fn more_connections_than_files_are_named() {
     config.clients.max_connections = 1;
     assert_eq!(open_files(&config), None);
 }
+
+#[test]
+fn a_journal_that_would_go_with_the_machine_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_source, source) = listener();
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let journal = memory.path().join("not/made/yet");
+    let more = format!("durability = 'machine'\njournal-dir = {journal:?}");
+    let text = run(&config(&source, NOBODY, &more, dir.path()))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("is in memory (tmpfs)"), "{text}");
+    assert!(
+        text.contains("name a --journal-dir or --data-dir on a disk"),
+        "{text}"
+    );
+    assert!(!journal.exists(), "a check changes nothing");
+    let more = "durability = 'machine'";
+    run(&config(&source, NOBODY, more, dir.path())).unwrap();
+    assert!(!dir.path().join("journal").exists());
+}
+
+#[test]
+fn a_journal_directory_that_others_may_look_into_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_source, source) = listener();
+    let journal = dir.path().join("j");
+    fs::create_dir(&journal).unwrap();
+    fs::set_permissions(&journal, fs::Permissions::from_mode(0o755)).unwrap();
+    let more = format!("journal-dir = {journal:?}");
+    let text = run(&config(&source, NOBODY, &more, &dir.path().join("data")))
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("is not ours alone (mode 755"), "{text}");
+    assert!(text.contains("chmod 700"), "{text}");
+}

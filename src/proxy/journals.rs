@@ -11,10 +11,12 @@
 //! any time, and the number of shards may change: old files are dealt out to those there are.
 
 mod running;
+#[cfg(test)]
+mod tests;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,10 +27,13 @@ use self::running::Run;
 use crate::config::{Durability, ProxyConfig};
 use crate::journal::format::{PAGE_BYTES, word};
 use crate::journal::{
-    Damage, Geometry, Header, Journal, Memory, Place, Scanned, State, Words, scan,
+    Damage, Geometry, Header, Journal, Live, Memory, Place, Scanned, State, Words, certain, scan,
+    scan_stale,
 };
 use crate::limits;
+use crate::preflight;
 use crate::shard::{Setup, Unsettled};
+use crate::spill::dir::sync_dir;
 use crate::spill::dirty::{Reason, Window, Windows};
 use crate::sys::machine;
 use crate::sys::mapped::{Layout, MappedFile, MappedWords};
@@ -69,6 +74,8 @@ struct Kept {
 struct Mapped {
     file: MappedFile,
     geometry: Geometry,
+    /// It has all its room, and its pages are in the page cache.
+    filled: bool,
 }
 
 #[derive(Debug)]
@@ -86,6 +93,9 @@ impl Memory for Mapped {
     }
 
     fn prepare(&mut self, block: usize) -> Result<(), String> {
+        if self.filled {
+            return Ok(());
+        }
         let (bytes, slots) = (self.geometry.block(), self.geometry.slots());
         let data = block * bytes..(block + 1) * bytes;
         let words = block * slots..(block + 1) * slots;
@@ -95,14 +105,20 @@ impl Memory for Mapped {
 }
 
 impl Journals {
-    /// Makes the shards' journals and hands what earlier processes left to them. `now_us`: µs since
-    /// 1970. The caller holds the lock of the data directory.
+    /// Makes the shards' journals and hands what earlier processes left to them. Times in which
+    /// writes may be missing are added to `windows` and stored. `now_us`: µs since 1970. The caller
+    /// holds the lock of the data directory.
     ///
     /// # Errors
     /// The directory cannot be used, a file cannot be made, or another process has it.
-    pub fn open(config: &ProxyConfig, setups: &mut [Setup], now_us: u64) -> anyhow::Result<Self> {
+    pub fn open(
+        config: &ProxyConfig,
+        setups: &mut [Setup],
+        windows: &mut Windows,
+        now_us: u64,
+    ) -> anyhow::Result<Self> {
         let data_dir = config.data_dir.clone();
-        let dir = directory(config);
+        let dir = preflight::journal::directory(config);
         let before = Run::load(&data_dir)?;
         let mut locks = vec![prepare_dir(&dir)?];
         let mut paths = list(&dir)?;
@@ -111,21 +127,17 @@ impl Journals {
             locks.push(prepare_dir(&earlier)?);
             paths.extend(list(&earlier)?);
         }
-        let mut windows = Windows::load(&data_dir)?;
-        windows.close_open(now_us);
-        if let Some(window) = before.as_ref().and_then(|run| run.lost(&paths)) {
-            tracing::error!(
-                from_us = window.from_us,
-                to_us = window.to_us,
-                "the last process did not stop in order and its journal is gone: writes that \
-                 arrived in this time may be missing at the target; verify looks there first"
-            );
-            windows.add(window);
+        let boot = machine::boot_id();
+        if let Some(loss) = before.as_ref().and_then(|run| run.loss(&paths, &boot)) {
+            loss.tell();
+            windows.add(loss.window);
         }
+        let boot = name_of(&boot);
         let mut old = Vec::new();
         let mut found = Vec::new();
         for path in paths {
-            let Some((kept, records, created_us)) = take_over(&path, setups.len() + old.len())?
+            let Some((kept, records, created_us)) =
+                take_over(&path, setups.len() + old.len(), boot)?
             else {
                 continue;
             };
@@ -136,7 +148,7 @@ impl Journals {
             old.push(kept);
         }
         if !windows.is_empty() {
-            windows.store(&data_dir)?;
+            windows.store(&data_dir)?; // before anything that tells of them goes
         }
         let instance = setups.first().map_or(0, |setup| setup.instance);
         let mut journals = Self {
@@ -155,12 +167,6 @@ impl Journals {
         journals.equip(config, setups, &dir, now_us)?;
         journals.deal(setups, found);
         journals.run.store(&journals.data_dir)?;
-        if let Some(first) = setups.first() {
-            let count = u64::try_from(windows.len()).unwrap_or(u64::MAX);
-            first
-                .recorder
-                .set(crate::metrics::Gauge::DirtyWindows, count);
-        }
         Ok(journals)
     }
 
@@ -180,34 +186,26 @@ impl Journals {
                 memories.push(None);
                 continue;
             }
-            let shard = u32::try_from(setup.index)?;
-            let header = Header {
-                shard,
-                instance: setup.instance,
-                created_us: now_us,
-                geometry: Geometry::of_bytes(config.journal.bytes),
-            };
-            let path = dir.join(format!("shard-{shard:04}-{:016x}{SUFFIX}", setup.instance));
-            let file = MappedFile::create(&path, &header.page(), layout(header.geometry))
-                .with_context(|| format!("failed to make the journal {}", path.display()))?;
-            let words: Arc<dyn Words> = Arc::new(Shared(file.words()));
-            files.push(words.clone());
+            let made = make(config, setup, dir, now_us)?;
+            files.push(made.words.clone());
             self.own.push(Kept {
-                path,
-                words,
+                path: made.path.clone(),
+                words: made.words.clone(),
                 left: Vec::new(),
                 damaged: false,
             });
-            let geometry = header.geometry;
-            memories.push(Some((header, Box::new(Mapped { file, geometry }))));
+            memories.push(Some(made));
         }
+        sync_dir(dir)?;
         files.extend(self.old.iter().map(|old| old.words.clone()));
         let files: Arc<[Arc<dyn Words>]> = files.into();
         for (setup, memory) in setups.iter_mut().zip(memories) {
             setup.journal = Journal::none(files.clone());
-            if let Some((header, memory)) = memory {
+            if let Some(made) = memory {
                 let file = u16::try_from(setup.index)?;
-                setup.journal = Journal::new(files.clone(), file, &header, memory);
+                setup.journal = Journal::new(files.clone(), file, &made.header, made.memory);
+                setup.journal.keep_commits(made.synced.is_some());
+                setup.journal_file = made.synced;
                 let warm = setup.journal.warm(limits::JOURNAL_WARM_BLOCKS);
                 warm.map_err(|words| anyhow!("{words}")).with_context(|| {
                     format!(
@@ -312,6 +310,61 @@ impl Kept {
     }
 }
 
+/// A new journal file.
+struct Made {
+    path: PathBuf,
+    header: Header,
+    words: Arc<dyn Words>,
+    memory: Box<dyn Memory>,
+    /// There if it is to be synced.
+    synced: Option<Arc<File>>,
+}
+
+/// Makes a shard's file. One on a disk is filled with zeros first, so that a sync brings data to
+/// the disk and nothing else.
+fn make(config: &ProxyConfig, setup: &Setup, dir: &Path, now_us: u64) -> anyhow::Result<Made> {
+    let geometry = Geometry::of_bytes(config.journal.bytes);
+    let header = Header {
+        shard: u32::try_from(setup.index)?,
+        instance: setup.instance,
+        created_us: now_us,
+        boot: name_of(&machine::boot_id()),
+        geometry,
+    };
+    let name = format!("shard-{:04}-{:016x}{SUFFIX}", header.shard, setup.instance);
+    let path = dir.join(name);
+    let filled = config.journal.durability == Durability::Machine;
+    let made = MappedFile::create(&path, &header.page(), layout(geometry));
+    let file = made.and_then(|mut file| {
+        if filled {
+            file.fill(PAGE_BYTES)?;
+        }
+        Ok(file)
+    });
+    let file = file.with_context(|| {
+        let shown = path.display();
+        format!("failed to make the journal {shown}; make room, or name another --journal-dir")
+    })?;
+    Ok(Made {
+        path,
+        header,
+        words: Arc::new(Shared(file.words())),
+        synced: filled.then(|| file.file()),
+        memory: Box::new(Mapped {
+            file,
+            geometry,
+            filled,
+        }),
+    })
+}
+
+/// A boot of the machine as a journal's header names it.
+fn name_of(boot: &str) -> u64 {
+    let digits: String = boot.chars().filter(char::is_ascii_hexdigit).collect();
+    let first = digits.get(..16).map(|first| u64::from_str_radix(first, 16));
+    first.and_then(Result::ok).unwrap_or(0)
+}
+
 /// Records that are not done.
 fn undone(words: &[AtomicU64]) -> Vec<(u32, u64)> {
     let live = (0..).zip(words).filter_map(|(index, stored)| {
@@ -322,8 +375,21 @@ fn undone(words: &[AtomicU64]) -> Vec<(u32, u64)> {
     live.collect()
 }
 
-/// Reads an old file. `None` if it is no journal, which is reported and left.
-fn take_over(path: &Path, file: usize) -> anyhow::Result<Option<(Kept, Vec<Unsettled>, u64)>> {
+/// An old file, read.
+struct Found {
+    header: Header,
+    mapped: MappedFile,
+    live: Vec<Live>,
+    /// Something in it is lost.
+    lost: bool,
+    /// The machine has died since: states may be older than they were, and what was not synced may
+    /// be damaged. The window of that time is known by the `running` file.
+    is_stale: bool,
+}
+
+/// Reads an old file. `None` if it is no journal, which is reported and left. `boot`: names the
+/// machine's boot now.
+fn look(path: &Path, boot: u64) -> anyhow::Result<Option<Found>> {
     let shown = path.display();
     let front = front_of(path).with_context(|| format!("failed to read the journal {shown}"))?;
     let (header, damaged) = match Header::read(&front) {
@@ -335,56 +401,86 @@ fn take_over(path: &Path, file: usize) -> anyhow::Result<Option<(Kept, Vec<Unset
     };
     let mapped = MappedFile::open(path, layout(header.geometry))
         .with_context(|| format!("failed to map the journal {shown}"))?;
-    let shared = mapped.words();
-    let words: Vec<u64> = shared
+    let words = mapped.words();
+    let words: Vec<u64> = words
         .get()
         .iter()
         .map(|w| w.load(Ordering::Acquire))
         .collect();
+    let is_stale = ![0, boot].contains(&header.boot);
+    let scan = if is_stale { scan_stale } else { scan };
     let Scanned { live, damage, .. } = scan(&header, &words, mapped.data());
-    let damage: Vec<_> = damaged
-        .then_some(Damage::Header)
-        .into_iter()
-        .chain(damage)
-        .collect();
-    for found in &damage {
-        tracing::error!("the journal {shown} is damaged: {found}");
+    if damaged {
+        tracing::error!("the journal {shown} is damaged: {}", Damage::Header);
     }
-    let lost = damage.iter().any(|found| *found != Damage::Header);
+    if is_stale && let Some(first) = damage.first() {
+        let count = damage.len();
+        tracing::warn!(
+            count,
+            "the machine died while {shown} was written, and some of it is torn: {first}"
+        );
+    } else {
+        for found in &damage {
+            tracing::error!("the journal {shown} is damaged: {found}");
+        }
+    }
+    Ok(Some(Found {
+        header,
+        mapped,
+        live,
+        lost: !is_stale && !damage.is_empty(),
+        is_stale,
+    }))
+}
+
+/// Takes over what an old file holds; see [`look`].
+fn take_over(
+    path: &Path,
+    file: usize,
+    boot: u64,
+) -> anyhow::Result<Option<(Kept, Vec<Unsettled>, u64)>> {
+    let Some(found) = look(path, boot)? else {
+        return Ok(None);
+    };
     let file = u16::try_from(file).map_err(|_| anyhow!("there are too many old journals"))?;
     let mut kept = Kept {
         path: path.to_owned(),
-        words: Arc::new(Shared(shared)),
+        words: Arc::new(Shared(found.mapped.words())),
         left: Vec::new(),
-        damaged: lost,
+        damaged: found.lost,
     };
     let mut records = Vec::new();
-    for found in live {
-        let Some(id) = NonZeroU64::new(found.id) else {
+    for live in found.live {
+        let Some(id) = NonZeroU64::new(live.id) else {
             continue;
         };
-        if found.state.is_none() {
-            // its word is damaged: from here on it holds what a word of this record holds
-            let stored = kept.words.words().get(found.word as usize);
+        let state = match found.is_stale {
+            true => certain(live.state, live.nature),
+            false => live.state,
+        };
+        if found.is_stale || state.is_none() {
+            // its word is damaged or older than the record: from here on it is this record's
+            let stored = kept.words.words().get(live.word as usize);
             let Some(stored) = stored else {
                 continue; // cut off: the window of time has to do for it
             };
-            stored.store(word(found.id, State::Sent), Ordering::Release);
+            let word = word(live.id, state.unwrap_or(State::Sent));
+            stored.store(word, Ordering::Release);
         }
-        kept.left.push((found.word, word(found.id, State::Done)));
-        let body = mapped.data().get(found.body).unwrap_or_default();
+        kept.left.push((live.word, word(live.id, State::Done)));
+        let body = found.mapped.data().get(live.body).unwrap_or_default();
         records.push(Unsettled {
             place: Place {
                 file,
-                word: found.word,
+                word: live.word,
                 id,
             },
-            state: found.state,
-            nature: found.nature,
+            state,
+            nature: live.nature,
             body: body.to_vec(),
         });
     }
-    Ok(Some((kept, records, header.created_us)))
+    Ok(Some((kept, records, found.header.created_us)))
 }
 
 fn front_of(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -408,50 +504,11 @@ fn layout(geometry: Geometry) -> Layout {
     }
 }
 
-/// Where the journal is: as configured, else in memory, if there is a memory file system with room,
-/// else in the data directory.
-#[must_use]
-pub fn directory(config: &ProxyConfig) -> PathBuf {
-    if let Some(dir) = &config.journal.dir {
-        return dir.clone();
-    }
-    let on_disk = config.data_dir.join("journal");
-    if config.journal.durability != Durability::Process {
-        return on_disk;
-    }
-    let memory = Path::new("/dev/shm");
-    let least = limits::JOURNAL_WARM_BLOCKS * limits::JOURNAL_BLOCK_BYTES * 2;
-    let least = (least * config.cores.len()) as u64;
-    if !machine::is_in_memory(memory) || machine::free_bytes(memory).is_ok_and(|free| free < least)
-    {
-        return on_disk;
-    }
-    let data_dir = fs::canonicalize(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
-    let name = data_dir.as_os_str().as_encoded_bytes();
-    // FNV-1a: the same name for the same directory in all versions
-    let hash = name.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
-    });
-    memory.join(format!("twinring-{}-{hash:016x}", machine::effective_uid()))
-}
-
 /// Makes the directory if there is none, and takes its lock.
 fn prepare_dir(dir: &Path) -> anyhow::Result<File> {
     let shown = dir.display();
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("failed to make the journal directory {shown}"))?;
-    let meta = fs::symlink_metadata(dir)?;
-    let ours = meta.is_dir() && meta.uid() == machine::effective_uid();
-    if !ours || meta.mode() & 0o077 != 0 {
-        bail!(
-            "the journal directory {shown} is not ours alone (mode {:o}, owner {}); run `chmod 700 \
-             {shown}` or name another --journal-dir",
-            meta.mode() & 0o777,
-            meta.uid()
-        );
+    if let Err(found) = preflight::journal::prepare(dir) {
+        bail!("{found}");
     }
     let lock = OpenOptions::new()
         .write(true)

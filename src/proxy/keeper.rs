@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::config::ProxyConfig;
 use crate::shard::full::Note;
 use crate::shard::inbox::{Address, Message};
-use crate::spill::dirty::{DirtyError, OPEN, Reason, Window, Windows};
+use crate::spill::dirty::{OPEN, Reason, Window, Windows};
 use crate::sys::machine;
 
 /// See the module.
@@ -29,14 +29,9 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Reads the windows; those that a dead process left open end at `now_us`.
-    ///
-    /// # Errors
-    /// The file cannot be understood: nobody would know what is missing.
-    pub fn start(config: &ProxyConfig, now_us: i64) -> Result<Self, DirtyError> {
-        let stored = Windows::load(&config.data_dir)?;
-        let mut windows = stored.clone();
-        windows.close_open(u64::try_from(now_us).unwrap_or_default());
+    /// Keeps these windows, which are in the file.
+    #[must_use]
+    pub fn start(config: &ProxyConfig, windows: Windows) -> Self {
         if !windows.is_empty() {
             let (count, data_dir) = (windows.len(), config.data_dir.display());
             tracing::warn!(
@@ -45,17 +40,17 @@ impl Keeper {
                 "the target may lack writes of earlier times: see dirty-windows, then verify"
             );
         }
-        Ok(Self {
+        Self {
             data_dir: config.data_dir.clone(),
+            stored: windows.clone(),
             windows,
             dropping: BTreeSet::new(),
             waiting: Vec::new(),
-            stored,
             told: 0,
             reported: false,
             reserve_bytes: config.spill.reserve_bytes,
             low: false,
-        })
+        }
     }
 
     /// A shard says this.

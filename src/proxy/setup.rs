@@ -61,6 +61,7 @@ pub fn prepare(
             dir,
             inherited: own,
             journal: Journal::none(Arc::from([])),
+            journal_file: None,
             unsettled: Vec::new(),
             instance,
             stamp_floor_us,

@@ -7,6 +7,7 @@
 //!   handshake  STARTUP, OPTIONS, AUTH_RESPONSE, events, system tables
 //!   inflight   what waits for the source's answer, by stream id
 //!   verdict    what an answer says about a write
+//!   held       answers that wait until their writes are on the disk
 //! plan       how a statement text is treated, remembered per text and keyspace
 //!   nature     how often it may be sent    expiry  when what it writes ends
 //! registry   prepared statements by the source's id
@@ -26,6 +27,7 @@ mod expiry;
 pub mod functions;
 mod generated;
 mod handshake;
+mod held;
 pub mod hidden;
 pub mod inflight;
 pub mod link;

@@ -1,6 +1,7 @@
 //! What a session asks its shard to do, beside the bytes for client and source.
 
 use super::plan::BindKind;
+use super::verdict::Verdict;
 use super::write::Write;
 use crate::cql::frame::FrameError;
 use crate::statement::rewrite::AddedMarker;
@@ -147,6 +148,15 @@ impl RequestKind {
 }
 
 impl Tally {
+    /// Counts what became of a write.
+    pub fn verdict(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Applied => self.applied += 1,
+            Verdict::Refused => self.refused += 1,
+            Verdict::Ambiguous => self.ambiguous += 1,
+        }
+    }
+
     /// Counts a request.
     #[inline]
     pub fn request(&mut self, kind: RequestKind) {

@@ -11,10 +11,11 @@ use std::rc::Rc;
 
 use super::clock::StampClock;
 use super::functions::Generator;
+use super::held::Held;
 use super::inflight::{Inflight, Pending};
 use super::link::Credentials;
 use super::output::{Ending, News, Output, RequestKind, Tally};
-use super::plan::{BindKind, PlanCache};
+use super::plan::{BindKind, PlanCache, Repeat};
 use super::registry::Registry;
 use super::spilled;
 use super::verdict::{self, Verdict};
@@ -99,6 +100,8 @@ pub struct Session {
     /// What STARTUP asked for, if it was one of v5.
     pub(super) asked: Option<Format>,
     framing: Option<Format>,
+    /// Answers whose writes are not on the disk yet.
+    held: Held,
     facts: Facts,
 }
 
@@ -117,6 +120,7 @@ impl Session {
             no_room: false,
             asked: None,
             framing: None,
+            held: Held::default(),
             facts,
         }
     }
@@ -149,6 +153,18 @@ impl Session {
     #[must_use]
     pub fn owes_verdict(&self) -> bool {
         !self.inflight.is_empty()
+    }
+
+    /// Answers that wait until their writes are on the disk.
+    #[must_use]
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Puts the answers that wait for `committed`, or an earlier commit, behind what is in
+    /// `to_client`, which must end with a whole envelope.
+    pub fn release(&mut self, committed: u64, to_client: &mut Vec<u8>) {
+        self.held.release(committed, to_client);
     }
 
     /// When the oldest write arrived that waits for its verdict (µs).
@@ -316,9 +332,10 @@ impl Session {
         if let (Pending::Write(_), Opcode::Result) = (&pending, header.opcode) {
             // the usual case: nothing inside the answer matters
             cx.common.tally.applied += 1;
-            cx.to_client.extend_from_slice(envelope.raw);
             if let Pending::Write(write) = pending {
-                cx.common.journal.mark(write.journal, State::Applied);
+                note(&write, Verdict::Applied, &mut cx.common.journal);
+                let commit = commit_of(&write, Verdict::Applied, &mut cx.common.journal);
+                self.tell(commit, envelope.raw, cx.to_client);
                 cx.outputs.push(Output::Mirror(write));
             }
             return;
@@ -335,6 +352,7 @@ impl Session {
                 crate::cql::envelope::response_message(envelope.header.flags, body).ok()
             })
             .map(|body| body.message);
+        let mut commit = None;
         let rewritten = match (pending, message) {
             (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
                 self.system_rows(table, message, envelope, cx)
@@ -352,17 +370,33 @@ impl Session {
                 super::handshake::put_prepared(message, &added, envelope.header, cx.to_client)
             }
             (pending, message) => {
-                self.learn(pending, envelope.header, message.unwrap_or_default(), cx);
+                commit = self.learn(pending, envelope.header, message.unwrap_or_default(), cx);
                 false
             }
         };
         if !rewritten {
-            cx.to_client.extend_from_slice(envelope.raw);
+            self.tell(commit, envelope.raw, cx.to_client);
         }
         cx.common.scratch = scratch;
     }
 
-    fn learn(&mut self, pending: Pending, header: Header, message: &[u8], cx: &mut Context<'_>) {
+    /// Passes an answer on, after the commit if there is one.
+    #[inline]
+    fn tell(&mut self, commit: Option<u64>, answer: &[u8], to_client: &mut Vec<u8>) {
+        match commit {
+            None => to_client.extend_from_slice(answer),
+            Some(commit) => self.held.keep(commit, answer),
+        }
+    }
+
+    /// Does what an answer asks for. Gives the commit that the client's word has to wait for.
+    fn learn(
+        &mut self,
+        pending: Pending,
+        header: Header,
+        message: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Option<u64> {
         let version = header.protocol().unwrap_or(Version::V4);
         let opcode = header.opcode;
         let code = match opcode {
@@ -370,21 +404,18 @@ impl Session {
             _ => None,
         };
         let verdict = verdict::of_answer(opcode, code);
+        let Common { journal, tally, .. } = &mut *cx.common;
         match pending {
             Pending::Write(write) => {
+                tally.verdict(verdict);
+                note(&write, verdict, journal);
+                let commit = commit_of(&write, verdict, journal);
                 match verdict {
-                    Verdict::Applied => cx.common.tally.applied += 1,
-                    Verdict::Refused => cx.common.tally.refused += 1,
-                    Verdict::Ambiguous => cx.common.tally.ambiguous += 1,
-                }
-                match verdict {
-                    Verdict::Applied => {
-                        cx.common.journal.mark(write.journal, State::Applied);
-                        cx.outputs.push(Output::Mirror(write));
-                    }
-                    Verdict::Refused => cx.common.journal.mark(write.journal, State::Done),
+                    Verdict::Applied => cx.outputs.push(Output::Mirror(write)),
+                    Verdict::Refused => {}
                     Verdict::Ambiguous => cx.outputs.push(Output::Resolve(write)),
                 }
+                return commit;
             }
             Pending::Prepare { text, keyspace, .. } if verdict == Verdict::Applied => {
                 learn_prepared(&text, &[], keyspace, message, version, cx);
@@ -394,34 +425,34 @@ impl Session {
                     self.keyspace = Some(name.into());
                 }
             }
-            Pending::Schema(write) => match verdict {
-                Verdict::Applied => {
-                    cx.common.journal.mark(write.journal, State::Applied);
-                    cx.outputs.push(Output::Schema(write));
+            Pending::Schema(write) => {
+                note(&write, verdict, journal);
+                let commit = commit_of(&write, verdict, journal);
+                match verdict {
+                    Verdict::Applied => cx.outputs.push(Output::Schema(write)),
+                    Verdict::Refused => {}
+                    Verdict::Ambiguous => cx.outputs.push(unknown_change(write)),
                 }
-                Verdict::Refused => cx.common.journal.mark(write.journal, State::Done),
-                Verdict::Ambiguous => cx.outputs.push(unknown_change(write)),
-            },
-            Pending::Lwt(write) => match verdict {
-                Verdict::Applied if lwt_applied(message) => {
-                    cx.common.tally.applied += 1;
-                    cx.common.journal.mark(write.journal, State::Applied);
-                    let is_sure = true;
+                return commit;
+            }
+            Pending::Lwt(write) => {
+                let verdict = match verdict {
+                    Verdict::Applied if !lwt_applied(message) => Verdict::Refused,
+                    verdict => verdict,
+                };
+                note(&write, verdict, journal);
+                let commit = commit_of(&write, verdict, journal);
+                let is_sure = verdict == Verdict::Applied;
+                tally.verdict(verdict);
+                if verdict != Verdict::Refused {
                     cx.outputs.push(Output::Conditional { write, is_sure });
                 }
-                Verdict::Ambiguous => {
-                    cx.common.tally.ambiguous += 1;
-                    let is_sure = false;
-                    cx.outputs.push(Output::Conditional { write, is_sure });
-                }
-                _ => {
-                    cx.common.tally.refused += 1;
-                    cx.common.journal.mark(write.journal, State::Done);
-                }
-            },
-            Pending::Opaque if verdict != Verdict::Refused => cx.common.tally.opaque_applied += 1,
+                return commit;
+            }
+            Pending::Opaque if verdict != Verdict::Refused => tally.opaque_applied += 1,
             Pending::Opaque | Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
         }
+        None
     }
 
     /// The source is gone. Every write that waits for its verdict is ambiguous.
@@ -480,6 +511,26 @@ impl Session {
 
     pub(super) fn facts(&self) -> &Facts {
         &self.facts
+    }
+}
+
+/// Stores in the journal what the source has said.
+fn note(write: &Write, verdict: Verdict, journal: &mut Journal) {
+    match verdict {
+        Verdict::Applied => journal.mark(write.journal, State::Applied),
+        Verdict::Refused => journal.mark(write.journal, State::Done),
+        Verdict::Ambiguous => {}
+    }
+}
+
+/// The commit after which the client may be told: when the next start, should the machine die,
+/// comes to the same end ([`crate::journal`]). From the record alone it does for most writes.
+#[inline]
+fn commit_of(write: &Write, verdict: Verdict, journal: &mut Journal) -> Option<u64> {
+    match verdict {
+        Verdict::Applied if write.repeat == Repeat::Free => journal.record_commit(write.journal),
+        Verdict::Applied | Verdict::Refused => journal.state_commit(write.journal),
+        Verdict::Ambiguous => journal.record_commit(write.journal),
     }
 }
 

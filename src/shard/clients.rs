@@ -87,6 +87,16 @@ impl Clients {
         }
     }
 
+    /// Lets the answers of a connection go whose commit has ended. True if others still wait.
+    pub(super) fn release(&mut self, at: ConnectionId, committed: u64) -> bool {
+        let Some(connection) = self.get(at) else {
+            return false;
+        };
+        connection.release(committed);
+        connection.waits = !connection.session.held().is_empty();
+        connection.waits
+    }
+
     /// When the oldest write arrived that waits for the source's verdict (µs).
     pub(super) fn oldest_unanswered_us(&self) -> Option<i64> {
         let open = self.table.iter().flatten();
@@ -464,6 +474,12 @@ impl Shard {
         }
         if let Some(connection) = self.clients.get(at) {
             connection.follow_framing();
+            if !connection.session.held().is_empty() {
+                connection.release(self.common.journal.committed());
+                if !std::mem::replace(&mut connection.waits, true) {
+                    self.commit.wait(at);
+                }
+            }
             if let Some(login) = connection.session.take_identity() {
                 let ask = Ask::Login(login.user.clone(), login.password.clone());
                 let _ = self.asks.try_send(ask); // full: many have logged in just now

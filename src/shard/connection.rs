@@ -57,6 +57,8 @@ pub struct Connection {
     pub streaming: usize,
     /// It has written: it waits when there is no room for writes.
     pub writes: bool,
+    /// It is among those whose answers wait for a commit.
+    pub waits: bool,
     /// When the present phase began, or when bytes last came in (µs).
     pub since_us: i64,
     /// Whole requests that wait for room in the journal, in order.
@@ -82,6 +84,7 @@ impl Connection {
             dirty: false,
             streaming: 0,
             writes: false,
+            waits: false,
             since_us: now_us,
             stalled: Vec::new(),
             contact_point,
@@ -97,6 +100,13 @@ impl Connection {
             for half in [&mut self.client, &mut self.source] {
                 half.frames = Some(Box::new(Frames::new(format, half.out.len())));
             }
+        }
+    }
+
+    /// Lets the answers go whose commit has ended, unless another one is on its way in pieces.
+    pub fn release(&mut self, committed: u64) {
+        if self.streaming == 0 {
+            self.session.release(committed, &mut self.client.out);
         }
     }
 
@@ -120,7 +130,8 @@ impl Connection {
             self.source.out.len()
         };
         flushed.paused_client = hold(&mut self.client, to_source, ring, marks);
-        flushed.paused_source = hold(&mut self.source, self.client.out.len(), ring, marks);
+        let to_client = self.client.out.len() + self.session.held().bytes();
+        flushed.paused_source = hold(&mut self.source, to_client, ring, marks);
         flushed
     }
 
@@ -128,6 +139,7 @@ impl Connection {
     #[must_use]
     pub fn client_is_served(&self, ring: &impl Net) -> bool {
         self.client.out.is_empty()
+            && self.session.held().is_empty()
             && self
                 .client
                 .socket

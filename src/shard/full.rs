@@ -51,6 +51,8 @@ pub enum Note {
 /// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lack {
+    /// The journal cannot be brought to the disk any more.
+    Journal,
     /// The disk does not keep up.
     Slow,
     /// The last write to the disk failed.
@@ -62,8 +64,14 @@ enum Lack {
 }
 
 impl Lack {
+    /// Whether dropping writes helps.
+    fn ends_by_dropping(self) -> bool {
+        !matches!(self, Self::Journal | Self::Slow)
+    }
+
     fn words(self) -> &'static str {
         match self {
+            Lack::Journal => "the journal cannot be brought to the disk",
             Lack::Slow => "the disk does not keep up with the spill",
             Lack::Disk => "the spill cannot be written",
             Lack::Budget => "the spill has used up --spill-max-bytes",
@@ -145,7 +153,9 @@ impl Shard {
             Some(Lack::Slow) => UNSAFE_LOW_BYTES,
             _ => UNSAFE_HIGH_BYTES,
         };
-        if self.spiller.is_failing() || self.rejects.is_failing() {
+        if self.common.journal.has_failed() {
+            Some(Lack::Journal)
+        } else if self.spiller.is_failing() || self.rejects.is_failing() {
             Some(Lack::Disk)
         } else if self.drain.disk_bytes() + self.spiller.open_bytes() > limit {
             Some(Lack::Budget)
@@ -164,7 +174,7 @@ impl Shard {
             self.full.lack = lack;
         }
         let may_drop = self.config.spill.on_full == OnSpillFull::DropAndMark
-            && lack.is_some_and(|lack| lack != Lack::Slow);
+            && lack.is_some_and(Lack::ends_by_dropping);
         match (may_drop, &self.full.dropping) {
             (true, Dropping::No) => self.ask_to_drop(),
             (false, Dropping::Yes | Dropping::Asked) => self.end_dropping(),
@@ -188,6 +198,7 @@ impl Shard {
             OnSpillFull::DropAndMark => "writes are dropped and their tables marked until then",
         };
         match lack {
+            Some(Lack::Journal) => {} // it was said when it came to that
             Some(Lack::Slow) => tracing::warn!(
                 backlog_bytes,
                 "backpressure: {}; connections that write wait",

@@ -6,6 +6,7 @@
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
 //! lanes      writes whose order matters, one after the other
 //! journaling settling at the start, clients that wait for room in the journal
+//! commit     the journal on the disk, and the answers that wait for that
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
@@ -24,6 +25,7 @@ mod age;
 mod barrier;
 mod buffers;
 mod clients;
+mod commit;
 mod connection;
 pub mod disk;
 mod drain;
@@ -42,6 +44,7 @@ mod spiller;
 pub mod time;
 mod writes;
 
+use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -71,6 +74,7 @@ use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
 
 use self::barrier::{Barriers, Change};
 use self::clients::Clients;
+use self::commit::Commit;
 use self::connection::{ConnectionId, Spare};
 use self::disk::Disk;
 use self::drain::Drain;
@@ -113,6 +117,8 @@ pub struct Setup {
     pub inherited: Vec<Inherited>,
     /// Its journal.
     pub journal: Journal,
+    /// The journal's file, if writes must be on the disk before clients are told of them.
+    pub journal_file: Option<Arc<File>>,
     /// What earlier processes left in their journals for it to settle, by arrival.
     pub unsettled: Vec<Unsettled>,
     /// Random id of this process.
@@ -159,6 +165,7 @@ enum Happening<S> {
     Ended(SocketId, Option<io::Error>),
     Sent(SocketId, Vec<u8>, io::Result<()>),
     Broken(Side, usize, String),
+    Synced(io::Result<()>),
     Woken,
 }
 
@@ -205,6 +212,7 @@ pub struct Shard {
     age_told: usize,
     /// Some wait until the journal has room.
     journal_full: bool,
+    commit: Commit,
     stop_wanted: bool,
     stop_at_us: Option<i64>,
     backlog_records: u64,
@@ -321,6 +329,7 @@ impl Shard {
             full: full::Full::default(),
             age_told: 0,
             journal_full: false,
+            commit: Commit::new(setup.journal_file),
             stop_wanted: false,
             stop_at_us: None,
             backlog_records: 0,
@@ -348,6 +357,7 @@ impl Shard {
         }
         turned.spawned = self.work(ring);
         self.flush(ring);
+        self.begin_commit(ring);
         turned
     }
 
@@ -423,6 +433,7 @@ impl Shard {
                 Event::Eof { id } => Happening::Ended(id, None),
                 Event::Failed { id, error } => Happening::Ended(id, Some(error)),
                 Event::Sent { id, buffer, result } => Happening::Sent(id, buffer, result),
+                Event::Synced { result } => Happening::Synced(result),
                 Event::Readable { .. } => Happening::Woken,
             });
         }
@@ -475,6 +486,7 @@ impl Shard {
                 self.spare.give(buffer);
                 self.sent(id, bytes, result, ring);
             }
+            Happening::Synced(result) => self.commit_ended(result),
             Happening::Broken(side, node, why) => self.lose(side, node, &why, ring),
             Happening::Woken => {
                 self.inbox.wakeup.clear();
@@ -567,6 +579,7 @@ impl Shard {
         self.warn_of_age();
         self.expire_clients(ring);
         self.tend_journal();
+        self.commit.tick();
         self.publish_metrics();
     }
 }

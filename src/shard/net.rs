@@ -1,9 +1,11 @@
-//! What a shard asks of its sockets. [`Ring`] answers in production; `tests/sim` has a network of
-//! its own. Dispatch is static: the seam costs nothing.
+//! What a shard asks of its sockets, and of its journal's file. [`Ring`] answers in production;
+//! `tests/sim` has a network of its own. Dispatch is static: the seam costs nothing.
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::sys::ring::{Event, Ring, SocketId};
 use crate::sys::socket;
@@ -45,6 +47,9 @@ pub trait Net {
 
     /// Ends a socket or listener: no further event names it.
     fn close(&mut self, id: SocketId);
+
+    /// Brings to the disk what the file of the journal holds now; one at a time.
+    fn sync(&mut self, file: Arc<File>);
 }
 
 impl Net for Ring {
@@ -95,5 +100,9 @@ impl Net for Ring {
 
     fn close(&mut self, id: SocketId) {
         Self::close(self, id);
+    }
+
+    fn sync(&mut self, file: Arc<File>) {
+        Self::sync(self, file);
     }
 }

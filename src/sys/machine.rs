@@ -40,6 +40,13 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
     })
 }
 
+/// The kernel's name for this boot of the machine, as random(4) has it; empty if it cannot be read.
+#[must_use]
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    text.unwrap_or_default().trim().to_owned()
+}
+
 /// Bytes that this user can still write to the file system that holds `path`.
 ///
 /// # Errors

@@ -46,7 +46,7 @@ struct Mapping {
     at: NonNull<u8>,
     length: usize,
     layout: Layout,
-    file: File,
+    file: Arc<File>,
 }
 
 // SAFETY: the memory belongs to no thread. The words are atomics; the data is reached only through
@@ -62,10 +62,6 @@ pub struct MappedFile(Arc<Mapping>);
 /// The words, for any thread.
 #[derive(Debug, Clone)]
 pub struct MappedWords(Arc<Mapping>);
-
-/// Brings what was stored to the disk.
-#[derive(Debug, Clone)]
-pub struct Syncer(Arc<Mapping>);
 
 impl MappedFile {
     /// Makes a file (0600) of zeros with `front` at its beginning, and maps it. It takes room only
@@ -118,7 +114,7 @@ impl MappedFile {
             at,
             length,
             layout,
-            file,
+            file: Arc::new(file),
         })))
     }
 
@@ -128,10 +124,10 @@ impl MappedFile {
         MappedWords(Arc::clone(&self.0))
     }
 
-    /// For the thread that brings the file to the disk.
+    /// The file itself, for bringing to the disk what was stored.
     #[must_use]
-    pub fn syncer(&self) -> Syncer {
-        Syncer(Arc::clone(&self.0))
+    pub fn file(&self) -> Arc<File> {
+        Arc::clone(&self.0.file)
     }
 
     /// The data.
@@ -252,16 +248,6 @@ impl MappedWords {
     }
 }
 
-impl Syncer {
-    /// Brings everything that was stored before the call to the disk.
-    ///
-    /// # Errors
-    /// What the system says. Nothing is known then about what is on the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        self.0.file.sync_data()
-    }
-}
-
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options
@@ -294,7 +280,7 @@ mod tests {
         map.prepare(0..16_384, 0..16).unwrap();
         map.data_mut()[1] = 7;
         map.words().get()[2].store(9, Ordering::Release);
-        map.syncer().sync().unwrap();
+        map.file().sync_data().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), 8192 + 16_384);
         assert_eq!(&bytes[..5], b"front");

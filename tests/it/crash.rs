@@ -60,6 +60,14 @@ impl Mortal {
         self.status()["totals"][name].as_u64().unwrap()
     }
 
+    /// The sum of a metric over the shards.
+    fn metric(&self, name: &str) -> u64 {
+        let text = self.pair.proxy.as_ref().unwrap().get("/metrics").1;
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        values.sum()
+    }
+
     /// Waits until nothing of an earlier life is left to do.
     fn settle(&self) {
         let began = Instant::now();
@@ -146,6 +154,34 @@ fn killed_while_the_target_is_down_and_while_it_catches_up() {
     seconds(2);
     let ledger = writers.finish();
     mortal.assert_whole(&ledger);
+}
+
+/// With the journal on a disk, where each answer waits for it.
+#[test]
+fn killed_twice_with_the_journal_on_a_disk() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // there is no proxy to kill
+    }
+    let mut mortal = Mortal::new("crash_disk", &["--durability", "machine"]);
+    let writers = Writers::start_stubborn(mortal.pair.contact(), &mortal.pair.keyspace, 8, 50);
+    seconds(3);
+    let commits = mortal.metric("twinring_journal_commits_total");
+    assert!(commits > 100, "{commits}");
+    mortal.kill_and_start();
+    mortal.kill_and_start();
+    seconds(2);
+    mortal.pair.target.kill9();
+    seconds(2);
+    mortal.kill_and_start();
+    mortal.pair.target.restart();
+    seconds(2);
+    let ledger = writers.finish();
+    assert!(ledger.acknowledged > 500, "{}", ledger.acknowledged);
+    mortal.assert_whole(&ledger);
+    assert_eq!(mortal.metric("twinring_journal_failed"), 0);
+    let files = std::fs::read_dir(mortal.data_dir.join("journal")).unwrap();
+    assert!(files.count() > 1, "it is not on the disk");
 }
 
 /// Without a journal the same is at least said: the time in which writes may be missing.

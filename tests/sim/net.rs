@@ -1,8 +1,10 @@
 //! The network: byte streams with delays, partial delivery, full buffers, resets, silence.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use twinring::shard::net::Net;
 use twinring::sys::ring::{Event as RingEvent, SocketId};
@@ -404,5 +406,9 @@ impl Net for ShardNet<'_> {
         if !is_cut {
             self.network.hang_up(self.core, wire, end);
         }
+    }
+
+    fn sync(&mut self, _: Arc<File>) {
+        unreachable!("no shard here keeps its journal on a disk")
     }
 }

@@ -22,6 +22,7 @@ use super::{IN_FLIGHT_US, RENEWED_US, SUFFIX, TICKS_US};
 use crate::config::Durability;
 use crate::spill::dir::replace_file;
 use crate::spill::dirty::{Reason, Window};
+use crate::sys::machine;
 
 const FILE_NAME: &str = "running";
 const HEAD: &str = "twinring running, format 1";
@@ -46,11 +47,10 @@ impl Run {
         shards: usize,
         now_us: u64,
     ) -> anyhow::Result<Self> {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let journal_dir = (durability != Durability::None).then(|| fs::canonicalize(dir));
         Ok(Self {
             instance,
-            boot: boot.unwrap_or_default().trim().to_owned(),
+            boot: machine::boot_id(),
             durability,
             journal_dir: journal_dir.transpose()?,
             shards,
@@ -128,24 +128,82 @@ impl Run {
         }
     }
 
-    /// The time whose writes may be lost with this process, which did not stop in order; `None` if
-    /// its journal is among `found`.
-    pub(super) fn lost(&self, found: &[PathBuf]) -> Option<Window> {
+    /// What may be missing at the target because of how this process ended, which was not in order;
+    /// `None`: nothing. `found`: the journals that there are; `boot`: the machine's boot now.
+    pub(super) fn loss(&self, found: &[PathBuf], boot: &str) -> Option<Loss> {
         let ours = format!("-{:016x}{SUFFIX}", self.instance);
         let is_ours = |path: &&PathBuf| path.to_string_lossy().ends_with(&ours);
-        let files = found.iter().filter(is_ours).count();
-        let from_us = match self.durability {
-            Durability::None => {
+        let is_there = found.iter().filter(is_ours).count() >= self.shards;
+        let machine_died = !boot.is_empty() && self.boot != boot;
+        let what = match (self.durability, is_there, machine_died) {
+            (Durability::None, ..) => What::NoJournal,
+            (_, false, _) => What::JournalGone,
+            (_, true, false) => return None,
+            (Durability::Process, true, true) => What::NotSynced,
+            (Durability::Machine, true, true) => What::Unanswered,
+        };
+        let from_us = match what {
+            What::NoJournal => {
                 let in_flight_us = self.renewed_us.saturating_sub(IN_FLIGHT_US);
                 self.oldest_us.min(in_flight_us)
             }
-            Durability::Process | Durability::Machine if files >= self.shards => return None,
-            Durability::Process | Durability::Machine => self.oldest_us,
+            What::JournalGone | What::NotSynced | What::Unanswered => self.oldest_us,
         };
         // the shards say how old their writes are ten times a second
         let from_us = from_us.saturating_sub(TICKS_US);
         let to_us = self.renewed_us + RENEWED_US;
-        Some(Window::of_all(from_us, to_us, Reason::MachineCrash))
+        let window = Window::of_all(from_us, to_us, Reason::MachineCrash);
+        Some(Loss { what, window })
+    }
+}
+
+/// What the end of the last process may have cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loss {
+    what: What,
+    /// When the writes arrived that may be missing.
+    pub(super) window: Window,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// It kept none.
+    NoJournal,
+    /// It is not where it was.
+    JournalGone,
+    /// The machine has died, and the journal is on a disk, where it was not synced.
+    NotSynced,
+    /// The machine has died; what was acknowledged is in the journal.
+    Unanswered,
+}
+
+impl Loss {
+    /// Says it in the log.
+    pub(super) fn tell(&self) {
+        let (from_us, to_us) = (self.window.from_us, self.window.to_us);
+        let why = match self.what {
+            What::NoJournal => "it kept no journal",
+            What::JournalGone => "its journal is gone",
+            What::NotSynced => {
+                "its journal was not brought to the disk before the machine died (that takes \
+                 --durability machine)"
+            }
+            What::Unanswered => {
+                return tracing::warn!(
+                    from_us,
+                    to_us,
+                    "the machine died under the last process: no write that was acknowledged is \
+                     lost; what was under way and had no answer may be at the source alone; \
+                     verify looks there first"
+                );
+            }
+        };
+        tracing::error!(
+            from_us,
+            to_us,
+            "the last process did not stop in order, and {why}: writes that arrived in this time \
+             may be missing at the target; verify looks there first"
+        );
     }
 }
 
@@ -185,16 +243,41 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_lost_only_with_the_journal() {
-        let paths =
+    fn what_is_lost_depends_on_the_journal_and_on_the_machine() {
+        use Durability::{Machine, None as Nothing, Process};
+        let both =
             [0, 1].map(|shard| PathBuf::from(format!("shard-{shard}-{:016x}.journal", 0xC0FFEE)));
-        let window = |from_us| Some(Window::of_all(from_us, 105_000_000, Reason::MachineCrash));
-        assert_eq!(run(Durability::Process).lost(&paths), None);
-        assert_eq!(
-            run(Durability::Process).lost(&paths[..1]),
-            window(99_000_000)
-        );
-        assert_eq!(run(Durability::Machine).lost(&[]), window(99_000_000));
-        assert_eq!(run(Durability::None).lost(&paths), window(87_000_000));
+        let (same, other) = ("a-b", "c-d");
+        let cases: [(_, &[PathBuf], _, _); 11] = [
+            (Process, &both, same, None),
+            (Process, &both, "", None), // it is not known
+            (Process, &both, other, Some((What::NotSynced, 99_000_000))),
+            (
+                Process,
+                &both[..1],
+                same,
+                Some((What::JournalGone, 99_000_000)),
+            ),
+            (Process, &[], other, Some((What::JournalGone, 99_000_000))),
+            (Machine, &both, same, None),
+            (Machine, &both, other, Some((What::Unanswered, 99_000_000))),
+            (
+                Machine,
+                &both[1..],
+                other,
+                Some((What::JournalGone, 99_000_000)),
+            ),
+            (Machine, &[], same, Some((What::JournalGone, 99_000_000))),
+            (Nothing, &both, same, Some((What::NoJournal, 87_000_000))),
+            (Nothing, &[], other, Some((What::NoJournal, 87_000_000))),
+        ];
+        for (durability, found, boot, wanted) in cases {
+            let loss = run(durability).loss(found, boot);
+            let wanted = wanted.map(|(what, from_us)| Loss {
+                what,
+                window: Window::of_all(from_us, 105_000_000, Reason::MachineCrash),
+            });
+            assert_eq!(loss, wanted, "{durability:?} {found:?} {boot}");
+        }
     }
 }

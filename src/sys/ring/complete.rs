@@ -30,6 +30,7 @@ impl Ring {
         match operation {
             Operation::Cancel => return None,
             Operation::Watch => return self.watch_fired(index, completion).map(Outcome::Event),
+            Operation::Sync => return self.synced(completion.result).map(Outcome::Event),
             _ => {}
         }
         let (id, slot) = self.sockets.slot(index)?;
@@ -47,7 +48,7 @@ impl Ring {
             Operation::Receive => self.received(id, completion),
             Operation::Send => self.sent(id, completion.result).map(Outcome::Event),
             Operation::Connect => self.connected(id, completion.result).map(Outcome::Event),
-            Operation::Cancel | Operation::Watch => None,
+            Operation::Cancel | Operation::Watch | Operation::Sync => None,
         }
     }
 
@@ -190,6 +191,20 @@ impl Ring {
         Some(Event::Connected { id, result })
     }
 
+    fn synced(&mut self, result: i32) -> Option<Event<'static>> {
+        self.in_flight -= 1;
+        let file = self.syncing.take();
+        if let (libc::EINTR | libc::EAGAIN, Some(file)) = (-result, file) {
+            self.push_sync(file); // nothing is known to have gone wrong
+            return None;
+        }
+        let result = match result {
+            0.. => Ok(()),
+            error => Err(io::Error::from_raw_os_error(-error)),
+        };
+        Some(Event::Synced { result })
+    }
+
     fn watch_fired(&mut self, index: u32, completion: Completion) -> Option<Event<'static>> {
         let token = self.watches.get(index as usize)?.token;
         if !completion.more() {
@@ -219,6 +234,7 @@ fn operation_of(completion: &Completion) -> Option<Operation> {
         Operation::Connect,
         Operation::Cancel,
         Operation::Watch,
+        Operation::Sync,
     ]
     .into_iter()
     .find(|operation| u64::from(*operation as u8) == completion.user_data >> 56)

@@ -79,6 +79,11 @@ pub enum Event<'a, S = OwnedFd> {
         /// `Ok`: the kernel has taken all of it.
         result: io::Result<()>,
     },
+    /// [`Ring::sync`](super::Ring::sync) has ended.
+    Synced {
+        /// `Ok`: everything that the file held when it began is on the disk.
+        result: io::Result<()>,
+    },
     /// A watched descriptor became readable.
     Readable {
         /// What [`Ring::watch`](super::Ring::watch) was given.

@@ -1,5 +1,6 @@
 //! An io_uring of our own for all sockets of a shard: multishot accept and receive into provided
-//! buffers, sends that own their memory, and one system call per turn of the loop.
+//! buffers, sends that own their memory, syncs of one file, and one system call per turn of the
+//! loop.
 //!
 //! ```text
 //!   loop {
@@ -26,11 +27,13 @@ mod sockets;
 mod tests;
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::{opcode, squeue, types};
@@ -112,6 +115,7 @@ enum Operation {
     Connect = 4,
     Cancel = 5,
     Watch = 6,
+    Sync = 7,
 }
 
 /// `user_data`: operation (8 bits), generation (24 bits), index (32 bits).
@@ -143,6 +147,8 @@ pub struct Ring {
     resting: Vec<(Instant, SocketId)>,
     /// Operations with the kernel, those on watches included.
     in_flight: usize,
+    /// The file that is being synced.
+    syncing: Option<Arc<File>>,
     /// Something happened on a ring of the executor.
     executor_stirred: bool,
     /// Not `Send`, not `Sync`.
@@ -169,6 +175,7 @@ impl Ring {
             own: VecDeque::new(),
             resting: Vec::new(),
             in_flight: 0,
+            syncing: None,
             executor_stirred: false,
             thread: PhantomData,
         })
@@ -333,6 +340,17 @@ impl Ring {
         self.add_watch(descriptor, Some(token))
     }
 
+    /// Brings what a file holds to the disk, as fdatasync(2) does, on a thread of the kernel's:
+    /// [`Event::Synced`] says how it ended. One at a time: another
+    /// ends at once with an error ([`io::ErrorKind::ResourceBusy`]).
+    pub fn sync(&mut self, file: Arc<File>) {
+        if self.syncing.is_none() {
+            return self.push_sync(file);
+        }
+        let result = Err(io::ErrorKind::ResourceBusy.into());
+        self.own.push_back(Event::Synced { result });
+    }
+
     /// Watches a ring of the executor; see [`take_executor_stirred`](Self::take_executor_stirred).
     pub(super) fn watch_executor(&mut self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         self.add_watch(descriptor, None)
@@ -491,6 +509,17 @@ impl Ring {
             .multi(true)
             .build()
             .user_data(u64::from(Operation::Watch as u8) << 56 | index as u64);
+        self.in_flight += 1;
+        // SAFETY: the entry points to no memory.
+        unsafe { self.kernel.push(entry) };
+    }
+
+    fn push_sync(&mut self, file: Arc<File>) {
+        let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd()))
+            .flags(types::FsyncFlags::DATASYNC)
+            .build()
+            .user_data(u64::from(Operation::Sync as u8) << 56);
+        self.syncing = Some(file);
         self.in_flight += 1;
         // SAFETY: the entry points to no memory.
         unsafe { self.kernel.push(entry) };

@@ -61,6 +61,7 @@ fn good() -> (Vec<u8>, usize) {
         shard: 1,
         instance: 2,
         created_us: 3,
+        boot: 0,
         geometry,
     };
     let heap = Heap::new(header);

@@ -196,7 +196,7 @@ fn accepting_rests_when_descriptors_run_out() {
         .spawn()
         .unwrap();
     let hoard: Vec<_> = (0..)
-        .map_while(|_| fs::File::open("/dev/null").ok())
+        .map_while(|_| File::open("/dev/null").ok())
         .take(50)
         .collect();
     let limit = libc::rlimit {

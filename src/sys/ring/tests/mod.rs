@@ -50,6 +50,7 @@ enum Seen {
     Failed(SocketId, io::Error),
     Sent(SocketId, Vec<u8>, io::Result<()>),
     Readable(u32),
+    Synced(io::Result<()>),
 }
 
 fn next(ring: &mut Ring) -> Option<Seen> {
@@ -65,6 +66,7 @@ fn next(ring: &mut Ring) -> Option<Seen> {
         Event::Failed { id, error } => Seen::Failed(id, error),
         Event::Sent { id, buffer, result } => Seen::Sent(id, buffer, result),
         Event::Readable { token } => Seen::Readable(token),
+        Event::Synced { result } => Seen::Synced(result),
     })
 }
 
@@ -466,4 +468,41 @@ fn sizes_out_of_range_are_named() {
         Ring::new(&config),
         Err(RingError::OutOfRange { value: 8, .. })
     ));
+}
+
+#[test]
+fn a_file_is_synced_beside_the_sockets() {
+    let mut ring = Ring::new(&small()).unwrap();
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    for _ in 0..3 {
+        (&*file).write_all(b"something").unwrap();
+        ring.sync(Arc::clone(&file));
+        ring.sync(Arc::clone(&file)); // one at a time
+        let (mut done, mut busy) = (false, false);
+        run(&mut ring, |_, seen| {
+            match seen {
+                Seen::Synced(Ok(())) => done = true,
+                Seen::Synced(Err(error)) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    busy = true;
+                }
+                other => panic!("{other:?}"),
+            }
+            done && busy
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_synced_says_so() {
+    let mut ring = Ring::new(&small()).unwrap();
+    let (reader, _writer) = io::pipe().unwrap();
+    ring.sync(Arc::new(File::from(OwnedFd::from(reader))));
+    run(&mut ring, |_, seen| {
+        let Seen::Synced(result) = seen else {
+            panic!("{seen:?}")
+        };
+        assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        true
+    });
+    assert_eq!(ring.in_flight, 0);
 }
