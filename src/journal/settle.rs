@@ -18,6 +18,9 @@ pub enum Action {
     MirrorLater,
     /// A schema change or TRUNCATE goes to the target behind a barrier.
     Schema,
+    /// What it changed is read from the source, and what the source shows goes to the target: only
+    /// its rows tell whether a condition held, and what a list holds now.
+    ReadBack,
     /// It is put aside among the writes in doubt: nothing that could be done is certainly right.
     InDoubt,
 }
@@ -33,30 +36,27 @@ pub fn action(state: Option<State>, nature: Nature) -> Action {
     match (state, conditional, kind, repeat) {
         (Some(State::Done), ..) => Action::Nothing,
         (None, ..) => Action::InDoubt,
-        // what a condition let through is only known from the source's rows
-        (Some(_), true, ..) => Action::InDoubt,
+        // there is no conditional form of these
+        (Some(_), true, Kind::Counter | Kind::Ddl | Kind::Truncate, _) => Action::InDoubt,
+        (Some(_), true, Kind::Write | Kind::List, _) => Action::ReadBack,
         // the same change twice does no harm that the source has not seen as well, and an error
         // of the target is reported
         (Some(_), false, Kind::Ddl, _) => Action::Schema,
         // a table is never emptied on a guess
         (Some(State::Intent), false, Kind::Truncate, _) => Action::InDoubt,
         (Some(State::Applied | State::Sent), false, Kind::Truncate, _) => Action::Schema,
-        (Some(State::Intent), false, Kind::Write | Kind::Counter | Kind::List, repeat) => {
-            match repeat {
-                Repeat::Free => Action::Ask,
-                Repeat::Bump | Repeat::Once => Action::InDoubt,
-            }
-        }
-        (Some(State::Applied), false, Kind::Write | Kind::Counter | Kind::List, _) => {
-            Action::Mirror
-        }
-        (Some(State::Sent), false, Kind::Write | Kind::Counter | Kind::List, repeat) => {
-            match repeat {
-                Repeat::Free => Action::Mirror,
-                Repeat::Bump => Action::MirrorLater,
-                Repeat::Once => Action::InDoubt,
-            }
-        }
+        (Some(State::Intent), false, kind, repeat) => match (repeat, kind) {
+            (Repeat::Free, _) => Action::Ask,
+            (_, Kind::Counter) => Action::InDoubt,
+            (Repeat::Bump | Repeat::Once, _) => Action::ReadBack,
+        },
+        (Some(State::Applied), false, ..) => Action::Mirror,
+        (Some(State::Sent), false, kind, repeat) => match (repeat, kind) {
+            (Repeat::Free, _) => Action::Mirror,
+            (Repeat::Bump, _) => Action::MirrorLater,
+            (Repeat::Once, Kind::Counter) => Action::InDoubt,
+            (Repeat::Once, _) => Action::ReadBack,
+        },
     }
 }
 
@@ -82,32 +82,32 @@ mod tests {
     use super::*;
 
     /// One letter for each of INTENT, APPLIED, SENT, DONE and a damaged word: `a`sk, `m`irror,
-    /// mirror `l`ater, `s`chema, in `d`oubt, `n`othing.
+    /// mirror `l`ater, `r`ead back, `s`chema, in `d`oubt, `n`othing.
     const TABLE: &[(&str, Kind, Repeat, bool)] = &[
         ("ammnd", Kind::Write, Repeat::Free, false),
-        ("dmlnd", Kind::Write, Repeat::Bump, false),
-        ("dmdnd", Kind::Write, Repeat::Once, false),
+        ("rmlnd", Kind::Write, Repeat::Bump, false),
+        ("rmrnd", Kind::Write, Repeat::Once, false),
         ("ammnd", Kind::Counter, Repeat::Free, false),
         ("dmlnd", Kind::Counter, Repeat::Bump, false),
         ("dmdnd", Kind::Counter, Repeat::Once, false),
         ("ammnd", Kind::List, Repeat::Free, false),
-        ("dmlnd", Kind::List, Repeat::Bump, false),
-        ("dmdnd", Kind::List, Repeat::Once, false),
+        ("rmlnd", Kind::List, Repeat::Bump, false),
+        ("rmrnd", Kind::List, Repeat::Once, false),
         ("sssnd", Kind::Ddl, Repeat::Free, false),
         ("sssnd", Kind::Ddl, Repeat::Bump, false),
         ("sssnd", Kind::Ddl, Repeat::Once, false),
         ("dssnd", Kind::Truncate, Repeat::Free, false),
         ("dssnd", Kind::Truncate, Repeat::Bump, false),
         ("dssnd", Kind::Truncate, Repeat::Once, false),
-        ("dddnd", Kind::Write, Repeat::Free, true),
-        ("dddnd", Kind::Write, Repeat::Bump, true),
-        ("dddnd", Kind::Write, Repeat::Once, true),
+        ("rrrnd", Kind::Write, Repeat::Free, true),
+        ("rrrnd", Kind::Write, Repeat::Bump, true),
+        ("rrrnd", Kind::Write, Repeat::Once, true),
         ("dddnd", Kind::Counter, Repeat::Free, true),
         ("dddnd", Kind::Counter, Repeat::Bump, true),
         ("dddnd", Kind::Counter, Repeat::Once, true),
-        ("dddnd", Kind::List, Repeat::Free, true),
-        ("dddnd", Kind::List, Repeat::Bump, true),
-        ("dddnd", Kind::List, Repeat::Once, true),
+        ("rrrnd", Kind::List, Repeat::Free, true),
+        ("rrrnd", Kind::List, Repeat::Bump, true),
+        ("rrrnd", Kind::List, Repeat::Once, true),
         ("dddnd", Kind::Ddl, Repeat::Free, true),
         ("dddnd", Kind::Ddl, Repeat::Bump, true),
         ("dddnd", Kind::Ddl, Repeat::Once, true),
@@ -171,6 +171,7 @@ mod tests {
                             'a' => Action::Ask,
                             'm' => Action::Mirror,
                             'l' => Action::MirrorLater,
+                            'r' => Action::ReadBack,
                             's' => Action::Schema,
                             'd' => Action::InDoubt,
                             'n' => Action::Nothing,

@@ -3,6 +3,7 @@
 use super::Shard;
 use crate::journal::{Action, Nature, Place, State, action};
 use crate::metrics::Gauge;
+use crate::relay::readback::There;
 use crate::relay::spilled;
 use crate::relay::write::Write;
 use crate::spill::record;
@@ -58,11 +59,11 @@ impl Shard {
             }
             Action::Ask => self.ask(write),
             Action::Schema => self.announce(write),
+            Action::ReadBack => self.read_back(write, false, There::Looks),
             Action::InDoubt => {
-                let words = match (state, nature.conditional) {
-                    (None, _) => "its state in the journal of a proxy that died cannot be read",
-                    (_, true) => "it was conditional, and the proxy died before it was mirrored",
-                    (Some(State::Intent), _) => {
+                let words = match state {
+                    None => "its state in the journal of a proxy that died cannot be known",
+                    Some(State::Intent) => {
                         "the proxy died before the source said whether it was applied"
                     }
                     _ => "it was being sent when the proxy died",
@@ -77,6 +78,7 @@ impl Shard {
         match action(Some(State::Intent), write.nature(false)) {
             Action::Ask => self.ask(write),
             Action::Schema => self.announce(write),
+            Action::ReadBack => self.read_back(write, false, There::Nothing),
             Action::Nothing | Action::Mirror | Action::MirrorLater | Action::InDoubt => {
                 let words = "the source did not say whether it was applied";
                 self.reject(&write, 0, words, true);

@@ -1,4 +1,5 @@
-//! Conditional writes are read back from the source, and what it shows goes to the target.
+//! Conditional writes, and those to lists whose fate is not known, are read back from the source,
+//! and what it shows goes to the target.
 //!
 //! A first look is taken at once (and of a busy row four times a second): it settles what has
 //! stamps. What is left waits for a second look behind a fence; see [`crate::relay::readback`].
@@ -18,7 +19,7 @@ use crate::metrics::Event as Counted;
 use crate::relay::link::Ticket;
 use crate::relay::mirror::Origin;
 use crate::relay::plan::Repeat;
-use crate::relay::readback::{self, Look, Moment, Unclear};
+use crate::relay::readback::{self, Look, Moment, There, Unclear};
 use crate::relay::spilled;
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
@@ -92,11 +93,12 @@ struct Reading {
     known: Arc<Known>,
 }
 
-/// A conditional write whose table is not known yet.
+/// A write whose table is not known yet.
 #[derive(Debug)]
 struct Unplanned {
     write: Rc<Write>,
     is_sure: bool,
+    there: There,
     answered_us: i64,
 }
 
@@ -198,11 +200,13 @@ impl ReadBack {
 }
 
 impl Shard {
-    /// A conditional write was applied, or without `is_sure` may have been.
-    pub(super) fn read_back(&mut self, write: Write, is_sure: bool) {
+    /// A write that only the source's rows tell of was applied there, or without `is_sure` may have
+    /// been: what it changed is read and written to the target, which may have `there` of it.
+    pub(super) fn read_back(&mut self, write: Write, is_sure: bool, there: There) {
         let unplanned = Unplanned {
             write: Rc::new(write),
             is_sure,
+            there,
             answered_us: self.now_us,
         };
         self.plan_look(unplanned);
@@ -235,10 +239,11 @@ impl Shard {
         let Unplanned {
             write,
             is_sure,
+            there,
             answered_us,
         } = &unplanned;
         let full = self.readback.len() >= limits::READ_BACK_PENDING;
-        match readback::looks(write, &mut self.common.plans, *answered_us) {
+        match readback::looks(write, &mut self.common.plans, *answered_us, *there) {
             Ok(looks) if !full => {
                 for look in looks {
                     let key: Key = look.key().into();
@@ -266,7 +271,7 @@ impl Shard {
     }
 
     fn give_up(&mut self, write: &Write, why: &str) {
-        let words = format!("the source decides about conditional writes, and {why}");
+        let words = format!("only the source's rows tell what became of it, and {why}");
         self.reject(write, 0, &words, true);
     }
 
@@ -440,7 +445,7 @@ impl Shard {
         };
         let Reading {
             key,
-            wanted,
+            mut wanted,
             fence_us,
             known,
         } = reading;
@@ -472,6 +477,11 @@ impl Shard {
             } else {
                 self.now_us + AGAIN_US
             };
+            wanted.look.there = There::Looks;
+            if !composed.seen.is_empty() {
+                wanted.look.answered_us = self.now_us; // what was under way comes before the next
+                wanted.look.seen = composed.seen;
+            }
             let fence_us = again_us.max(wanted.look.answered_us + FENCE_US);
             self.readback.add_second(key, wanted, fence_us);
         }

@@ -13,10 +13,11 @@ use crate::metrics::Event as Counted;
 use crate::relay::link::{LinkEvent, Ticket};
 use crate::relay::mirror::{Entry, Origin, Outcome};
 use crate::relay::plan::Repeat;
+use crate::relay::readback::There;
 use crate::relay::write::Write;
 use crate::relay::{Output, spilled};
 use crate::side::Side;
-use crate::spill::Refusal;
+use crate::spill::{Kind, Refusal};
 
 /// A target that is down for longer than this gets its writes through the spill (µs).
 const GRACE_US: i64 = 1_000_000;
@@ -55,7 +56,9 @@ impl Shard {
                 Output::Mirror(write) => self.mirror(*write),
                 Output::Resolve(write) => self.resolve(*write),
                 Output::Schema(write) => self.announce(*write),
-                Output::Conditional { write, is_sure } => self.read_back(*write, is_sure),
+                Output::Conditional { write, is_sure } => {
+                    self.read_back(*write, is_sure, There::Nothing);
+                }
                 Output::Publish(news) => self.inbox.publish(&news),
             }
         }
@@ -334,6 +337,10 @@ impl Shard {
                 self.reject(&entry.write, code, message, false);
                 self.finish(&entry, ticket);
             }
+            Some(Outcome::InDoubt(entry)) if entry.write.kind == Kind::List => {
+                self.finish(&entry, ticket);
+                self.read_back(entry.write, true, There::Itself);
+            }
             Some(Outcome::InDoubt(entry)) => {
                 self.reject(&entry.write, code, message, true);
                 self.finish(&entry, ticket);
@@ -344,7 +351,7 @@ impl Shard {
 
     /// A schema change that an earlier try, or somebody else, has made.
     fn is_done_already(&self, entry: &Entry, code: i32) -> bool {
-        entry.write.kind == crate::spill::Kind::Ddl && code == ErrorCode::AlreadyExists.number()
+        entry.write.kind == Kind::Ddl && code == ErrorCode::AlreadyExists.number()
     }
 
     /// A write is dealt with for good.
@@ -537,6 +544,10 @@ impl Shard {
     fn see_to(&mut self, found: Vec<Found>) {
         for found in found {
             let key = match found {
+                Found::InDoubt(write, key) if write.kind == Kind::List => {
+                    self.read_back(write, true, There::Looks);
+                    key
+                }
                 Found::InDoubt(write, key) => {
                     let words = "it was being sent when the proxy died";
                     self.reject(&write, 0, words, true);

@@ -1,10 +1,12 @@
 //! The proxy itself is killed with SIGKILL, in the middle of everything: what a client was told is
 //! at both clusters afterwards, and both are equal.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::cql::Cql;
 use crate::support::lab::{self, Pair, is_direct};
 use crate::support::ledger::{self, Ledger, Writers};
 use crate::support::proxy::Proxy;
@@ -154,6 +156,81 @@ fn killed_while_the_target_is_down_and_while_it_catches_up() {
     seconds(2);
     let ledger = writers.finish();
     mortal.assert_whole(&ledger);
+}
+
+/// What only the source's rows tell, conditional writes and those to lists, is read back: none of
+/// it is in doubt, whoever dies.
+#[test]
+fn killed_amid_conditional_writes_and_lists() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // there is no proxy to kill
+    }
+    let mut mortal = Mortal::new("crash_lists", &[]);
+    let keyspace = mortal.pair.keyspace.clone();
+    for table in [
+        "conditional (p int PRIMARY KEY, a int)",
+        "lists (p int PRIMARY KEY, l list<int>)",
+    ] {
+        mortal
+            .pair
+            .run_at_both(&format!("CREATE TABLE {keyspace}.{table}"));
+    }
+    let (contact, stop) = (mortal.pair.contact(), AtomicBool::new(false));
+    let written: u32 = std::thread::scope(|scope| {
+        let scribblers: Vec<_> = (0..6)
+            .map(|number| {
+                let (keyspace, stop) = (&keyspace, &stop);
+                scope.spawn(move || scribble(contact, keyspace, number, stop))
+            })
+            .collect();
+        seconds(3);
+        mortal.kill_and_start();
+        mortal.kill_and_start();
+        seconds(3);
+        mortal.pair.target.kill9();
+        seconds(2);
+        mortal.kill_and_start();
+        mortal.pair.target.restart();
+        seconds(3);
+        stop.store(true, Ordering::Relaxed);
+        let ended = scribblers.into_iter().map(|one| one.join().unwrap());
+        ended.sum()
+    });
+    assert!(written > 300, "{written}");
+    mortal.settle();
+    let report = mortal.pair.compare(&[], LIMIT);
+    eprintln!("{keyspace}: {written} acknowledged; {report}");
+    assert!(report.is_equal() && report.cells > 0, "{report}");
+    for held in ["in_doubt_held", "rejected_held", "dirty_windows"] {
+        assert_eq!(mortal.total(held), 0, "{held}");
+    }
+}
+
+/// Writes conditionally, and to lists, until told to stop; gives how often it was acknowledged.
+fn scribble(contact: SocketAddr, keyspace: &str, number: i32, stop: &AtomicBool) -> u32 {
+    let (mut line, mut written) = (None, 0);
+    for n in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        let p = number * 100 + n / 4 % 20;
+        let text = match n % 4 {
+            0 => {
+                format!("INSERT INTO {keyspace}.conditional (p, a) VALUES ({p}, {n}) IF NOT EXISTS")
+            }
+            1 => format!("UPDATE {keyspace}.conditional SET a = {n} WHERE p = {p} IF EXISTS"),
+            2 => format!("UPDATE {keyspace}.lists SET l = l + [{n}] WHERE p = {p}"),
+            _ => format!("UPDATE {keyspace}.lists SET l = [{n}] + l WHERE p = {p}"),
+        };
+        line = line.or_else(|| Cql::connect(contact).ok());
+        match line.as_mut().map(|line| line.query(&text)) {
+            Some(Ok(_)) => written += 1,
+            _ => line = None, // its connection is broken: what became of the write is not known
+        }
+    }
+    written
 }
 
 /// With the journal on a disk, where each answer waits for it.

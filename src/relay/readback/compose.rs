@@ -1,9 +1,10 @@
 //! What the source showed → plain writes that make the target show the same.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::SLACK_US;
-use super::look::{Answer, Look, Read, Touch};
+use super::look::{Answer, Look, Read, There, Touch};
 use super::piece::{Piece, collection, elements};
 use crate::relay::plan::Repeat;
 use crate::relay::write::{Body, Write};
@@ -27,6 +28,8 @@ pub struct Composed {
     pub writes: Vec<Write>,
     /// Nothing is left to say; else another look is needed, behind a fence.
     pub settled: bool,
+    /// The lists that were written as they were seen, for [`Look::seen`].
+    pub seen: Vec<u64>,
 }
 
 /// Stamp (µs) and time to live (s).
@@ -245,6 +248,10 @@ impl Composer<'_> {
     }
 
     /// A value as a whole, stamped with the fence.
+    ///
+    /// Not a list, whose appends are no cells that may come twice: what was seen of it includes
+    /// some that arrived behind the fence. It is stamped so that it takes the place of all that was
+    /// seen; and looked at again, in case one was under way. When two looks see the same, none was.
     fn whole(&mut self, name: &str, shape: Shape, read: &Read<'_>) {
         let Some(fence_us) = self.moment.fence_us else {
             self.out.settled = false;
@@ -253,14 +260,17 @@ impl Composer<'_> {
         let Some(value) = read.value else {
             return self.delete(&[name], fence_us);
         };
-        // a list that was written at once keeps its stamp: this look is taken once
-        let uniform = stamps(read).filter(|stamps| {
-            let first = stamps.first();
-            first.is_some_and(|first| self.is_recent(*first))
-                && stamps.iter().all(|stamp| Some(stamp) == first)
-        });
-        let stamp_us = match uniform {
-            Some(stamps) if shape == Shape::List => stamps[0],
+        let stamp_us = match (shape, self.uniform(read)) {
+            (Shape::List, Some(stamp_us)) => stamp_us,
+            (Shape::List, None) => {
+                let seen = hash_of(name, value);
+                self.out.seen.push(seen);
+                if self.look.seen.contains(&seen) {
+                    return;
+                }
+                self.out.settled = false;
+                self.list_stamp(read)
+            }
             _ => fence_us,
         };
         let ttl_s = match ttls(read) {
@@ -273,6 +283,26 @@ impl Composer<'_> {
         };
         let piece = self.assignment(&[(name, value.to_vec())], "", ttl_s);
         self.put(piece, stamp_us, kind, false);
+    }
+
+    /// The stamp of a list that was written at once: such a one keeps it, and is said once. None of it
+    /// may be at the target.
+    fn uniform(&self, read: &Read<'_>) -> Option<i64> {
+        let stamps = stamps(read).filter(|_| self.look.there == There::Nothing)?;
+        let first = *stamps.first()?;
+        let is_uniform = stamps.iter().all(|stamp| *stamp == first);
+        (is_uniform && self.is_recent(first)).then_some(first)
+    }
+
+    /// The stamp of a list as a whole: above those of its elements, if they are known and this was
+    /// not said before; else this moment.
+    fn list_stamp(&self, read: &Read<'_>) -> i64 {
+        let newest = stamps(read).and_then(|stamps| stamps.into_iter().max());
+        let is_first = self.look.seen.is_empty() && self.look.there < There::Looks;
+        match newest.filter(|_| is_first) {
+            Some(newest_us) => newest_us.saturating_add(1).min(self.moment.now_us),
+            None => self.moment.now_us,
+        }
     }
 
     fn update(&mut self, life: Life, cells: &[(&str, Vec<u8>)], operator: &str) {
@@ -353,6 +383,12 @@ impl Composer<'_> {
             },
         });
     }
+}
+
+fn hash_of(name: &str, value: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (name, value).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Stamp and time to live of a single cell.

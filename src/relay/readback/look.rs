@@ -34,6 +34,19 @@ impl Touch {
     }
 }
 
+/// What the target may have of a write already. It matters for lists, which double when the same
+/// cells are written twice with one stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum There {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The write itself.
+    Itself,
+    /// Also what an earlier look has made of it.
+    Looks,
+}
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -61,6 +74,10 @@ pub struct Look {
     pub since_us: i64,
     /// When the source answered the last of them (µs).
     pub answered_us: i64,
+    /// What the target may have of them.
+    pub there: There,
+    /// Hashes of the lists that the look before has written to the target as it saw them.
+    pub seen: Vec<u64>,
 }
 
 impl Look {
@@ -91,6 +108,8 @@ impl Look {
         self.ttl_s = later.ttl_s;
         self.since_us = self.since_us.min(later.since_us);
         self.answered_us = self.answered_us.max(later.answered_us);
+        self.there = self.there.max(later.there);
+        self.seen.clear();
     }
 
     /// The columns of the key that the answer begins with.

@@ -1,4 +1,4 @@
-//! Conditional writes: only the source decides, so what it decided is read back from there.
+//! Conditional writes, and lists in doubt: only the source knows, so it is read back from there.
 //!
 //! ```text
 //! touch     a conditional statement with its values → which rows and cells it may have changed
@@ -17,6 +17,10 @@
 //! source has hidden, and what comes later has a later stamp and wins on both sides. The same holds
 //! for collections whose elements' stamps cannot be read (before Cassandra 5.0): they are written
 //! whole with the fence's stamp.
+//!
+//! Writes to lists that are not frozen cannot be repeated, so one whose outcome is unknown is read
+//! back in the same way: the list is written whole, stamped above all elements that were seen, until
+//! two looks see the same.
 
 mod compose;
 mod json;
@@ -27,7 +31,7 @@ mod tests;
 mod touch;
 
 pub use compose::{Composed, Moment, compose};
-pub use look::{Answer, Look, Touch};
+pub use look::{Answer, Look, There, Touch};
 pub use piece::Piece;
 pub use touch::{Unclear, looks};
 

@@ -27,6 +27,7 @@ fn plans() -> PlanCache {
             column("c", Role::Clustering, Shape::Single),
             column("a", Role::Regular, Shape::Single),
             column("b", Role::Regular, Shape::Single),
+            column("l", Role::Regular, Shape::List),
             column("m", Role::Regular, Shape::Map),
             column("s", Role::Static, Shape::Single),
         ],
@@ -80,7 +81,12 @@ fn conditional(text: &str, values: &[&[u8]]) -> Write {
 }
 
 fn looks_of(text: &str, values: &[&[u8]]) -> Result<Vec<Look>, Unclear> {
-    looks(&conditional(text, values), &mut plans(), SINCE_US + 1_000)
+    looks(
+        &conditional(text, values),
+        &mut plans(),
+        SINCE_US + 1_000,
+        There::Nothing,
+    )
 }
 
 fn selects(text: &str, values: &[&[u8]]) -> Vec<String> {
@@ -121,7 +127,8 @@ fn what_is_read_is_what_the_statement_may_have_changed() {
         (
             "DELETE FROM ks.t WHERE p = 1 AND c = 'it''s' IF EXISTS",
             &[
-                "SELECT p, c, a, WRITETIME(a), TTL(a), b, WRITETIME(b), TTL(b), m, WRITETIME(m), \
+                "SELECT p, c, a, WRITETIME(a), TTL(a), b, WRITETIME(b), TTL(b), l, \
+                 WRITETIME(l), TTL(l), m, WRITETIME(m), \
                TTL(m) FROM ks.t WHERE p = 1 AND c = 'it''s'",
             ],
         ),
@@ -135,7 +142,8 @@ fn what_is_read_is_what_the_statement_may_have_changed() {
         (
             r#"INSERT INTO ks.t JSON '{"P": 1, "c": {"x": "}"}, "\"s\"": 2}' IF NOT EXISTS"#,
             &[
-                "SELECT p, c, a, WRITETIME(a), TTL(a), b, WRITETIME(b), TTL(b), m, WRITETIME(m), \
+                "SELECT p, c, a, WRITETIME(a), TTL(a), b, WRITETIME(b), TTL(b), l, \
+                 WRITETIME(l), TTL(l), m, WRITETIME(m), \
                  TTL(m) FROM ks.t WHERE p = fromJson(?) AND c = fromJson(?)",
                 "SELECT p, s, WRITETIME(s), TTL(s) FROM ks.t WHERE p = fromJson(?) LIMIT 1",
             ],
@@ -362,4 +370,81 @@ fn elements_keep_their_stamps_where_the_source_tells_them() {
     assert!(settled);
     let delete = "DELETE m[3] FROM ks.t WHERE p = ? AND c = ?".to_owned();
     assert_eq!(writes[0], (delete, FENCE.unwrap()));
+}
+
+#[test]
+fn a_list_is_written_until_two_looks_see_the_same() {
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    let text = "UPDATE ks.t SET l = l + [3] WHERE p = 1 AND c = 1 IF EXISTS";
+    let mut look = looks_of(text, &[]).unwrap().remove(0);
+    let one = |us: i64| [&[0, 0, 0, 8][..], &us.to_be_bytes()].concat();
+    let stamps = [vec![0, 0, 0, 2], one(SINCE_US + 1), one(SINCE_US + 2)].concat();
+    let ttls = [0, 0, 0, 2, 255, 255, 255, 255, 255, 255, 255, 255];
+    let mut looked = |list: &[u8], now_us: i64| {
+        let cells: &[Option<&[u8]>] = &[
+            Some(&[1]),
+            Some(&[1]),
+            Some(list),
+            Some(&stamps),
+            Some(&ttls),
+        ];
+        let message = answered(&look, cells);
+        let row = look.read(table, true, &message).unwrap();
+        let moment = Moment {
+            now_us,
+            fence_us: FENCE,
+        };
+        let composed = compose(&look, table, row.as_ref(), moment);
+        look.seen = composed.seen;
+        let stamps: Vec<_> = composed.writes.iter().map(|write| write.stamp_us).collect();
+        let kinds = composed.writes.iter().all(|write| write.kind == Kind::List);
+        assert!(kinds, "it keeps its place");
+        (stamps, composed.settled)
+    };
+    let list = |last: u8| [0, 0, 0, 2, 0, 0, 0, 1, 1, 0, 0, 0, 1, last];
+    let at = |seconds: i64| SINCE_US + seconds * 1_000_000;
+    assert_eq!(looked(&list(3), at(1)), (vec![Some(SINCE_US + 3)], false));
+    assert_eq!(looked(&list(4), at(2)), (vec![Some(at(2))], false));
+    assert_eq!(looked(&list(4), at(3)), (Vec::new(), true));
+}
+
+#[test]
+fn a_list_that_may_be_at_the_target_never_comes_with_the_same_stamp() {
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    let mut look = looks_of(
+        "UPDATE ks.t SET l = [3] WHERE p = 1 AND c = 1 IF EXISTS",
+        &[],
+    )
+    .unwrap()
+    .remove(0);
+    let stamp_us = SINCE_US + 2;
+    let stamps = [&[0, 0, 0, 1, 0, 0, 0, 8][..], &stamp_us.to_be_bytes()].concat();
+    let ttls = [0, 0, 0, 1, 255, 255, 255, 255];
+    let list = [0, 0, 0, 1, 0, 0, 0, 1, 3];
+    let now_us = SINCE_US + 1_000_000;
+    for (there, wanted_us) in [
+        (There::Nothing, stamp_us),
+        (There::Itself, stamp_us + 1),
+        (There::Looks, now_us),
+    ] {
+        look.there = there;
+        let cells: &[Option<&[u8]>] = &[
+            Some(&[1]),
+            Some(&[1]),
+            Some(&list),
+            Some(&stamps),
+            Some(&ttls),
+        ];
+        let message = answered(&look, cells);
+        let row = look.read(table, true, &message).unwrap();
+        let moment = Moment {
+            now_us,
+            fence_us: FENCE,
+        };
+        let composed = compose(&look, table, row.as_ref(), moment);
+        let stamps: Vec<_> = composed.writes.iter().map(|write| write.stamp_us).collect();
+        assert_eq!(stamps, [Some(wanted_us)], "{there:?}");
+    }
 }

@@ -1,9 +1,9 @@
-//! Which rows and cells a conditional write may have changed.
+//! Which rows and cells a write may have changed.
 
 use std::collections::BTreeMap;
 
 use super::json;
-use super::look::{Look, Touch};
+use super::look::{Look, There, Touch};
 use super::piece::{Bound, Piece, elements};
 use crate::cql::request::params::QueryParams;
 use crate::cql::values::Values;
@@ -24,11 +24,17 @@ pub enum Unclear {
     Rows,
 }
 
-/// The rows that a conditional write may have changed. `answered_us`: when its answer came.
+/// The rows that a write may have changed. `answered_us`: when its answer came; `there`: what the
+/// target may have of it.
 ///
 /// # Errors
 /// See [`Unclear`].
-pub fn looks(write: &Write, plans: &mut PlanCache, answered_us: i64) -> Result<Vec<Look>, Unclear> {
+pub fn looks(
+    write: &Write,
+    plans: &mut PlanCache,
+    answered_us: i64,
+    there: There,
+) -> Result<Vec<Look>, Unclear> {
     let mut found = Vec::new();
     let mut add = |plan: &Plan, values, levels: (Consistency, Consistency), known: &Known| {
         let bound = Bound {
@@ -52,6 +58,8 @@ pub fn looks(write: &Write, plans: &mut PlanCache, answered_us: i64) -> Result<V
                 ttl_s: ttl_s(mutation, &bound, known, keyspace),
                 since_us: write.arrived_us,
                 answered_us,
+                there,
+                seen: Vec::new(),
             };
             let table = known.source.get(keyspace, &mutation.table.name);
             let table = table.filter(|table| !table.columns.is_empty());
