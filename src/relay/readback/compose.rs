@@ -285,8 +285,8 @@ impl Composer<'_> {
         self.put(piece, stamp_us, kind, false);
     }
 
-    /// The stamp of a list that was written at once: such a one keeps it, and is said once. None of it
-    /// may be at the target.
+    /// The stamp of a list that was written at once: such a one keeps it, and is said once. None
+    /// of it may be at the target.
     fn uniform(&self, read: &Read<'_>) -> Option<i64> {
         let stamps = stamps(read).filter(|_| self.look.there == There::Nothing)?;
         let first = *stamps.first()?;

@@ -19,8 +19,8 @@
 //! whole with the fence's stamp.
 //!
 //! Writes to lists that are not frozen cannot be repeated, so one whose outcome is unknown is read
-//! back in the same way: the list is written whole, stamped above all elements that were seen, until
-//! two looks see the same.
+//! back in the same way: the list is written whole, stamped above all elements that were seen,
+//! until two looks see the same.
 
 mod compose;
 mod json;
