@@ -40,6 +40,7 @@
 //! | [`limits`] [`side`] [`sys`] | nothing of ours |
 //! | [`cql`] (a crate), [`metrics`], [`spill`], [`config`] | `limits`, `side` |
 //! | [`journal`] (pure) | `spill`'s records, `limits`, `side` |
+//! | [`tls`] | `config`, `metrics` (reasons), `limits`, `side` |
 //! | [`statement`] | `cql`, `limits` |
 //! | [`topology`] | `cql`, `statement`, `limits` |
 //! | [`tables`] (pure) | `cql`, `limits` |
@@ -91,6 +92,7 @@ pub mod statement;
 pub mod status;
 pub mod sys;
 pub mod tables;
+pub mod tls;
 pub mod topology;
 pub mod verify;
 pub mod watch;

@@ -45,6 +45,13 @@ pub const RECEIVE_BUFFERS_PER_SHARD: usize = 512;
 /// A buffer that grew for one large envelope is given back when it is empty and above this size.
 pub const BUFFER_KEEP_BYTES: usize = 64 * KIB;
 
+/// Bytes from a peer until the TLS handshake has ended: certificates are the most of it.
+pub const TLS_HANDSHAKE_MAX_BYTES: usize = 128 * KIB;
+/// Certificates are looked at for changes every so many seconds.
+pub const TLS_LOOK_TICKS: u32 = 5;
+/// TLS sessions with nodes of a cluster that a shard remembers, to resume them.
+pub const TLS_SESSIONS: usize = 256;
+
 // ---- knowledge of one shard -----------------------------------------------------------------
 
 /// Prepared statements that one shard remembers; the oldest unused is forgotten first, and its

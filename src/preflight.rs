@@ -11,8 +11,11 @@ use std::time::Duration;
 
 use crate::config::{Cluster, Durability, ProxyConfig};
 use crate::limits;
+use crate::metrics::TlsFailure;
 use crate::spill::Keys;
-use crate::sys::{machine, probe};
+use crate::sys::{self, machine};
+use crate::tls::probe::{self, ProbeError};
+use crate::tls::{Material, Outgoing};
 
 pub mod journal;
 #[cfg(test)]
@@ -20,6 +23,8 @@ mod tests;
 
 /// Files that a shard has open beside client connections: rings, timers, target, spill, inbox.
 const FILES_PER_SHARD: u64 = 64;
+/// A certificate that expires in fewer days is warned of.
+const EXPIRY_WARNING_DAYS: i64 = 14;
 
 /// One thing that is wrong, or may become so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +74,7 @@ impl fmt::Display for CannotStart {
 pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
-    if let Err(e) = probe::check(config.cores.len()) {
+    if let Err(e) = sys::probe::check(config.cores.len()) {
         let what = "the shards cannot run here: they are built on io_uring and locked memory";
         errors.push(finding(what, e.to_string()));
     }
@@ -93,27 +98,25 @@ pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
     for (purpose, address) in listeners {
         errors.extend(address.and_then(|address| port_free(purpose, address).err()));
     }
-    let patience = Duration::from_millis(limits::CONNECT_TIMEOUT_MS);
-    errors.extend(
-        reachable("source", &config.source, patience)
-            .err()
-            .map(|reason| {
-                finding(
-                    format!("{reason}: without the source no client can be answered"),
-                    try_port(&config.source),
-                )
-            }),
-    );
-    warnings.extend(
-        reachable("target", &config.target, patience)
-            .err()
-            .map(|reason| {
-                finding(
-                    format!("{reason}: writes go to the spill until it is back"),
-                    try_port(&config.target),
-                )
-            }),
-    );
+    let material = Material::load(config).unwrap_or_else(|problems| {
+        let found = problems.into_iter();
+        errors.extend(found.map(|p| finding(format!("{}: {}", p.place, p.what), p.remedy)));
+        Material::default()
+    });
+    warnings.extend(expiring(&material));
+    let source = reachable("source", &config.source, material.source.as_ref());
+    errors.extend(source.err().map(|found| {
+        let what = format!(
+            "{}: without the source no client can be answered",
+            found.what
+        );
+        finding(what, found.mend)
+    }));
+    let target = reachable("target", &config.target, material.target.as_ref());
+    warnings.extend(target.err().map(|found| {
+        let what = format!("{}: writes go to the spill until it is back", found.what);
+        finding(what, found.mend)
+    }));
     if errors.is_empty() {
         Ok(warnings)
     } else {
@@ -262,24 +265,93 @@ fn port_free(purpose: &str, address: SocketAddr) -> Result<(), Finding> {
     ))
 }
 
-/// Opens and closes a connection to the first contact point that answers.
-fn reachable(side: &str, cluster: &Cluster, patience: Duration) -> Result<(), String> {
+/// Opens and closes a connection to the first contact point that answers; `tls`: shakes hands, too.
+fn reachable(side: &str, cluster: &Cluster, tls: Option<&Outgoing>) -> Result<(), Finding> {
+    let patience = Duration::from_millis(limits::CONNECT_TIMEOUT_MS);
     let mut last = None;
     for address in &cluster.contact_points {
-        match TcpStream::connect_timeout(address, patience) {
-            Ok(_) => return Ok(()),
-            Err(e) => last = Some(format!("{address}: {e}")),
+        let mut stream = match TcpStream::connect_timeout(address, patience) {
+            Ok(stream) => stream,
+            Err(e) => {
+                last = Some((format!("{address}: {e}"), try_port(cluster)));
+                continue;
+            }
+        };
+        let Some(tls) = tls else { return Ok(()) };
+        let host = cluster.name_of(*address);
+        let shaken = stream
+            .set_read_timeout(Some(patience))
+            .and_then(|()| stream.set_write_timeout(Some(patience)))
+            .map_err(ProbeError::from)
+            .and_then(|()| probe::handshake(&mut stream, tls, &host));
+        match shaken {
+            Ok(()) => return Ok(()),
+            Err(e) => last = Some((format!("{address}: TLS failed: {e}"), try_tls(side, &e))),
         }
     }
     let of = cluster.contact_points.len();
-    let reason = last.unwrap_or_default();
-    Err(format!(
-        "no contact point of the {side} answers ({of} tried, the last {reason})"
-    ))
+    let (reason, mend) = last.unwrap_or_default();
+    let what = format!("no contact point of the {side} answers ({of} tried, the last {reason})");
+    Err(finding(what, mend))
 }
 
 fn try_port(cluster: &Cluster) -> String {
     let first = cluster.contact_points.first();
     let (host, port) = first.map_or_else(Default::default, |a| (a.ip().to_string(), a.port()));
     format!("is the cluster up, and is a firewall between? try: nc -vz {host} {port}")
+}
+
+fn try_tls(side: &str, error: &ProbeError) -> String {
+    let reason = match error {
+        ProbeError::Tls(error) => Some(error.reason()),
+        ProbeError::Io(_) | ProbeError::Late | ProbeError::Closed | ProbeError::Name(_) => None,
+    };
+    match reason {
+        Some(TlsFailure::Untrusted) => format!(
+            "name the authority that signed it with --{side}-tls-ca, or do without knowing who \
+             answers: --{side}-tls-verify none"
+        ),
+        Some(TlsFailure::Name) => format!(
+            "name the name that is in it with --{side}-tls-name, or leave names out: \
+             --{side}-tls-verify ca"
+        ),
+        Some(TlsFailure::Expired) => "have the certificate renewed, or set the clock".to_owned(),
+        Some(TlsFailure::Refused | TlsFailure::NoCertificate) => format!(
+            "show a certificate that the {side} trusts: --{side}-tls-cert and --{side}-tls-key"
+        ),
+        _ => format!("if the {side} speaks no TLS at this port: --disable-{side}-tls true"),
+    }
+}
+
+/// Certificates of ours that have expired, or soon will.
+fn expiring(material: &Material) -> Vec<Finding> {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now_s = since_1970.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let all = [
+        (
+            "clients",
+            material.listener.as_ref().map(|own| own.expiry_s),
+        ),
+        (
+            "the source",
+            material.source.as_ref().and_then(|own| own.expiry_s),
+        ),
+        (
+            "the target",
+            material.target.as_ref().and_then(|own| own.expiry_s),
+        ),
+    ];
+    let mut found = Vec::new();
+    for (whom, expiry_s) in all {
+        let Some(expiry_s) = expiry_s else { continue };
+        let days = (expiry_s - now_s).div_euclid(24 * 3600);
+        let what = match days {
+            ..0 => format!("the certificate for {whom} has expired"),
+            0..EXPIRY_WARNING_DAYS => format!("the certificate for {whom} expires in {days} days"),
+            _ => continue,
+        };
+        let mend = "have it renewed; a new file is taken over without a restart";
+        found.push(finding(what, mend));
+    }
+    found
 }

@@ -1,5 +1,6 @@
 //! `twinring proxy`: starts the shards and the admin thread, waits for a signal, drains, ends.
 
+mod certificates;
 mod journals;
 mod keeper;
 pub mod setup;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
+use self::certificates::Certificates;
 use self::journals::Journals;
 use self::keeper::Keeper;
 use self::setup::Prepared;
@@ -68,6 +70,7 @@ struct Running {
     admin: Option<admin::Admin>,
     asked: crossbeam_channel::Receiver<Ask>,
     keeper: Keeper,
+    certificates: Certificates,
     counters: Vec<Arc<ShardMetrics>>,
     journals: Journals,
 }
@@ -89,16 +92,19 @@ impl Running {
         windows.close_open(now_us(time)); // a process that died has left them open
         let journals = Journals::open(config, &mut setups, &mut windows, now_us(time))?;
         let keeper = Keeper::start(config, windows);
+        let certificates = Certificates::load(config)?;
         let mut running = Self {
             shards: Vec::new(),
             addresses,
             admin: None,
             asked,
             keeper,
+            certificates,
             counters: views.iter().map(ShardView::shared).collect(),
             journals,
         };
-        for (setup, core) in setups.into_iter().zip(&config.cores) {
+        for (mut setup, core) in setups.into_iter().zip(&config.cores) {
+            setup.tls = running.certificates.material().clone();
             let index = setup.index;
             let listener = socket::listen_shared(config.listen, BACKLOG)
                 .with_context(|| format!("failed to listen on {}", config.listen))?;
@@ -158,7 +164,8 @@ impl Running {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             let mut questions = tokio::time::interval(QUESTION_INTERVAL);
             let addresses = self.addresses.clone();
-            let watch = Watch::start(config, move |known| {
+            let mut hangup = signal(SignalKind::hangup())?;
+            let watch = Watch::start(config, self.certificates.material(), move |known| {
                 for address in &addresses {
                     address.tell(Message::Tables(Arc::clone(&known)));
                 }
@@ -168,11 +175,13 @@ impl Running {
                 tokio::select! {
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
+                    _ = hangup.recv() => self.certificates.renew(&self.addresses, &watch),
                     _ = questions.tick() => self.answer(Some(&watch)),
                     _ = tick.tick() => {
                         report_clock(time.follow(), &mut clock_is_back);
                         write_stamps(stamps, time);
                         self.tend_journals(time);
+                        self.certificates.tick(&self.addresses, &watch);
                         self.check()?;
                     }
                 }

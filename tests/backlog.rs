@@ -161,6 +161,12 @@ impl Proxy {
             .args(["proxy", &source.to_string(), &target.to_string()])
             .args(["--listen", "127.0.0.1:0", "--cores", &SHARDS.to_string()])
             .args(["--metrics-listen", &metrics.to_string()])
+            .args([
+                "--disable-source-tls",
+                "true",
+                "--disable-target-tls",
+                "true",
+            ])
             .args(["--spill-max-bytes", "64GiB", "--data-dir"])
             .arg(dir)
             .stdout(Stdio::null())

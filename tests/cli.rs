@@ -32,6 +32,8 @@ fn cluster() -> (TcpListener, String) {
 /// `twinring proxy --check` between `source` and a target where nobody listens.
 fn check(source: &str, dir: &Path, more: &[&str]) -> Command {
     let mut command = twinring(&["proxy", source, "127.0.0.1:1", "--check", "--cores", "1"]);
+    command.env("TWINRING_DISABLE_SOURCE_TLS", "true");
+    command.env("TWINRING_DISABLE_TARGET_TLS", "true");
     command
         .args([
             "--listen",
@@ -80,7 +82,7 @@ fn a_configuration_that_cannot_work_is_1_and_names_everything() {
     let text = said(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     for words in [
-        "--proxy-pem-keyfile: comes with TLS",
+        "--proxy-pem-keyfile: there is no certificate",
         "TARGET: is not named",
         "--cores: 0",
     ] {

@@ -23,11 +23,18 @@ const ARROWS: &[(&str, &[&str])] = &[
             "inspect",
         ],
     ),
-    ("preflight", &["limits", "side", "config", "spill", "sys"]),
+    (
+        "preflight",
+        &["limits", "side", "config", "metrics", "spill", "sys", "tls"],
+    ),
+    ("tls", &["config", "metrics", "limits", "side"]),
     ("statement", &["cql", "limits"]),
     ("topology", &["cql", "statement", "limits"]),
     ("tables", &["cql", "limits"]),
-    ("watch", &["tables", "cql", "config", "limits", "side"]),
+    (
+        "watch",
+        &["tables", "cql", "config", "tls", "limits", "side"],
+    ),
     (
         "relay",
         &[
@@ -54,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metrics",
             "sys",
             "config",
+            "tls",
             "limits",
             "side",
         ],
@@ -62,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "proxy",
         &[
             "shard",
+            "tls",
             "admin",
             "metrics",
             "config",
@@ -123,6 +132,10 @@ const PURE: &[&str] = &[
     "tables",
     "relay",
     "journal",
+    "tls/der.rs",
+    "tls/jks.rs",
+    "tls/records.rs",
+    "tls/secure.rs",
     "spill/format.rs",
     "spill/record.rs",
 ];

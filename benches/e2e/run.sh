@@ -65,7 +65,8 @@ for name in $builtin; do
   esac
 done
 [ -z "$twinring" ] || add twinring "$twinring proxy 127.0.0.1 127.0.0.1 --source-port @SOURCE_PORT \
-  --target-port @TARGET_PORT --proxy-port @LISTEN_PORT --cores 1 ${TWINRING_FLAGS:-}"
+  --target-port @TARGET_PORT --proxy-port @LISTEN_PORT --cores 1 \
+  --disable-source-tls true --disable-target-tls true ${TWINRING_FLAGS:-}"
 for pair in "$@"; do add "${pair%%=*}" "${pair#*=}"; done
 
 stub() { # port, delay

@@ -77,7 +77,12 @@ impl Check {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.problems.push(Problem::new(place, what, remedy));
+        self.add(Problem::new(place, what, remedy));
+    }
+
+    /// One that was found elsewhere.
+    pub(super) fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
     }
 
     /// `value` or `default`, when it lies in `range`; else a problem and the default.
@@ -144,9 +149,10 @@ impl ProxyConfig {
     /// # Errors
     /// Everything that is wrong, each with its place and its remedy.
     pub fn new(settings: Settings, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
-        let (problems, mut notices) = compat::tls_wanted(&settings);
-        notices.extend(compat::notices(&settings));
-        let mut check = Check { problems, notices };
+        let mut check = Check {
+            problems: Vec::new(),
+            notices: compat::notices(&settings),
+        };
         let s = &settings;
         let source = check.cluster("source", s, around);
         let target = check.cluster("target", s, around);
@@ -164,6 +170,7 @@ impl ProxyConfig {
         check.one_of("--mode", s.mode.as_deref(), &[("async", ())]);
         let config = Self {
             listen,
+            listener_tls: check.listener_tls(s),
             admin: check.admin(s),
             source,
             target,

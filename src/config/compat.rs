@@ -1,7 +1,6 @@
 //! The command line of the seed proxy (Azure-Samples/cassandra-proxy, `Proxy.java`): every option
 //! that its users' runbooks may hold, and what becomes of it here. Nothing is silently ignored.
 
-use super::error::Problem;
 use super::settings::Settings;
 
 /// What becomes of an option of the seed proxy.
@@ -14,8 +13,6 @@ pub enum Effect {
         /// The line, completing "--name VALUE: ".
         by: &'static str,
     },
-    /// The start is refused: unencrypted traffic is not what the operator asked for.
-    ComesWithTls,
 }
 
 /// One option of the seed proxy.
@@ -51,15 +48,6 @@ const fn replaced(
         short,
         example,
         effect: Effect::Replaced { by },
-    }
-}
-
-const fn tls(name: &'static str, example: &'static str) -> SeedFlag {
-    SeedFlag {
-        name,
-        short: None,
-        example,
-        effect: Effect::ComesWithTls,
     }
 }
 
@@ -114,10 +102,10 @@ pub const SEED_FLAGS: &[SeedFlag] = &[
         "a client's connection never depends on the target; what the target misses goes to the \
          spill",
     ),
-    tls("proxy-jks-file", "/etc/proxy/keys.jks"),
-    tls("proxy-jks-password", "changeit"),
-    tls("proxy-pem-certfile", "/etc/proxy/server.crt"),
-    tls("proxy-pem-keyfile", "/etc/proxy/server.pem"),
+    works("proxy-jks-file", None, "/etc/proxy/keys.jks"),
+    works("proxy-jks-password", None, "changeit"),
+    works("proxy-pem-certfile", None, "/etc/proxy/server.crt"),
+    works("proxy-pem-keyfile", None, "/etc/proxy/server.pem"),
 ];
 
 /// Looks an option of the seed proxy up.
@@ -164,71 +152,16 @@ pub(super) fn notices(settings: &Settings) -> Vec<String> {
         .collect()
 }
 
-/// The refusals of options that ask for TLS, and the line that says how plain it is now.
-pub(super) fn tls_wanted(settings: &Settings) -> (Vec<Problem>, Vec<String>) {
-    let mut problems = Vec::new();
-    for flag in SEED_FLAGS
-        .iter()
-        .filter(|flag| flag.effect == Effect::ComesWithTls)
-    {
-        if given(settings, flag.name).is_some() {
-            problems.push(Problem::new(
-                format!("--{}", flag.name),
-                "comes with TLS, which this version does not have yet",
-                "remove it and let clients connect in plain, on a network that you trust",
-            ));
-        }
-    }
-    let mut unsaid = Vec::new();
-    let sides = [
-        ("source", settings.disable_source_tls),
-        ("target", settings.disable_target_tls),
-    ];
-    for (side, disabled) in sides {
-        match disabled {
-            Some(true) => {}
-            Some(false) => problems.push(Problem::new(
-                format!("--disable-{side}-tls false"),
-                format!("a TLS connection to the {side} comes with TLS, not in this version"),
-                format!(
-                    "open a plain port at the {side}, on a network that you trust, and pass \
-                     --disable-{side}-tls true"
-                ),
-            )),
-            None => unsaid.push(side),
-        }
-    }
-    let mut notices = Vec::new();
-    if !unsaid.is_empty() {
-        notices.push(format!(
-            "connections to the {} are plain: --disable-{}-tls is not given, and unlike the seed \
-             proxy this version has no TLS to start with",
-            unsaid.join(" and the "),
-            unsaid[0],
-        ));
-    }
-    (problems, notices)
-}
-
-/// The value of an option that is replaced or comes with TLS, when it was given.
+/// The value of an option that is replaced, when it was given.
 fn given(settings: &Settings, name: &str) -> Option<String> {
-    let switch = |value: Option<bool>| value.map(|value| value.to_string());
-    let path =
-        |value: &Option<std::path::PathBuf>| value.as_ref().map(|path| path.display().to_string());
-    match name {
-        "wait" => switch(settings.wait),
-        "uuid" => switch(settings.uuid),
-        "only-message" => switch(settings.only_message),
-        "dest-close" => switch(settings.dest_close),
-        "proxy-jks-file" => path(&settings.proxy_jks_file),
-        "proxy-jks-password" => settings
-            .proxy_jks_password
-            .as_ref()
-            .map(|_| "***".to_owned()),
-        "proxy-pem-certfile" => path(&settings.proxy_pem_certfile),
-        "proxy-pem-keyfile" => path(&settings.proxy_pem_keyfile),
+    let value = match name {
+        "wait" => settings.wait,
+        "uuid" => settings.uuid,
+        "only-message" => settings.only_message,
+        "dest-close" => settings.dest_close,
         _ => None,
-    }
+    };
+    value.map(|value| value.to_string())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod settings;
 mod summary;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod value;
 
 use std::collections::BTreeMap;
@@ -25,12 +26,15 @@ pub use build::{Surroundings, read_file};
 pub use error::{ConfigError, Problem};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use tls::{Authorities, ClientTls, Identity, ListenerTls, Verify};
 
 /// A valid configuration of `twinring proxy`.
 #[derive(Clone, Debug)]
 pub struct ProxyConfig {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// TLS with clients; `None`: they connect in plain.
+    pub listener_tls: Option<ListenerTls>,
     /// Where metrics, health and status are served; `None` with `--metrics false`.
     pub admin: Option<SocketAddr>,
     /// The cluster that decides.
@@ -73,6 +77,21 @@ pub struct Cluster {
     /// Contact points in the order given, none twice, at least one. A name that resolves to
     /// several addresses gives several; IPv6 addresses only where a name has no IPv4 address.
     pub contact_points: Vec<SocketAddr>,
+    /// For each contact point the name or address that the operator wrote.
+    pub names: Vec<String>,
+    /// TLS with its nodes; `None`: plain connections.
+    pub tls: Option<ClientTls>,
+}
+
+impl Cluster {
+    /// The name of a node, as the operator wrote it; its address if it was found otherwise.
+    #[must_use]
+    pub fn name_of(&self, address: SocketAddr) -> String {
+        let mut known = self.contact_points.iter().zip(&self.names);
+        known
+            .find(|(point, _)| **point == address)
+            .map_or_else(|| address.ip().to_string(), |(_, name)| name.clone())
+    }
 }
 
 /// A user and a password for SASL PLAIN.

@@ -28,6 +28,7 @@ impl Check {
         let identifier = name.clone().unwrap_or_else(|| side.to_owned());
         let place = side.to_uppercase();
         let mut contact_points = Vec::new();
+        let mut names = Vec::new();
         match hosts {
             None => self.wrong(
                 &place,
@@ -36,12 +37,15 @@ impl Check {
             ),
             Some(hosts) => {
                 let port = port.unwrap_or(CLUSTER_PORT);
-                self.resolve(&place, hosts, port, around, &mut contact_points);
+                let mut found = (&mut contact_points, &mut names);
+                self.resolve(&place, hosts, port, around, &mut found);
             }
         }
         Cluster {
             identifier,
             contact_points,
+            names,
+            tls: self.client_tls(side, s),
         }
     }
 
@@ -51,7 +55,7 @@ impl Check {
         hosts: &Hosts,
         default_port: u16,
         around: &Surroundings<'_>,
-        found: &mut Vec<SocketAddr>,
+        (found, names): &mut (&mut Vec<SocketAddr>, &mut Vec<String>),
     ) {
         for host in &hosts.0 {
             let port = host.port.unwrap_or(default_port);
@@ -69,6 +73,7 @@ impl Check {
                     for address in addresses.into_iter().filter(|a| a.is_ipv4() == v4) {
                         if !found.contains(&address) {
                             found.push(address);
+                            names.push(host.host.clone());
                         }
                     }
                     continue;

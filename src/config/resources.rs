@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::build::{Check, Surroundings};
+use super::tls::secret_from;
 use super::value::Cores;
 use super::{
     Clients, Credentials, Durability, Journal, Mirror, MirrorDdl, OnSpillFull, Secret, Settings,
@@ -92,22 +93,13 @@ impl Check {
     }
 
     fn password_from(&mut self, file: &Path) -> Option<Secret> {
-        let place = format!("--target-password-file {}", file.display());
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(e) => {
-                let remedy = "name a file whose first line is the password, readable by this user";
-                self.wrong(&place, format!("cannot be read: {e}"), remedy);
-                return None;
+        match secret_from("--target-password-file", file) {
+            Ok(secret) => Some(secret),
+            Err(problem) => {
+                self.add(problem);
+                None
             }
-        };
-        let first = text.lines().next().unwrap_or_default();
-        if first.is_empty() {
-            let what = "the first line is empty";
-            self.wrong(&place, what, "put the password there, alone");
-            return None;
         }
-        Some(Secret::new(first))
     }
 
     pub(super) fn mirror(&mut self, s: &Settings) -> Mirror {

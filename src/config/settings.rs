@@ -189,18 +189,20 @@ pub struct Settings {
           env = "TWINRING_DEBUG")]
     pub debug: Option<bool>,
 
-    /// Plain connections to the source; the only kind until TLS comes [default: true]
-    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
-          env = "TWINRING_DISABLE_SOURCE_TLS")]
-    pub disable_source_tls: Option<bool>,
-    /// Plain connections to the target; the only kind until TLS comes [default: true]
-    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
-          env = "TWINRING_DISABLE_TARGET_TLS")]
-    pub disable_target_tls: Option<bool>,
-    /// Comes with TLS: key store for the listener
+    /// Certificate that clients are shown, with its chain: PEM; without one they connect in plain
+    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_PEM_CERTFILE")]
+    pub proxy_pem_certfile: Option<PathBuf>,
+    /// Its key: PKCS#8, PKCS#1 or SEC1, PEM [default: in the same file]
+    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_PEM_KEYFILE")]
+    pub proxy_pem_keyfile: Option<PathBuf>,
+    /// The same as a store with one key, JKS or PKCS#12
     #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_JKS_FILE")]
     pub proxy_jks_file: Option<PathBuf>,
-    /// Comes with TLS: its password
+    /// File whose first line is the store's password
+    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_JKS_PASSWORD_FILE")]
+    pub proxy_jks_password_file: Option<PathBuf>,
+    /// The store's password; visible to others in the process list, so prefer
+    /// --proxy-jks-password-file or the variable
     #[arg(
         long,
         value_name = "WORD",
@@ -209,12 +211,55 @@ pub struct Settings {
     )]
     #[serde(skip)]
     pub proxy_jks_password: Option<Secret>,
-    /// Comes with TLS: certificate for the listener
-    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_PEM_CERTFILE")]
-    pub proxy_pem_certfile: Option<PathBuf>,
-    /// Comes with TLS: key for the listener
-    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_PEM_KEYFILE")]
-    pub proxy_pem_keyfile: Option<PathBuf>,
+    /// Clients must show a certificate that one of these has signed: PEM, JKS or PKCS#12
+    #[arg(long, value_name = "FILE", env = "TWINRING_PROXY_CLIENT_CA")]
+    pub proxy_client_ca: Option<PathBuf>,
+    /// Plain connections to the source [default: false]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_DISABLE_SOURCE_TLS")]
+    pub disable_source_tls: Option<bool>,
+    /// Who signs the source's certificates: PEM, JKS or PKCS#12 [default: whom this machine trusts]
+    #[arg(long, value_name = "FILE", env = "TWINRING_SOURCE_TLS_CA")]
+    pub source_tls_ca: Option<PathBuf>,
+    /// Certificate to show to the source: PEM, JKS or PKCS#12
+    #[arg(long, value_name = "FILE", env = "TWINRING_SOURCE_TLS_CERT")]
+    pub source_tls_cert: Option<PathBuf>,
+    /// Its key, if it is PEM and in a file of its own
+    #[arg(long, value_name = "FILE", env = "TWINRING_SOURCE_TLS_KEY")]
+    pub source_tls_key: Option<PathBuf>,
+    /// File whose first line is the password of these stores
+    #[arg(long, value_name = "FILE", env = "TWINRING_SOURCE_TLS_PASSWORD_FILE")]
+    pub source_tls_password_file: Option<PathBuf>,
+    /// What of the source's certificates counts: `full` (chain and host name), `ca` (chain) or
+    /// `none` [default: full]
+    #[arg(long, value_name = "WHAT", env = "TWINRING_SOURCE_TLS_VERIFY")]
+    pub source_tls_verify: Option<String>,
+    /// Name in all of the source's certificates [default: the node's own name or address]
+    #[arg(long, value_name = "NAME", env = "TWINRING_SOURCE_TLS_NAME")]
+    pub source_tls_name: Option<String>,
+    /// Plain connections to the target [default: false]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_DISABLE_TARGET_TLS")]
+    pub disable_target_tls: Option<bool>,
+    /// Who signs the target's certificates: PEM, JKS or PKCS#12 [default: whom this machine trusts]
+    #[arg(long, value_name = "FILE", env = "TWINRING_TARGET_TLS_CA")]
+    pub target_tls_ca: Option<PathBuf>,
+    /// Certificate to show to the target: PEM, JKS or PKCS#12
+    #[arg(long, value_name = "FILE", env = "TWINRING_TARGET_TLS_CERT")]
+    pub target_tls_cert: Option<PathBuf>,
+    /// Its key, if it is PEM and in a file of its own
+    #[arg(long, value_name = "FILE", env = "TWINRING_TARGET_TLS_KEY")]
+    pub target_tls_key: Option<PathBuf>,
+    /// File whose first line is the password of these stores
+    #[arg(long, value_name = "FILE", env = "TWINRING_TARGET_TLS_PASSWORD_FILE")]
+    pub target_tls_password_file: Option<PathBuf>,
+    /// What of the target's certificates counts: `full` (chain and host name), `ca` (chain) or
+    /// `none` [default: full]
+    #[arg(long, value_name = "WHAT", env = "TWINRING_TARGET_TLS_VERIFY")]
+    pub target_tls_verify: Option<String>,
+    /// Name in all of the target's certificates [default: the node's own name or address]
+    #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_TLS_NAME")]
+    pub target_tls_name: Option<String>,
 
     /// The seed proxy's number of threads: the number of shards when --cores is not given
     #[arg(long, short = 't', value_name = "N", env = "TWINRING_THREADS")]
@@ -265,8 +310,12 @@ impl Settings {
             max_envelope_bytes
             write_buffer_size tcp_idle_time_out compression_enabled metrics metrics_port
             metrics_listen source_identifier target_identifier debug disable_source_tls
-            disable_target_tls proxy_jks_file proxy_jks_password proxy_pem_certfile
-            proxy_pem_keyfile threads wait uuid only_message dest_close;
+            disable_target_tls proxy_jks_file proxy_jks_password proxy_jks_password_file
+            proxy_pem_certfile proxy_pem_keyfile proxy_client_ca
+            source_tls_ca source_tls_cert source_tls_key source_tls_password_file
+            source_tls_verify source_tls_name
+            target_tls_ca target_tls_cert target_tls_key target_tls_password_file
+            target_tls_verify target_tls_name threads wait uuid only_message dest_close;
             protocol_version cql_version compression)
     }
 }

@@ -2,11 +2,25 @@
 
 use std::fmt;
 
-use super::{Cluster, Durability, ProxyConfig, Topology};
+use super::{Cluster, Durability, ProxyConfig, Topology, Verify};
 
 impl fmt::Display for ProxyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  clients    {}", self.listen)?;
+        match &self.listener_tls {
+            None => writeln!(
+                f,
+                "  clients    {}, in plain: no certificate is given",
+                self.listen
+            )?,
+            Some(tls) => {
+                let file = tls.identity.certificate.display();
+                write!(f, "  clients    {}, TLS with {file}", self.listen)?;
+                match &tls.client_authorities {
+                    None => writeln!(f)?,
+                    Some(own) => writeln!(f, ", certificates by {}", own.file.display())?,
+                }
+            }
+        }
         match self.admin {
             Some(admin) => writeln!(f, "  metrics    http://{admin}/metrics")?,
             None => writeln!(f, "  metrics    off")?,
@@ -54,6 +68,21 @@ impl fmt::Display for Cluster {
             }
             write!(f, "{point}")?;
         }
-        Ok(())
+        let Some(tls) = &self.tls else {
+            return f.write_str(", in plain");
+        };
+        let by = match &tls.authorities {
+            Some(own) => own.file.display().to_string(),
+            None => "this machine's authorities".to_owned(),
+        };
+        match tls.verify {
+            Verify::Full => write!(f, ", TLS, verified by {by}")?,
+            Verify::Chain => write!(f, ", TLS, verified by {by} but for the name")?,
+            Verify::Nothing => f.write_str(", TLS, not verified")?,
+        }
+        match &tls.identity {
+            Some(own) => write!(f, ", as {}", own.certificate.display()),
+            None => Ok(()),
+        }
     }
 }

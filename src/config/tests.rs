@@ -61,23 +61,70 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.clients.out_low_water_bytes, 256 << 10);
     assert_eq!(config.clients.idle_timeout, None);
     assert_eq!(config.target_credentials, None);
+    assert_eq!(config.notices, Vec::<String>::new());
+    assert_eq!(config.listener_tls, None);
+    let source = config.source.tls.unwrap();
+    assert_eq!(source.verify, Verify::Full, "as the seed, but verified");
+    assert_eq!((source.authorities, source.identity), (None, None));
+    assert!(config.target.tls.is_some());
+}
+
+#[test]
+fn tls_is_what_the_flags_say() {
+    let config = with("disable-source-tls = true").unwrap();
+    assert!(config.source.tls.is_none() && config.target.tls.is_some());
+    let config = with(
+        "target-tls-ca = 'ca.pem'\ntarget-tls-cert = 'own.p12'\ntarget-tls-name = 'db'\n\
+         target-tls-verify = 'ca'\nproxy-pem-certfile = 'c.pem'\nproxy-pem-keyfile = 'k.pem'\n\
+         proxy-client-ca = 'clients.jks'",
+    );
+    let config = config.unwrap();
+    let target = config.target.tls.clone().unwrap();
+    assert_eq!(target.verify, Verify::Chain);
+    assert_eq!(target.name.as_deref(), Some("db"));
+    let files: Vec<_> = config
+        .tls_files()
+        .iter()
+        .map(|f| f.display().to_string())
+        .collect();
     assert_eq!(
-        config.notices.len(),
-        1,
-        "plain connections are named: {:?}",
-        config.notices
+        files,
+        ["c.pem", "k.pem", "own.p12", "clients.jks", "ca.pem"]
+    );
+    let listener = config.listener_tls.clone().unwrap();
+    assert_eq!(listener.identity.flag, "--proxy-pem-certfile");
+    let text = config.to_string();
+    assert!(
+        text.contains("29042, TLS with c.pem, certificates by clients.jks"),
+        "{text}"
+    );
+    assert!(
+        text.contains("TLS, verified by this machine's authorities"),
+        "{text}"
+    );
+    assert!(
+        text.contains("by ca.pem but for the name, as own.p12"),
+        "{text}"
+    );
+    let open = with("source-tls-verify = 'none'").unwrap();
+    assert!(
+        open.notices[0].contains("anybody who can answer"),
+        "{:?}",
+        open.notices
     );
 }
 
 #[test]
-fn no_line_about_tls_when_both_sides_are_said_to_be_plain() {
-    let config = with("disable-source-tls = true\ndisable-target-tls = true").unwrap();
-    assert_eq!(config.notices, Vec::<String>::new());
-    let one = with("disable-source-tls = true").unwrap().notices;
-    assert!(
-        one[0].contains("target are plain") && !one[0].contains("source"),
-        "{one:?}"
-    );
+fn nodes_are_called_what_the_operator_called_them() {
+    let config = with("source = 'many,localhost'").unwrap();
+    let names = config
+        .source
+        .contact_points
+        .iter()
+        .map(|a| config.source.name_of(*a));
+    assert_eq!(names.collect::<Vec<_>>(), ["many", "many", "localhost"]);
+    let other = "10.9.9.9:9042".parse().unwrap();
+    assert_eq!(config.source.name_of(other), "10.9.9.9");
 }
 
 /// Settings that are wrong, and the words that say so.
@@ -165,12 +212,36 @@ const WRONG: &[(&str, &str)] = &[
     ("protocol-version = [4, 9]", "--protocol-version: `9`"),
     ("compression = 'zstd'", "--compression: `zstd`"),
     (
-        "disable-source-tls = false",
-        "--disable-source-tls false: a TLS connection",
+        "disable-source-tls = true\nsource-tls-ca = '/x'",
+        "--source-tls-ca: has no effect with --disable-source-tls true",
     ),
     (
-        "proxy-pem-certfile = '/x'",
-        "--proxy-pem-certfile: comes with TLS",
+        "source-tls-verify = 'maybe'",
+        "--source-tls-verify: `maybe` is not known",
+    ),
+    (
+        "source-tls-verify = 'none'\nsource-tls-ca = '/x'",
+        "--source-tls-ca: has no effect with --source-tls-verify none",
+    ),
+    (
+        "target-tls-key = '/x'",
+        "--target-tls-key: has no certificate",
+    ),
+    (
+        "target-tls-password-file = '/does/not/exist'",
+        "--target-tls-password-file /does/not/exist: cannot be read",
+    ),
+    (
+        "proxy-pem-keyfile = '/x'",
+        "--proxy-pem-keyfile: there is no certificate",
+    ),
+    (
+        "proxy-client-ca = '/x'",
+        "--proxy-client-ca: there is no certificate",
+    ),
+    (
+        "proxy-pem-certfile = '/x'\nproxy-jks-file = '/y'",
+        "--proxy-jks-file: a certificate is given twice",
     ),
     (
         "target-username = 'bob'",
@@ -191,7 +262,7 @@ fn each_wrong_value_is_named_with_a_remedy() {
 
 #[test]
 fn everything_wrong_is_reported_at_once() {
-    let toml = "cores = 9\nmode = 'x'\nproxy-jks-file = 'a'\ndisable-target-tls = false";
+    let toml = "cores = 9\nmode = 'x'\nproxy-client-ca = 'a'\ntarget-tls-verify = 'x'";
     let error = ProxyConfig::new(settings(toml), &around()).unwrap_err();
     let places: Vec<_> = error
         .problems
@@ -199,12 +270,12 @@ fn everything_wrong_is_reported_at_once() {
         .map(|problem| problem.place.as_str())
         .collect();
     let want = [
-        "--proxy-jks-file",
-        "--disable-target-tls false",
         "SOURCE",
         "TARGET",
+        "--target-tls-verify",
         "--cores",
         "--mode",
+        "--proxy-client-ca",
     ];
     assert_eq!(places, want);
 }
@@ -437,9 +508,21 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "uuid",
     "only-message",
     "dest-close",
+    "source-tls-ca",
+    "target-tls-ca",
+    "source-tls-name",
+    "target-tls-name",
+    "source-tls-cert",
+    "source-tls-key",
+    "target-tls-cert",
+    "target-tls-key",
+    "source-tls-password-file",
+    "target-tls-password-file",
     "proxy-jks-file",
+    "proxy-jks-password-file",
     "proxy-pem-certfile",
     "proxy-pem-keyfile",
+    "proxy-client-ca",
 ];
 
 #[test]
@@ -467,8 +550,7 @@ fn the_example_shows_the_defaults() {
     table.insert("source".to_owned(), "old".into());
     table.insert("target".to_owned(), "new".into());
     let shown = with(&table.to_string()).unwrap();
-    let mut default = ProxyConfig::new(pair(), &around()).unwrap();
-    default.notices.clear(); // the example says that connections are plain
+    let default = ProxyConfig::new(pair(), &around()).unwrap();
     assert_eq!(format!("{shown:#?}"), format!("{default:#?}"));
 }
 

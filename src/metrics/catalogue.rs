@@ -101,6 +101,28 @@ label_values! {
 }
 
 label_values! {
+    /// Why TLS with a peer failed.
+    TlsFailure {
+        /// Its certificate is signed by nobody who is trusted, or is no good.
+        Untrusted = "untrusted",
+        /// Its certificate is for another name.
+        Name = "name",
+        /// Its certificate has expired, or is not valid yet.
+        Expired = "expired",
+        /// It showed none where one is wanted.
+        NoCertificate = "no_certificate",
+        /// It ended the handshake or the connection with an alert.
+        Refused = "refused",
+        /// What it sent is no TLS, broken, or nothing that both sides speak.
+        Protocol = "protocol",
+        /// The handshake took too long.
+        Late = "late",
+        /// The connection ended during the handshake.
+        Closed = "closed",
+    }
+}
+
+label_values! {
     /// Direction of bytes, seen from the proxy.
     Flow {
         /// Received by the proxy.
@@ -155,6 +177,8 @@ label_values! {
         Unjournaled = "unjournaled_writes",
         /// The journal was brought to the disk (`--durability machine`).
         JournalCommit = "journal_commits",
+        /// Certificates have changed and cannot be used; the old ones stay.
+        TlsReloadFailed = "tls_reload_failures",
     }
 }
 
@@ -177,6 +201,7 @@ impl Event {
             Self::StampFarFuture => "Client stamps far in the future",
             Self::Unjournaled => "Writes larger than the journal",
             Self::JournalCommit => "Times that the journal was brought to the disk",
+            Self::TlsReloadFailed => "Changed certificates that cannot be used",
         }
     }
 }
@@ -266,6 +291,8 @@ pub(super) enum Labels {
     One(&'static str, Vec<&'static str>),
     /// Side and flow; the reader is called with `side * Flow::COUNT + flow`.
     SideFlow,
+    /// Side and reason; the reader is called with `side * TlsFailure::COUNT + reason`.
+    SideTlsFailure,
 }
 
 /// Counter or gauge.
@@ -296,6 +323,7 @@ pub(super) struct Family {
 /// Every family but the lag and the times, which the exporter computes.
 pub(super) fn families() -> Vec<Family> {
     let mut all = labelled();
+    all.extend(of_tls());
     all.extend(Event::ALL.iter().map(|&event| Family {
         name: event.label(),
         help: event.help(),
@@ -378,6 +406,31 @@ fn labelled() -> Vec<Family> {
             sides(),
             |m, at| m.pauses[at].get(),
         ),
+    ]
+}
+
+fn of_tls() -> Vec<Family> {
+    let mut expiry = counter(
+        "tls_certificate_expiry",
+        "When the certificate shown to a side expires, in seconds since 1970; 0: none is shown",
+        sides(),
+        |m, at| m.tls_expiry_s[at].get(),
+    );
+    (expiry.shape, expiry.unit) = (Shape::Gauge, Some("seconds"));
+    vec![
+        counter(
+            "tls_handshakes",
+            "TLS handshakes that ended well, by side",
+            sides(),
+            |m, at| m.tls_handshakes[at].get(),
+        ),
+        counter(
+            "tls_failures",
+            "TLS connections that failed, by side and reason",
+            Labels::SideTlsFailure,
+            |m, at| m.tls_failures[at / TlsFailure::COUNT][at % TlsFailure::COUNT].get(),
+        ),
+        expiry,
     ]
 }
 

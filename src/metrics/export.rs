@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::catalogue::{Direction, Family, Flow, Labels, Shape, families};
+use super::catalogue::{Direction, Family, Flow, Labels, Shape, TlsFailure, families};
 use super::hub::Hub;
 use super::shard::ShardMetrics;
 use super::times::{QUANTILES, Times};
@@ -102,6 +102,12 @@ impl Scrape {
                         sample(&mut metric, family.shape, &labels, (family.read)(shard, at))?;
                     }
                 }
+                Labels::SideTlsFailure => {
+                    for (at, (side, reason)) in side_failures().enumerate() {
+                        let labels = [first, ("side", side), ("reason", reason)];
+                        sample(&mut metric, family.shape, &labels, (family.read)(shard, at))?;
+                    }
+                }
                 Labels::SideFlow => {
                     for (at, (side, flow)) in side_flows().enumerate() {
                         let labels = [first, ("side", side), ("direction", flow)];
@@ -140,6 +146,15 @@ fn side_flows() -> impl Iterator<Item = (&'static str, &'static str)> {
         Flow::ALL
             .iter()
             .map(move |flow| (side.label(), flow.label()))
+    })
+}
+
+/// The order in which `tls_failures` is read.
+fn side_failures() -> impl Iterator<Item = (&'static str, &'static str)> {
+    Side::ALL.into_iter().flat_map(|side| {
+        TlsFailure::ALL
+            .iter()
+            .map(move |reason| (side.label(), reason.label()))
     })
 }
 

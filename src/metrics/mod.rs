@@ -23,7 +23,7 @@ mod times;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{Direction, Event, Flow, Gauge, RequestKind, Skip, Verdict};
+pub use catalogue::{Direction, Event, Flow, Gauge, RequestKind, Skip, TlsFailure, Verdict};
 pub use export::{CONTENT_TYPE, export};
 pub use hub::{Facts, Hub, Phase};
 pub use report::{Cutover, Report, ShardReport, TimesReport, Totals, cutover, report};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::catalogue::{Direction, Event, Flow, Gauge, RequestKind, Skip, Verdict};
+use super::catalogue::{Direction, Event, Flow, Gauge, RequestKind, Skip, TlsFailure, Verdict};
 use super::times::Times;
 use crate::side::Side;
 
@@ -52,6 +52,9 @@ pub struct ShardMetrics {
     pub(super) connects_failed: [Slot; Side::COUNT],
     pub(super) protocol_errors: [Slot; Side::COUNT],
     pub(super) pauses: [Slot; Side::COUNT],
+    pub(super) tls_handshakes: [Slot; Side::COUNT],
+    pub(super) tls_failures: [[Slot; TlsFailure::COUNT]; Side::COUNT],
+    pub(super) tls_expiry_s: [Slot; Side::COUNT],
     events: [Slot; Event::COUNT],
     gauges: [Slot; Gauge::COUNT],
     oldest_unmirrored_us: Slot,
@@ -253,6 +256,21 @@ impl Recorder {
     /// `side` sent what the protocol does not allow.
     pub fn protocol_error(&self, side: Side) {
         self.shared.protocol_errors[side.index()].add(1);
+    }
+
+    /// A TLS handshake with `side` has ended well.
+    pub fn tls_ready(&self, side: Side) {
+        self.shared.tls_handshakes[side.index()].add(1);
+    }
+
+    /// A TLS connection with `side` failed.
+    pub fn tls_failed(&self, side: Side, reason: TlsFailure) {
+        self.shared.tls_failures[side.index()][reason.index()].add(1);
+    }
+
+    /// The certificate shown to `side` expires then (s since 1970); 0: none is shown.
+    pub fn tls_expiry(&self, side: Side, at_s: u64) {
+        self.shared.tls_expiry_s[side.index()].set(at_s);
     }
 
     /// Reading from `side` stopped because the other side does not keep up.

@@ -15,6 +15,7 @@ use crate::shard::{Inherited, Setup};
 use crate::spill::dir::{ShardDir, SpillDir};
 use crate::spill::progress::Progress;
 use crate::spill::{Holds, stat};
+use crate::tls::Material;
 
 /// The shards to be, in order, and the ways to them.
 pub struct Prepared {
@@ -64,6 +65,7 @@ pub fn prepare(
             journal_file: None,
             unsettled: Vec::new(),
             instance,
+            tls: Material::default(),
             stamp_floor_us,
             seed: random()?,
         });

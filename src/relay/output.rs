@@ -60,6 +60,9 @@ pub enum Ending {
     /// The source's frames are broken.
     #[error("the source's frames are broken: {0}")]
     SourceFrame(FrameError),
+    /// TLS with the client cannot go on.
+    #[error("TLS with the client failed")]
+    Insecure,
 }
 
 /// What happened in a shard's sessions since it last looked; plain numbers, added to its metrics.

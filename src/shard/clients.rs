@@ -7,14 +7,15 @@ use std::rc::Rc;
 use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
 use super::inbox::{Ask, Inbox};
 use super::net::Net;
+use super::secured::say_goodbye;
 use super::{Owner, Shard};
 use crate::config::{ProxyConfig, Topology};
 use crate::cql::decoder::{self, DecodeLimits};
 use crate::cql::envelope::Envelope;
 use crate::limits;
-use crate::metrics::Flow;
 use crate::relay::{Context, Session, Taken};
 use crate::side::Side;
+use crate::tls::Secure;
 use crate::topology::{Facts, Offer, Shown};
 
 /// Answers pass through in pieces, so only those that are looked into are bounded by this.
@@ -73,7 +74,7 @@ impl Clients {
         self.table.len() - self.free.len()
     }
 
-    fn get(&mut self, at: ConnectionId) -> Option<&mut Connection> {
+    pub(super) fn get(&mut self, at: ConnectionId) -> Option<&mut Connection> {
         self.table.get_mut(at as usize)?.as_deref_mut()
     }
 
@@ -150,15 +151,26 @@ impl Shard {
         };
         let contact_point = self.clients.next_contact_point;
         self.clients.next_contact_point += 1;
-        let connection = Connection::new(Session::new(facts), id, self.now_us, contact_point);
+        let mut connection = Connection::new(Session::new(facts), id, self.now_us, contact_point);
+        let listener = self.tls.material.listener.as_ref();
+        let secure = listener.and_then(|listener| Secure::server(&listener.config).ok());
+        let greeting = secure.is_some();
+        if let Some(secure) = secure {
+            connection.client.tls = Some(Box::new(secure));
+            connection.phase = Phase::Greeting;
+        } else if listener.is_some() {
+            return ring.close(id); // never in plain where TLS is wanted
+        }
         let at = self.clients.insert(connection);
         self.own(id, Owner::Client(at));
         self.recorder.opened(Side::Client);
         ring.start_recv(id);
-        self.connect_source(at, ring);
+        if !greeting {
+            self.connect_source(at, ring);
+        }
     }
 
-    fn connect_source(&mut self, at: ConnectionId, ring: &mut impl Net) {
+    pub(super) fn connect_source(&mut self, at: ConnectionId, ring: &mut impl Net) {
         let points = &self.config.source.contact_points;
         let Some(connection) = self.clients.get(at) else {
             return;
@@ -189,11 +201,19 @@ impl Shard {
         let Some(id) = connection.source.socket else {
             return;
         };
-        match result {
-            Ok(()) => {
+        let connecting = connection.phase == Phase::Connecting;
+        let begun = match (result, connecting) {
+            (Ok(()), true) => self.secure_source(at).map_err(io::Error::other),
+            (result, _) => result.map(|()| false),
+        };
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
+        match begun {
+            Ok(secure) => {
                 ring.tune(id);
-                if connection.phase == Phase::Connecting {
-                    connection.phase = Phase::Open;
+                if connecting {
+                    connection.phase = if secure { Phase::Securing } else { Phase::Open };
                 }
                 ring.start_recv(id);
                 self.recorder.opened(Side::Source);
@@ -216,10 +236,8 @@ impl Shard {
         }
     }
 
-    /// Bytes of a client. Gives the number of requests in them.
-    pub(super) fn client_bytes(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
-        self.recorder
-            .bytes(Side::Client, Flow::In, bytes.len() as u64);
+    /// Plain bytes of a client. Gives the number of requests in them.
+    pub(super) fn client_plain(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
         let half = self
             .clients
             .get(at)
@@ -263,7 +281,7 @@ impl Shard {
         let Some(connection) = clients.get(at) else {
             return 0;
         };
-        if !matches!(connection.phase, Phase::Connecting | Phase::Open) {
+        if !connection.takes_requests() {
             return 0;
         }
         connection.since_us = *now_us;
@@ -343,7 +361,7 @@ impl Shard {
         let Some(connection) = clients.get(at) else {
             return false;
         };
-        if !matches!(connection.phase, Phase::Connecting | Phase::Open) {
+        if !connection.takes_requests() {
             connection.stalled.clear();
             return false;
         }
@@ -385,10 +403,8 @@ impl Shard {
         }
     }
 
-    /// Bytes of the source. Gives the number of answers in them.
-    pub(super) fn source_bytes(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
-        self.recorder
-            .bytes(Side::Source, Flow::In, bytes.len() as u64);
+    /// Plain bytes of the source. Gives the number of answers in them.
+    pub(super) fn source_plain(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
         let half = self
             .clients
             .get(at)
@@ -515,6 +531,13 @@ impl Shard {
 
     /// The source has closed: the client gets what came before, then the same.
     pub(super) fn source_ended(&mut self, at: ConnectionId, ring: &mut impl Net) {
+        if self
+            .clients
+            .get(at)
+            .is_some_and(|c| c.phase == Phase::Securing)
+        {
+            return self.source_insecure(at, None, ring);
+        }
         let Self {
             clients,
             common,
@@ -537,6 +560,11 @@ impl Shard {
     }
 
     pub(super) fn close(&mut self, at: ConnectionId, ring: &mut impl Net) {
+        self.close_as(at, ring, false);
+    }
+
+    /// `late`: it took too long.
+    fn close_as(&mut self, at: ConnectionId, ring: &mut impl Net, late: bool) {
         let Some(mut connection) = self
             .clients
             .table
@@ -546,14 +574,17 @@ impl Shard {
             return;
         };
         self.clients.free.push(at);
+        self.count_unfinished(connection.phase, late);
         connection
             .session
             .source_lost(&mut self.common.tally, &mut self.outputs);
         if let Some(id) = connection.client.socket {
+            say_goodbye(connection.client.tls.as_mut(), id, ring);
             ring.close(id);
             self.recorder.closed(Side::Client);
         }
         if let Some(id) = connection.source.socket {
+            say_goodbye(connection.source.tls.as_mut(), id, ring);
             ring.close(id);
             if connection.phase != Phase::Connecting {
                 self.recorder.closed(Side::Source);
@@ -586,8 +617,21 @@ impl Shard {
             let over = match connection.phase {
                 Phase::Closing => connection.client_is_served(ring),
                 Phase::Owing => !connection.session.owes_verdict(),
-                Phase::Connecting | Phase::Open => false,
+                Phase::Greeting | Phase::Connecting | Phase::Securing | Phase::Open => false,
             };
+            match flushed.broken {
+                Some((Side::Client, error)) => {
+                    tracing::warn!("TLS with a client: {error}");
+                    self.client_ended(at, ring);
+                    continue;
+                }
+                Some((_, error)) => {
+                    tracing::warn!("TLS with the source: {error}");
+                    self.source_ended(at, ring);
+                    continue;
+                }
+                None => {}
+            }
             if over {
                 self.client_ended(at, ring);
             }
@@ -611,7 +655,7 @@ impl Shard {
                 slot.as_ref().is_some_and(|connection| {
                     let silent_us = now_us - connection.since_us;
                     let limit_us = match connection.phase {
-                        Phase::Connecting => handshake_us,
+                        Phase::Greeting | Phase::Connecting | Phase::Securing => handshake_us,
                         Phase::Owing | Phase::Closing => OWING_US,
                         Phase::Open if connection.session.is_open() => idle_us,
                         Phase::Open => handshake_us.saturating_mul(6),
@@ -622,7 +666,7 @@ impl Shard {
             .map(|(at, _)| at)
             .collect();
         for at in late {
-            self.close(at, ring);
+            self.close_as(at, ring, true);
         }
     }
 

@@ -1,7 +1,9 @@
 //! One client connection and its twin to the source: buffers, water marks, how it ends.
 
 use crate::relay::Session;
+use crate::side::Side;
 use crate::sys::ring::SocketId;
+use crate::tls::{Secure, SecureError};
 
 use super::buffers::Partial;
 use super::frames::Frames;
@@ -17,6 +19,8 @@ pub struct Half {
     pub socket: Option<SocketId>,
     /// Bytes of an envelope that has not come whole.
     pub partial: Partial,
+    /// TLS, unless the connection is plain.
+    pub tls: Option<Box<Secure>>,
     /// What v5 puts around envelopes, once STARTUP was accepted.
     pub frames: Option<Box<Frames>>,
     /// Envelopes to send, in order, behind those that the ring has.
@@ -30,8 +34,12 @@ pub struct Half {
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// The TLS handshake with the client is under way; nothing else has begun.
+    Greeting,
     /// The connect to the source is under way; what the client sends is kept.
     Connecting,
+    /// The TLS handshake with the source is under way; what the client sends is kept.
+    Securing,
     /// Both sides are there.
     Open,
     /// The client has gone; the source still owes verdicts.
@@ -120,10 +128,19 @@ impl Connection {
         holding: bool,
     ) -> Flushed {
         let mut flushed = Flushed::default();
-        send(&mut self.client, ring, spare);
-        if self.phase != Phase::Connecting {
-            send(&mut self.source, ring, spare);
+        if self.phase == Phase::Closing
+            && self.client.out.is_empty()
+            && self.session.held().is_empty()
+            && let Some(tls) = &mut self.client.tls
+        {
+            tls.close();
         }
+        let mut sent = send(&mut self.client, ring, spare).map_err(|e| (Side::Client, e));
+        if !matches!(self.phase, Phase::Greeting | Phase::Connecting) {
+            let source = send(&mut self.source, ring, spare).map_err(|e| (Side::Source, e));
+            sent = sent.and(source);
+        }
+        flushed.broken = sent.err();
         let to_source = if holding || !self.stalled.is_empty() {
             usize::MAX
         } else {
@@ -135,11 +152,26 @@ impl Connection {
         flushed
     }
 
+    /// Whether what the client sends has a meaning.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Connecting | Phase::Securing | Phase::Open
+        )
+    }
+
     /// Whether everything for the client has left.
     #[must_use]
     pub fn client_is_served(&self, ring: &impl Net) -> bool {
+        let records = self
+            .client
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.has_records());
         self.client.out.is_empty()
             && self.session.held().is_empty()
+            && !records
             && self
                 .client
                 .socket
@@ -148,8 +180,10 @@ impl Connection {
 }
 
 /// What [`Connection::flush`] did.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub struct Flushed {
+    /// TLS with this side cannot go on.
+    pub broken: Option<(Side, SecureError)>,
     /// Reading from the client stopped just now.
     pub paused_client: bool,
     /// Reading from the source stopped just now.
@@ -165,21 +199,58 @@ pub struct WaterMarks {
     pub low_bytes: usize,
 }
 
-fn send(half: &mut Half, ring: &mut impl Net, spare: &mut Spare) {
+fn send(half: &mut Half, ring: &mut impl Net, spare: &mut Spare) -> Result<(), SecureError> {
     let Some(socket) = half.socket else {
         half.out.clear();
-        return;
+        return Ok(());
     };
-    if half.out.is_empty() || ring.is_sending(socket) {
-        return;
+    if half.tls.is_some() {
+        return send_records(half, socket, ring, spare);
     }
+    if !half.out.is_empty() && !ring.is_sending(socket) {
+        let bytes = framed(half, spare);
+        ring.send(socket, bytes);
+    }
+    Ok(())
+}
+
+/// What waits in `half`, in frames if there are any.
+fn framed(half: &mut Half, spare: &mut Spare) -> Vec<u8> {
     let Some(frames) = &mut half.frames else {
-        return ring.send(socket, std::mem::replace(&mut half.out, spare.take()));
+        return std::mem::replace(&mut half.out, spare.take());
     };
     let mut framed = spare.take();
     frames.wrap(&half.out, &mut framed);
     spare.give(std::mem::take(&mut half.out));
-    ring.send(socket, framed);
+    framed
+}
+
+/// Records of the handshake, and what waits as soon as it has ended.
+fn send_records(
+    half: &mut Half,
+    socket: SocketId,
+    ring: &mut impl Net,
+    spare: &mut Spare,
+) -> Result<(), SecureError> {
+    let Some(tls) = &half.tls else { return Ok(()) };
+    if tls.has_failed() {
+        half.out.clear(); // nobody can read it
+    }
+    let plain = tls.is_ready() && !half.out.is_empty();
+    if ring.is_sending(socket) || !(plain || tls.has_records()) {
+        return Ok(());
+    }
+    let plain = plain.then(|| framed(half, spare));
+    let mut records = spare.take();
+    if let Some(tls) = &mut half.tls {
+        tls.take_records(&mut records);
+        if let Some(plain) = plain {
+            tls.seal(&plain, &mut records)?;
+            spare.give(plain);
+        }
+    }
+    ring.send(socket, records);
+    Ok(())
 }
 
 fn hold(half: &mut Half, waiting: usize, ring: &mut impl Net, marks: WaterMarks) -> bool {

@@ -21,6 +21,7 @@ use crate::relay::output::News;
 use crate::spill::Kind;
 use crate::sys::waker::{self, Waker, Wakeup};
 use crate::tables::Known;
+use crate::tls::Material;
 
 /// What comes into a shard's inbox.
 #[derive(Debug)]
@@ -82,6 +83,10 @@ pub enum Message {
         /// What arrived before this has its verdict (µs).
         until_us: i64,
     },
+    /// Certificates have changed: for connections to come.
+    Tls(Box<Material>),
+    /// To shard 0, which counts it: certificates have changed, and cannot be used.
+    TlsUnfit,
     /// Stop: accept no more, finish what is in flight.
     Stop,
 }

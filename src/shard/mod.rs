@@ -8,6 +8,7 @@
 //! journaling settling at the start, clients that wait for room in the journal
 //! commit     the journal on the disk, and the answers that wait for that
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
+//! secured    TLS of the two: records → plain bytes
 //! connection one client and its twin to the source                buffers  bytes → envelopes
 //! remote     the shard's own links to a cluster
 //! age        how old the spill may become
@@ -40,6 +41,7 @@ mod publish;
 mod readback;
 mod remote;
 mod schema;
+mod secured;
 mod spiller;
 pub mod time;
 mod writes;
@@ -71,6 +73,7 @@ use crate::spill::dir::ShardDir;
 use crate::spill::{Holds, SegmentWriter};
 use crate::sys::executor::Glue;
 use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
+use crate::tls::Material;
 
 use self::barrier::{Barriers, Change};
 use self::clients::Clients;
@@ -123,6 +126,8 @@ pub struct Setup {
     pub unsettled: Vec<Unsettled>,
     /// Random id of this process.
     pub instance: u64,
+    /// TLS on all sides.
+    pub tls: Material,
     /// No stamp at or below it (µs).
     pub stamp_floor_us: i64,
     /// Random; differs between shards.
@@ -186,6 +191,7 @@ pub struct Shard {
     now_us: i64,
     common: Common,
     clients: Clients,
+    tls: secured::Tls,
     owners: Vec<Owner>,
     listener: Option<SocketId>,
     target: Remote,
@@ -304,6 +310,7 @@ impl Shard {
                 scratch_frame: Vec::new(),
             },
             clients: Clients::new(&config),
+            tls: secured::Tls::new(&setup.tls),
             owners: Vec::new(),
             listener: Some(listener),
             target,
@@ -339,6 +346,7 @@ impl Shard {
             stepped_us: 0,
             config,
         };
+        shard.renew_tls(&setup.tls);
         shard.settle(setup.unsettled);
         shard
     }
@@ -354,6 +362,10 @@ impl Shard {
         let mut turned = self.take_events(ring, &mut later.0);
         for happening in later.0.drain(..) {
             self.handle(happening, ring);
+        }
+        if !self.tls.due.is_empty() {
+            self.work_on_tls(ring);
+            self.do_outputs();
         }
         turned.spawned = self.work(ring);
         self.flush(ring);
@@ -601,6 +613,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
     let target = RemoteConfig {
         side: Side::Target,
         contact_points: config.target.contact_points.clone(),
+        names: config.target.names.clone(),
         credentials,
         in_flight: config.mirror.in_flight,
         linger: config.mirror.linger,
@@ -609,6 +622,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
     let resolver = RemoteConfig {
         side: Side::Source,
         contact_points: config.source.contact_points.clone(),
+        names: config.source.names.clone(),
         credentials: None,
         in_flight: 64,
         linger: Duration::ZERO,

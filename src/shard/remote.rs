@@ -8,14 +8,17 @@ use std::time::Duration;
 use super::buffers::Partial;
 use super::connection::Spare;
 use super::net::Net;
+use super::secured::say_goodbye;
 use crate::cql::decoder::DecodeLimits;
 use crate::limits;
+use crate::metrics::TlsFailure;
 use crate::relay::breaker::{Breaker, BreakerConfig, Failure};
 use crate::relay::link::{Credentials, Link, LinkEvent, Sent, Ticket};
 use crate::relay::mirror::{Mirror, RetryPolicy};
 use crate::relay::write::Write;
 use crate::side::Side;
 use crate::sys::ring::SocketId;
+use crate::tls::{Outgoing, Received, Secure};
 
 /// Answers of a cluster are small; a longer one than this is nonsense.
 const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(16 << 20);
@@ -29,6 +32,8 @@ pub struct RemoteConfig {
     pub side: Side,
     /// Its nodes.
     pub contact_points: Vec<SocketAddr>,
+    /// What the operator calls each of them, for the names in their certificates.
+    pub names: Vec<String>,
     /// Fixed credentials; else those that a client logged in with.
     pub credentials: Option<Credentials>,
     /// Requests in flight per node.
@@ -43,6 +48,7 @@ pub struct RemoteConfig {
 #[derive(Debug)]
 struct Node {
     address: SocketAddr,
+    name: String,
     link: Option<Open>,
     breaker: Breaker,
     /// It may be tried again at once, whatever the breaker says.
@@ -60,6 +66,7 @@ struct Open {
     link: Link,
     socket: SocketId,
     connected: bool,
+    tls: Option<Box<Secure>>,
     partial: Partial,
     /// When the last bytes came in, or the connect began (µs).
     heard_us: i64,
@@ -74,6 +81,10 @@ pub enum RemoteEvent {
     Answer(LinkEvent),
     /// A link is up.
     Up,
+    /// A TLS handshake has ended well.
+    Secured,
+    /// TLS with a node failed.
+    Insecure(TlsFailure),
     /// A link is lost; these writes were sent and have no answer, those never left.
     Down {
         /// Sent, no answer.
@@ -95,6 +106,9 @@ pub struct Remote {
     /// What is owed to this cluster.
     pub owed: Mirror,
     credentials: Option<Rc<Credentials>>,
+    /// TLS for links to come; `None`: they are plain.
+    tls: Option<Outgoing>,
+    scratch: Vec<u8>,
     events: Vec<LinkEvent>,
     next_node: usize,
     /// What is to be sent shall not linger: others wait for its answer.
@@ -137,9 +151,11 @@ impl Remote {
         let nodes = config
             .contact_points
             .iter()
+            .zip(&config.names)
             .zip(0u64..)
-            .map(|(address, number)| Node {
+            .map(|((address, name), number)| Node {
                 address: *address,
+                name: name.clone(),
                 link: None,
                 breaker: Breaker::new(trust, config.seed.wrapping_add(number)),
                 try_now: false,
@@ -154,6 +170,8 @@ impl Remote {
             nodes,
             owed: Mirror::new(policy),
             credentials,
+            tls: None,
+            scratch: Vec::new(),
             events: Vec::new(),
             next_node: 0,
             hurry: false,
@@ -169,6 +187,14 @@ impl Remote {
             for node in self.nodes.iter_mut().filter(|node| node.link.is_none()) {
                 node.try_now = true;
             }
+        }
+    }
+
+    /// Links to come use this; those that are there go on with what they have.
+    pub fn secure_with(&mut self, tls: Option<Outgoing>) {
+        self.tls = tls;
+        for node in self.nodes.iter_mut().filter(|node| node.link.is_none()) {
+            node.try_now = true;
         }
     }
 
@@ -262,6 +288,7 @@ impl Remote {
                         link,
                         socket,
                         connected: false,
+                        tls: None,
                         partial: Partial::default(),
                         heard_us: now_us,
                         waiting_since_us: None,
@@ -284,11 +311,22 @@ impl Remote {
     ) -> Option<RemoteEvent> {
         match result {
             Ok(()) => {
-                let open = self.nodes.get_mut(index)?.link.as_mut()?;
+                let node = self.nodes.get_mut(index)?;
+                let open = node.link.as_mut()?;
+                let secure = match self.tls.as_ref().map(|tls| secure(tls, &node.name)) {
+                    None => None,
+                    Some(Ok(secure)) => Some(secure),
+                    Some(Err(why)) => return Some(self.lose(index, &why, ring, now_us)),
+                };
                 open.connected = true;
                 open.heard_us = now_us;
                 ring.start_recv(open.socket);
-                let hello = std::mem::take(&mut open.link.out);
+                let mut hello = Vec::new();
+                open.tls = secure;
+                match &mut open.tls {
+                    None => hello = std::mem::take(&mut open.link.out),
+                    Some(tls) => tls.take_records(&mut hello),
+                }
                 ring.send(open.socket, hello);
                 None
             }
@@ -298,6 +336,47 @@ impl Remote {
 
     /// Bytes came from a node.
     pub fn received(
+        &mut self,
+        index: usize,
+        bytes: &[u8],
+        now_us: i64,
+        happened: &mut Vec<RemoteEvent>,
+    ) -> Result<(), String> {
+        let open = self.nodes.get_mut(index).and_then(|n| n.link.as_mut());
+        let Some(mut tls) = open.and_then(|open| open.tls.take()) else {
+            return self.plain(index, bytes, now_us, happened);
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut inside = Ok(());
+        let received = tls.receive(bytes, &mut scratch, |plain| {
+            if inside.is_ok() {
+                inside = self.plain(index, plain, now_us, happened);
+            }
+        });
+        self.scratch = scratch;
+        if let Some(open) = self.nodes.get_mut(index).and_then(|n| n.link.as_mut()) {
+            open.tls = Some(tls);
+            open.heard_us = now_us;
+        }
+        match received {
+            Ok(Received { ready, closed }) => {
+                if ready {
+                    happened.push(RemoteEvent::Secured);
+                }
+                match closed {
+                    true => Err("closed by the node".to_owned()),
+                    false => inside,
+                }
+            }
+            Err(error) => {
+                happened.push(RemoteEvent::Insecure(error.reason()));
+                Err(format!("TLS failed: {error}"))
+            }
+        }
+    }
+
+    /// Plain bytes came from a node.
+    fn plain(
         &mut self,
         index: usize,
         bytes: &[u8],
@@ -363,6 +442,10 @@ impl Remote {
             };
         };
         let was_ready = open.link.is_ready();
+        let mut open = open;
+        if open.connected {
+            say_goodbye(open.tls.as_mut(), open.socket, ring);
+        }
         ring.close(open.socket);
         self.look(now_us);
         let (sent, unsent) = open.link.into_unanswered();
@@ -434,21 +517,53 @@ impl Remote {
                 }
             }
         }
+        self.flush(ring, spare, now_us, happened);
+    }
+
+    /// Sends what has waited long enough.
+    fn flush(
+        &mut self,
+        ring: &mut impl Net,
+        spare: &mut Spare,
+        now_us: i64,
+        happened: &mut Vec<RemoteEvent>,
+    ) {
         let linger_us = i64::try_from(self.config.linger.as_micros()).unwrap_or(i64::MAX);
-        for node in &mut self.nodes {
+        let mut broken = None;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
             let Some(open) = node.link.as_mut().filter(|open| open.connected) else {
                 continue;
             };
+            if let Some(tls) = &mut open.tls
+                && (tls.has_records() || !tls.is_ready())
+            {
+                if tls.has_records() && !ring.is_sending(open.socket) {
+                    let mut records = spare.take();
+                    tls.take_records(&mut records);
+                    ring.send(open.socket, records);
+                }
+                continue;
+            }
             if open.link.out.is_empty() || ring.is_sending(open.socket) {
                 continue;
             }
             let since_us = *open.waiting_since_us.get_or_insert(now_us);
             let urgent = self.hurry || !open.link.is_ready() || open.link.out.len() >= FULL_BYTES;
             if urgent || now_us - since_us >= linger_us {
-                let bytes = std::mem::replace(&mut open.link.out, spare.take());
-                ring.send(open.socket, bytes);
+                let mut bytes = std::mem::replace(&mut open.link.out, spare.take());
                 open.waiting_since_us = None;
+                if let Some(tls) = &mut open.tls {
+                    let mut records = spare.take();
+                    if let Err(error) = tls.seal(&bytes, &mut records) {
+                        broken = Some((index, format!("TLS failed: {error}")));
+                    }
+                    spare.give(std::mem::replace(&mut bytes, records));
+                }
+                ring.send(open.socket, bytes);
             }
+        }
+        if let Some((index, why)) = broken {
+            happened.push(self.lose(index, &why, ring, now_us)); // others: in the next turn
         }
         self.hurry = false;
     }
@@ -522,6 +637,14 @@ impl Node {
             }
         }
     }
+}
+
+/// TLS with a node that the operator calls `host`.
+fn secure(tls: &Outgoing, host: &str) -> Result<Box<Secure>, String> {
+    let name = tls.name_of(host);
+    let name = name.ok_or_else(|| format!("`{host}` is no name that a certificate can have"))?;
+    let secure = Secure::client(&tls.config, name).map_err(|error| error.to_string())?;
+    Ok(Box::new(secure))
 }
 
 /// The next link in turn that takes writes: a sick node's writes go to the others.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::barrier::{Change, ChangeId, Hold};
 use super::inbox::Message;
-use crate::metrics::Gauge;
+use crate::metrics::{Event as Counted, Gauge};
 use crate::relay::link::Ticket;
 use crate::relay::mirror::{Entry, Origin};
 use crate::relay::spilled;
@@ -122,6 +122,8 @@ impl Shard {
                 }
                 Message::Settled { asker } => self.tell_settled(asker),
                 Message::SettledUntil { shard, until_us } => self.note_settled(shard, until_us),
+                Message::Tls(material) => self.renew_tls(&material),
+                Message::TlsUnfit => self.recorder.count(Counted::TlsReloadFailed, 1),
                 Message::Stop => self.stop_wanted = true,
             }
         }

@@ -252,6 +252,8 @@ impl Shard {
             match event {
                 RemoteEvent::Answer(answer) => self.target_answered(answer, node),
                 RemoteEvent::Up => self.recorder.opened(Side::Target),
+                RemoteEvent::Secured => self.recorder.tls_ready(Side::Target),
+                RemoteEvent::Insecure(why) => self.recorder.tls_failed(Side::Target, why),
                 RemoteEvent::Down {
                     sent,
                     unsent,
@@ -440,6 +442,8 @@ impl Shard {
                     self.resolver.owed.unpark(ticket);
                 }
                 RemoteEvent::Answer(_) | RemoteEvent::Up => {}
+                RemoteEvent::Secured => self.recorder.tls_ready(Side::Source),
+                RemoteEvent::Insecure(why) => self.recorder.tls_failed(Side::Source, why),
                 RemoteEvent::Down { sent, unsent, .. } => {
                     for ticket in sent.into_iter().chain(unsent) {
                         self.resolver.owed.lost(ticket, false);

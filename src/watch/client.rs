@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::wire::Wire;
 use crate::config::Credentials;
 use crate::cql::decoder::{self, DecodeLimits};
 use crate::cql::envelope::response_message;
@@ -15,6 +15,7 @@ use crate::cql::response::rows::Rows;
 use crate::cql::response::{ErrorBody, ResultKind, peek_result_kind};
 use crate::cql::{Consistency, Flags, Opcode, Version, Writer, encode};
 use crate::limits;
+use crate::tls::Outgoing;
 
 /// The stream of all requests: there is one at a time.
 const STREAM: i16 = 0;
@@ -35,6 +36,9 @@ pub enum Failure {
     /// The node's own words.
     #[error("{0}")]
     Server(String),
+    /// TLS.
+    #[error("TLS failed: {0}")]
+    Tls(String),
     /// Bytes that make no sense.
     #[error("an answer that cannot be read: {0}")]
     Malformed(String),
@@ -43,7 +47,7 @@ pub enum Failure {
 /// See the module.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
+    wire: Wire,
     bytes: Vec<u8>,
     events: u64,
 }
@@ -52,19 +56,21 @@ pub struct Client {
 type Answer = (Opcode, Vec<u8>);
 
 impl Client {
-    /// Connects and logs in.
+    /// Connects and logs in. `tls`: with this, to a node called so.
     ///
     /// # Errors
     /// The node cannot be reached or does not let us in.
     pub async fn connect(
         address: SocketAddr,
         credentials: Option<&Credentials>,
+        tls: Option<(&Outgoing, &str)>,
     ) -> Result<Self, Failure> {
         let limit = Duration::from_millis(limits::CONNECT_TIMEOUT_MS);
         let stream = timeout(limit, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
+        let wire = timeout(limit, Wire::new(stream, tls)).await??;
         let mut client = Self {
-            stream,
+            wire,
             bytes: Vec::new(),
             events: 0,
         };
@@ -155,7 +161,7 @@ impl Client {
             .map_err(|error| Failure::Malformed(error.to_string()))?;
         let limit = Duration::from_millis(limits::SCHEMA_READ_TIMEOUT_MS);
         let exchange = async {
-            self.stream.write_all(&out).await?;
+            self.wire.send(&out).await?;
             loop {
                 if let Some(answer) = self.receive().await? {
                     return Ok(answer);
@@ -187,7 +193,7 @@ impl Client {
                     opcode => Ok(Some((opcode, message))),
                 };
             }
-            if self.stream.read_buf(&mut self.bytes).await? == 0 {
+            if self.wire.receive(&mut self.bytes).await? == 0 {
                 return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
             }
         }

@@ -7,6 +7,7 @@
 //! of which nothing is known.
 
 mod client;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use self::client::{Client, Failure};
 use crate::config::{Cluster, Credentials, ProxyConfig};
 use crate::side::Side;
 use crate::tables::{COLUMNS_QUERY, Known, Reading, TABLES_QUERY, Tables};
+use crate::tls::{Material, Outgoing};
 
 /// Changes come in bursts, and a node may tell of one before all of it can be read.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -40,17 +42,23 @@ pub struct Watch {
 #[derive(Clone, Debug, Default)]
 struct Wish {
     credentials: Option<Credentials>,
+    tls: Option<Outgoing>,
     /// Raised when somebody needs a fresh look.
     looks: u64,
 }
 
 impl Watch {
     /// Starts watching, on the runtime that this is called on. `tell` gets each new state.
-    pub fn start(config: &ProxyConfig, tell: impl Fn(Arc<Known>) + Send + 'static) -> Self {
+    pub fn start(
+        config: &ProxyConfig,
+        material: &Material,
+        tell: impl Fn(Arc<Known>) + Send + 'static,
+    ) -> Self {
         let (sender, mut read) = mpsc::unbounded_channel();
-        let follow = |side, cluster: &Cluster, credentials| {
+        let follow = |side, cluster: &Cluster, credentials, tls: &Option<Outgoing>| {
             let (wishes, wished) = watch::channel(Wish {
                 credentials,
+                tls: tls.clone(),
                 looks: 0,
             });
             let sender = sender.clone();
@@ -60,10 +68,10 @@ impl Watch {
             tokio::spawn(follow(side, cluster.clone(), wished, tell));
             wishes
         };
-        let source = follow(Side::Source, &config.source, None);
+        let source = follow(Side::Source, &config.source, None, &material.source);
         let own = config.target_credentials.clone();
         let own_credentials = own.is_some();
-        let target = follow(Side::Target, &config.target, own);
+        let target = follow(Side::Target, &config.target, own, &material.target);
         tokio::spawn(async move {
             let mut known = Known::default();
             while let Some((side, tables)) = read.recv().await {
@@ -96,6 +104,13 @@ impl Watch {
         }
     }
 
+    /// Connections to come use this.
+    pub fn secure_with(&self, material: &Material) {
+        let Material { source, target, .. } = material;
+        self.source.send_modify(|wish| wish.tls.clone_from(source));
+        self.target.send_modify(|wish| wish.tls.clone_from(target));
+    }
+
     /// Somebody needs to know more than the last look told.
     pub fn look(&self) {
         self.source.send_modify(|wish| wish.looks += 1);
@@ -117,7 +132,8 @@ async fn follow(
         let Some(address) = cluster.contact_points.get(point) else {
             return; // no contact points: nothing to watch
         };
-        let why = session(*address, &mut wishes, |tables| {
+        let host = cluster.name_of(*address);
+        let why = session((*address, &host), &mut wishes, |tables| {
             (pause, reported) = (PAUSES.0, false);
             if *last != tables {
                 if last.is_empty() {
@@ -147,13 +163,16 @@ async fn follow(
 
 /// Reads and listens until something fails.
 async fn session(
-    address: SocketAddr,
+    (address, host): (SocketAddr, &str),
     wishes: &mut watch::Receiver<Wish>,
     mut tell: impl FnMut(Tables) + Send,
 ) -> Failure {
-    let credentials = wishes.borrow_and_update().credentials.clone();
+    let Wish {
+        credentials, tls, ..
+    } = wishes.borrow_and_update().clone();
     let opened = async {
-        let mut client = Client::connect(address, credentials.as_ref()).await?;
+        let tls = tls.as_ref().map(|tls| (tls, host));
+        let mut client = Client::connect(address, credentials.as_ref(), tls).await?;
         client.register().await?;
         Ok(client)
     };

@@ -178,10 +178,10 @@ def data_home(home):
     and a busy disk makes it look hung. What is there survives the node, not the machine."""
     if not MEMORY_DISK.is_dir() or shutil.disk_usage(MEMORY_DISK).free < MEMORY_DISK_FREE:
         return home
-    for old in MEMORY_DISK.glob("twinring-*-*"):  # of a run that was killed
-        if not os.path.exists("/proc/%s" % old.name.split("-")[1]):
+    for old in MEMORY_DISK.glob("twinring-node-*"):  # of a run that was killed
+        if not os.path.exists("/proc/%s" % old.name.split("-")[2]):
             shutil.rmtree(old, ignore_errors=True)
-    return MEMORY_DISK / ("twinring-%d-%s" % (os.getpid(), home.name))
+    return MEMORY_DISK / ("twinring-node-%d-%s" % (os.getpid(), home.name))
 
 
 class Node:

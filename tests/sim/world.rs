@@ -95,6 +95,8 @@ fn config(forecast: &Forecast, folder: &std::path::Path, rng: &mut Rng) -> Proxy
         target: Some(hosts(TARGET, forecast.target_nodes)),
         listen: Some(listen().to_string()),
         data_dir: Some(folder.to_owned()),
+        disable_source_tls: Some(true),
+        disable_target_tls: Some(true),
         ..Settings::default()
     };
     let around = Surroundings {

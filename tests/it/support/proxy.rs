@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::cassandra::{Cassandra, run_dir};
 
+/// Nodes of the tests speak plain CQL unless a test says otherwise.
+pub const PLAIN: [(&str, &str); 2] = [
+    ("TWINRING_DISABLE_SOURCE_TLS", "true"),
+    ("TWINRING_DISABLE_TARGET_TLS", "true"),
+];
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running proxy; killed when dropped.
@@ -75,7 +80,8 @@ impl Proxy {
         command.args([source, target].map(|a| a.ip().to_string()));
         command.args(["--source-port", &source.port().to_string()]);
         command.args(["--target-port", &target.port().to_string()]);
-        command.args(flags).envs(variables.iter().copied());
+        command.envs(PLAIN).envs(variables.iter().copied());
+        command.args(flags);
         command.args([
             "--listen",
             &listen.to_string(),
