@@ -1,22 +1,19 @@
 //! Client connections: how they begin, what their bytes become, how they end.
 
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::Shard;
 use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
 use super::inbox::{Ask, Inbox};
 use super::net::Net;
 use super::secured::say_goodbye;
-use super::{Owner, Shard};
 use crate::config::{ProxyConfig, Topology};
 use crate::cql::decoder::{self, DecodeLimits};
 use crate::cql::envelope::Envelope;
 use crate::limits;
 use crate::relay::{Context, Session, Taken};
 use crate::side::Side;
-use crate::tls::Secure;
-use crate::topology::{Facts, Offer, Shown};
+use crate::topology::{Offer, Shown};
 
 /// Answers pass through in pieces, so only those that are looked into are bounded by this.
 const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(256 << 20);
@@ -32,9 +29,9 @@ pub(super) struct Clients {
     /// Those with requests that wait for room in the journal, in the order in which they came.
     stalled: Vec<ConnectionId>,
     marks: WaterMarks,
-    shown: Rc<Shown>,
-    offer: Rc<Offer>,
-    next_contact_point: usize,
+    pub(super) shown: Rc<Shown>,
+    pub(super) offer: Rc<Offer>,
+    pub(super) next_contact_point: usize,
 }
 
 impl Clients {
@@ -120,7 +117,7 @@ impl Clients {
             .collect()
     }
 
-    fn insert(&mut self, connection: Connection) -> ConnectionId {
+    pub(super) fn insert(&mut self, connection: Connection) -> ConnectionId {
         match self.free.pop() {
             Some(at) => {
                 self.table[at as usize] = Some(Box::new(connection));
@@ -135,107 +132,6 @@ impl Clients {
 }
 
 impl Shard {
-    pub(super) fn accept<N: Net>(&mut self, stream: N::Stream, ring: &mut N) {
-        if self.stop_at_us.is_some()
-            || self.clients.len() >= self.config.clients.max_connections_per_shard
-        {
-            return; // dropped: the driver tries again elsewhere or later
-        }
-        let Ok((id, address)) = ring.adopt(stream) else {
-            return; // it has closed already
-        };
-        let facts = Facts {
-            address: SocketAddr::new(address.ip().to_canonical(), address.port()),
-            shown: self.clients.shown.clone(),
-            offer: self.clients.offer.clone(),
-        };
-        let contact_point = self.clients.next_contact_point;
-        self.clients.next_contact_point += 1;
-        let mut connection = Connection::new(Session::new(facts), id, self.now_us, contact_point);
-        let listener = self.tls.material.listener.as_ref();
-        let secure = listener.and_then(|listener| Secure::server(&listener.config).ok());
-        let greeting = secure.is_some();
-        if let Some(secure) = secure {
-            connection.client.tls = Some(Box::new(secure));
-            connection.phase = Phase::Greeting;
-        } else if listener.is_some() {
-            return ring.close(id); // never in plain where TLS is wanted
-        }
-        let at = self.clients.insert(connection);
-        self.own(id, Owner::Client(at));
-        self.recorder.opened(Side::Client);
-        ring.start_recv(id);
-        if !greeting {
-            self.connect_source(at, ring);
-        }
-    }
-
-    pub(super) fn connect_source(&mut self, at: ConnectionId, ring: &mut impl Net) {
-        let points = &self.config.source.contact_points;
-        let Some(connection) = self.clients.get(at) else {
-            return;
-        };
-        let address = points[connection.contact_point % points.len()];
-        match ring.connect(address) {
-            Ok(id) => {
-                connection.source.socket = Some(id);
-                self.own(id, Owner::Source(at));
-            }
-            Err(error) => {
-                tracing::warn!("no connection to the source {address}: {error}");
-                self.close(at, ring);
-            }
-        }
-    }
-
-    pub(super) fn source_connected(
-        &mut self,
-        at: ConnectionId,
-        result: io::Result<()>,
-        ring: &mut impl Net,
-    ) {
-        let points = self.config.source.contact_points.len();
-        let Some(connection) = self.clients.get(at) else {
-            return;
-        };
-        let Some(id) = connection.source.socket else {
-            return;
-        };
-        let connecting = connection.phase == Phase::Connecting;
-        let begun = match (result, connecting) {
-            (Ok(()), true) => self.secure_source(at).map_err(io::Error::other),
-            (result, _) => result.map(|()| false),
-        };
-        let Some(connection) = self.clients.get(at) else {
-            return;
-        };
-        match begun {
-            Ok(secure) => {
-                ring.tune(id);
-                if connecting {
-                    connection.phase = if secure { Phase::Securing } else { Phase::Open };
-                }
-                ring.start_recv(id);
-                self.recorder.opened(Side::Source);
-                self.clients.mark(at);
-            }
-            Err(error) => {
-                connection.failed_connects += 1;
-                connection.contact_point += 1;
-                let last = connection.failed_connects >= points;
-                connection.source.socket = None;
-                ring.close(id);
-                self.recorder.connect_failed(Side::Source);
-                tracing::warn!("no connection to the source: {error}");
-                if last {
-                    self.close(at, ring); // as a node that is down would
-                } else {
-                    self.connect_source(at, ring);
-                }
-            }
-        }
-    }
-
     /// Plain bytes of a client. Gives the number of requests in them.
     pub(super) fn client_plain(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
         let half = self

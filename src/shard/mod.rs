@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! run        the loop: wait → events → outputs → flush          (this file)
-//! clients    accept, bytes in, how connections end
+//! accept     how connections begin
+//! clients    bytes in, how connections end
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
 //! lanes      writes whose order matters, one after the other
 //! journaling settling at the start, clients that wait for room in the journal
@@ -22,6 +23,7 @@
 //! One task of the executor runs the loop; a connection is an entry in a table, not a task. Other
 //! tasks exist only while a spill file is read or written.
 
+mod accept;
 mod age;
 mod barrier;
 mod buffers;
