@@ -456,6 +456,7 @@ fn the_readmes_links_lead_somewhere() {
         "benches/README.md",
         "tests/README.md",
         "tuning/README.md",
+        "spark/README.md",
     ] {
         let path = root().join(file);
         let Ok(text) = fs::read_to_string(&path) else {

@@ -1,0 +1,145 @@
+package twinring.spark
+
+import java.nio.charset.StandardCharsets.UTF_8
+
+import org.apache.hadoop.fs.Path
+import org.apache.spark.SparkContext
+import org.apache.spark.util.SerializableConfiguration
+
+/** Both clusters cell by cell, and what differs made equal: `twinring verify` as a Spark job.
+  *
+  * Values, writetimes and absolute expiry are compared; deletes that both sides hide cannot be. It may run
+  * beside live traffic: what the mirror has not brought yet is there at the second or third look.
+  */
+object Verify {
+
+  /** Exit codes: differences are left; nothing differs, but not everything could be compared. */
+  val NotEqual = 4
+  val NotComplete = 3
+
+  def main(args: Array[String]): Unit = Program.run("twinring verify") { sc =>
+    val options = Options.verify(args)
+    val summary = run(sc, options)
+    println(if (options.ends.json) summary.toJson else summary.toString)
+    if (!summary.isEqual) NotEqual else if (summary.failed.nonEmpty) NotComplete else 0
+  }
+
+  /** Compares. Throws when the comparison could not be done. */
+  def run(sc: SparkContext, options: VerifyOptions, secrets: Secrets = Secrets()): VerifySummary = {
+    val beganNs = System.nanoTime()
+    val ends = options.ends
+    val (sourceWay, targetWay) = Plan.ways(sc, ends, secrets)
+    val report = options.report.map(new Report(_, new SerializableConfiguration(sc.hadoopConfiguration)))
+    Task.withBoth(sourceWay, targetWay) { (source, target) =>
+      report.foreach(_.empty())
+      val tables = Plan.tables(source, target, ends)
+      if (options.repair || options.repairCounters) Plan.refuseSpeculation(sc, tables)
+      if (ends.tables.isEmpty)
+        (target.tables(ends.keyspace).keySet -- tables.map(_.name)).foreach { name =>
+          Program.say(s"table $name is only at the target")
+        }
+      val steps = Plan.steps(tables)
+      val jobs = Plan.jobs(steps, source.nodeTokens, ends, _ => ends.splits, _ => Nil)
+      val perElement = source.perElement && target.perElement
+      val limits = Plan.limits(sc, ends, jobs.size)
+      val task = VerifyTask(sourceWay, targetWay, steps, perElement, options, limits, report)
+      var summary = VerifySummary(tables.size.toLong)
+      var ranges = 0L
+      val failed = Jobs.run(sc, jobs, s"verify ${ends.keyspace}")((job, _) => task(job)) { ended =>
+        summary = ended.map(_._2).foldLeft(summary)(add(options.failuresToFetch))
+        ranges += ended.size
+        Program.progress(jobs.size.toLong, ranges, summary.equal)
+      }
+      summary.copy(
+        failed = Plan.failed(steps, failed),
+        elapsedMs = (System.nanoTime() - beganNs) / 1000000)
+    }
+  }
+
+  private def add(toShow: Int)(summary: VerifySummary, range: RangeFound): VerifySummary =
+    summary.copy(
+      equal = summary.equal + range.equal,
+      settled = summary.settled + range.settled,
+      rowsDiffering = summary.rowsDiffering + range.rowsDiffering,
+      differences = range.differences.foldLeft(summary.differences) { case (sum, (kind, count)) =>
+        sum.updated(kind, sum.getOrElse(kind, 0L) + count)
+      },
+      repaired = summary.repaired + range.repaired,
+      shown = (summary.shown ++ range.shown).take(toShow))
+}
+
+/** What the driver is told of a range. */
+private[spark] final case class RangeFound(
+    equal: Long,
+    settled: Long,
+    rowsDiffering: Long,
+    differences: Map[Kind, Long],
+    repaired: Long,
+    shown: Vector[Difference])
+
+/** What a task of a comparison is sent. */
+private[spark] final case class VerifyTask(
+    source: Way,
+    target: Way,
+    steps: Vector[Step],
+    perElement: Boolean,
+    options: VerifyOptions,
+    limits: TaskLimits,
+    report: Option[Report]) {
+
+  /** Compares a token range. */
+  def apply(job: Job): RangeFound = {
+    val Step(table, pass) = steps(job.step)
+    val select = Select(table, pass, perElement, options.ends.condition)
+    val found = Task.withBoth(source, target) { (source, target) =>
+      val here = new Scanner(source, select, limits.reads)
+      val there = new Scanner(target, select, limits.reads)
+      val rules = RepairRules(
+        options.repair,
+        options.deleteExtra,
+        options.repairCounters,
+        options.settleMs)
+      val repair = new Repair(rules, table, here, there, limits.writes)
+      val looks = limits.copy(writeRate = None).writes
+      new TableVerify(table, here, there, options.tolerance, options.settleMs, repair, looks)
+        .range(job.range)
+    }
+    report.foreach(_.write(table, pass, job.range, found.differences))
+    RangeFound(
+      found.equal,
+      found.settled,
+      found.rowsDiffering,
+      found.differences.groupBy(_.kind).map { case (kind, each) => kind -> each.size.toLong },
+      found.differences.count(_.repaired).toLong,
+      found.differences.take(options.failuresToFetch))
+  }
+}
+
+/** The folder of differences: a file for each token range that has some, written by its task. */
+private[spark] final class Report(dir: String, conf: SerializableConfiguration)
+    extends Serializable {
+
+  /** Makes the folder, and takes an earlier report away. */
+  def empty(): Unit = {
+    val path = new Path(dir)
+    val fs = path.getFileSystem(conf.value)
+    fs.mkdirs(path)
+    val (ours, others) = fs.listStatus(path).map(_.getPath).partition { file =>
+      val name = file.getName
+      name.startsWith("part-") && name.endsWith(".jsonl")
+    }
+    others.headOption.foreach { other =>
+      throw new UsageError(s"--report $dir holds $other, which is no report of ours")
+    }
+    ours.foreach(fs.delete(_, false))
+  }
+
+  def write(table: Table, pass: Pass, range: TokenRange, differences: Seq[Difference]): Unit =
+    if (differences.nonEmpty) {
+      val name = s"part-${table.name}-${pass.name}-${range.after}-${range.upTo}.jsonl"
+      val path = new Path(dir, name)
+      val out = path.getFileSystem(conf.value).create(path, true)
+      try differences.foreach(d => out.write((d.toJson + "\n").getBytes(UTF_8)))
+      finally out.close()
+    }
+}
