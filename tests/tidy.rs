@@ -168,6 +168,10 @@ fn root() -> PathBuf {
 }
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    files_ending(dir, "rs")
+}
+
+fn files_ending(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut stack = vec![dir.to_path_buf()];
     while let Some(next) = stack.pop() {
@@ -177,7 +181,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
                 if path.file_name().is_some_and(|n| n != "target") {
                     stack.push(path);
                 }
-            } else if path.extension().is_some_and(|e| e == "rs") {
+            } else if path.extension().is_some_and(|e| e == extension) {
                 found.push(path);
             }
         }
@@ -430,15 +434,17 @@ fn files_stay_small() {
 #[test]
 fn lines_fit_the_page() {
     let mut wrong = Vec::new();
+    let mut files = files_ending(&root().join("spark"), "scala");
     for folder in ["src", "loadgen/src", "tests", "benches"] {
-        for path in rust_files(&root().join(folder)) {
-            let text = fs::read_to_string(&path).expect("a source file is UTF-8");
-            for (number, line) in text.lines().enumerate() {
-                // rows of a table cannot be broken
-                let table = line.trim_start().starts_with("//! |");
-                if !table && line.chars().count() > MAX_COLUMNS {
-                    wrong.push(format!("{}:{}", relative(&path), number + 1));
-                }
+        files.extend(rust_files(&root().join(folder)));
+    }
+    for path in files {
+        let text = fs::read_to_string(&path).expect("a source file is UTF-8");
+        for (number, line) in text.lines().enumerate() {
+            // rows of a table cannot be broken
+            let table = line.trim_start().starts_with("//! |");
+            if !table && line.chars().count() > MAX_COLUMNS {
+                wrong.push(format!("{}:{}", relative(&path), number + 1));
             }
         }
     }

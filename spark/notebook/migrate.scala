@@ -1,11 +1,11 @@
 // Databricks notebook source
 // MAGIC %md
 // MAGIC # The historical load between two Cassandra clusters, and its proof
-// MAGIC Start the proxy first: what is written from then on it mirrors, what was written before this notebook
-// MAGIC copies. Each cell keeps its writetime and the second when it expires. Then both clusters are compared
-// MAGIC cell by cell, and what differs is shown. The cluster needs the libraries
-// MAGIC `com.datastax.spark:spark-cassandra-connector_2.12:3.5.1` and `twinring-spark.jar`, Spark 3.5 with
-// MAGIC Scala 2.12, and the access mode "dedicated".
+// MAGIC Start the proxy first: what is written from then on it mirrors, what was written before
+// MAGIC this notebook copies. Each cell keeps its writetime and the second when it expires. Then
+// MAGIC both clusters are compared cell by cell, and what differs is shown. The cluster needs Spark
+// MAGIC 3.5 with Scala 2.12, the access mode "dedicated", and two libraries:
+// MAGIC `com.datastax.spark:spark-cassandra-connector_2.12:3.5.1` and `twinring-spark.jar`.
 
 // COMMAND ----------
 

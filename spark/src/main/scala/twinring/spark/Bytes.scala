@@ -33,7 +33,8 @@ object Bytes {
     var at = bytes.position()
     while (at < bytes.limit()) {
       val byte = bytes.get(at)
-      text.append(Character.forDigit((byte >> 4) & 15, 16)).append(Character.forDigit(byte & 15, 16))
+      text.append(Character.forDigit((byte >> 4) & 15, 16))
+      text.append(Character.forDigit(byte & 15, 16))
       at += 1
     }
     text.toString

@@ -36,8 +36,9 @@ object Done {
   }
 }
 
-/** What of a copy is done, in a folder that survives the process: on any file system that Hadoop knows,
-  * also those whose files cannot be appended to. Each write is a file of its own, brought in by a rename.
+/** What of a copy is done, in a folder that survives the process: on any file system that Hadoop
+  * knows, also those whose files cannot be appended to. Each write is a file of its own, brought in
+  * by a rename.
   */
 final class Checkpoint private (
     fs: FileSystem,
@@ -58,8 +59,8 @@ object Checkpoint {
   private val Format = 1
   private val DoneFile = "done-(\\d{8})\\.jsonl".r
 
-  /** Opens the folder, or creates it; `restart` empties it. Throws a [[UsageError]] when it is of another
-    * copy.
+  /** Opens the folder, or creates it; `restart` empties it. Throws a [[UsageError]] when it is of
+    * another copy.
     */
   def open(
       path: String,

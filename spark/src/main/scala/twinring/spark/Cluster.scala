@@ -16,8 +16,9 @@ final case class Way(endpoint: Endpoint, connector: CassandraConnector)
 
 object Way {
 
-  /** Of the connector's settings those with `spark.twinring.<side>.` in front are for this side alone:
-    * `spark.twinring.target.connection.ssl.enabled` becomes `spark.cassandra.connection.ssl.enabled`.
+  /** Of the connector's settings those with `spark.twinring.<side>.` in front are for this side
+    * alone: `spark.twinring.target.connection.ssl.enabled` becomes
+    * `spark.cassandra.connection.ssl.enabled`.
     */
   def apply(conf: SparkConf, endpoint: Endpoint, password: Option[String]): Way =
     Way(endpoint, CassandraConnector(settings(conf, endpoint, password)))

@@ -6,9 +6,10 @@ import scala.collection.JavaConverters._
 
 /** What was written before the proxy stood, cell by cell: `twinring copy` as a Spark job.
   *
-  * Each cell keeps its own writetime and the second of its expiry; a row's maximum of either is never used.
-  * So a copied cell loses against every later write and delete of the same cell, in whatever order they
-  * reach the target, and the copy may run beside the proxy and as often as one likes.
+  * Each cell keeps its own writetime and the second of its expiry; a row's maximum of either is
+  * never used. So a copied cell loses against every later write and delete of the same cell, in
+  * whatever order they reach the target, and the copy may run beside the proxy and as often as one
+  * likes.
   */
 object Copy {
 

@@ -5,10 +5,10 @@ import java.util.concurrent.CompletionStage
 
 import Stages._
 
-/** Counters get the difference between source and target. An increment cannot be repeated and has no
-  * stamp, so the rule is: read the row at both sides, wait, read both again; only where neither has
-  * changed is the difference added. Whatever became of an increment that was not answered, the next look
-  * finds out: the difference is computed anew, never sent again.
+/** Counters get the difference between source and target. An increment cannot be repeated and has
+  * no stamp, so the rule is: read the row at both sides, wait, read both again; only where neither
+  * has changed is the difference added. Whatever became of an increment that was not answered, the
+  * next look finds out: the difference is computed anew, never sent again.
   */
 final class Counters(source: Scanner, target: Scanner, sender: Sender, quietMs: Long) {
   import Counters._
@@ -103,8 +103,8 @@ object Counters {
     s"UPDATE ${table.quoted} SET $add WHERE ${Select.conditions(select.key)}"
   }
 
-  /** What must be added at the target, by column. A counter that stands at 0 is there, one that was never
-    * counted is not.
+  /** What must be added at the target, by column. A counter that stands at 0 is there, one that was
+    * never counted is not.
     */
   private[spark] def differences(source: Values, target: Values): Vector[Option[Long]] =
     source.zip(target).map { case (source, target) =>

@@ -2,8 +2,8 @@ package twinring.spark
 
 import java.nio.ByteBuffer
 
-/** Where a cell is in its row: its column, and of a column of many cells the key of a map's entry, the
-  * element of a set, or the place in a list or user type.
+/** Where a cell is in its row: its column, and of a column of many cells the key of a map's entry,
+  * the element of a set, or the place in a list or user type.
   */
 final case class Place(column: Int, element: Option[ByteBuffer])
 

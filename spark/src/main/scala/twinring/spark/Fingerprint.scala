@@ -13,8 +13,8 @@ final case class Tolerance(
   /** Whether two cells expire at about the same time. */
   def expiriesMatch(a: Long, b: Long): Boolean = math.abs(a - b) <= expiryMs / 1000
 
-  /** Whether two writetimes are close enough. A list that had to be written anew is a little younger
-    * than at the source.
+  /** Whether two writetimes are close enough. A list that had to be written anew is a little
+    * younger than at the source.
     */
   def writetimesMatch(a: Long, b: Long, ofList: Boolean): Boolean = {
     val slack = if (ofList) Limits.ListStampSlackUs else 0L

@@ -14,8 +14,8 @@ final case class Step(table: Table, pass: Pass)
 /** A token range of one step; `attempt` 0 is the first. */
 final case class Job(step: Int, range: TokenRange, attempt: Int) {
 
-  /** What to try in place of a range that failed: its halves, so that what is wrong is narrowed down;
-    * none after enough tries.
+  /** What to try in place of a range that failed: its halves, so that what is wrong is narrowed
+    * down; none after enough tries.
     */
   def again: Option[Seq[Job]] =
     if (attempt + 1 >= Limits.RangeAttemptsMax) None
@@ -23,14 +23,14 @@ final case class Job(step: Int, range: TokenRange, attempt: Int) {
       Some(range.halves.getOrElse(Seq(range)).map(Job(step, _, attempt + 1)))
 }
 
-/** Works through token ranges as Spark tasks, one each; a range that fails is split and tried again. */
+/** Works through token ranges as Spark tasks, one each; what fails is split and tried again. */
 object Jobs {
 
-  /** Runs `work` on all jobs and `finished`, on the driver and one at a time, on what came of them; it is
-    * called every second with what there is. Gives the jobs that could not be done.
+  /** Runs `work` on all jobs and `finished`, on the driver and one at a time, on what came of them;
+    * it is called every second with what there is. Gives the jobs that could not be done.
     *
-    * `work` is told whether another try of its range may have done a part of it already. Throws when
-    * nothing succeeds any more, or when `finished` does.
+    * `work` is told whether another try of its range may have done a part of it already. Throws
+    * when nothing succeeds any more, or when `finished` does.
     */
   def run[T: ClassTag](sc: SparkContext, jobs: Seq[Job], what: String)(
       work: (Job, Boolean) => T)(

@@ -4,14 +4,14 @@ import java.nio.ByteBuffer
 
 import scala.collection.mutable
 
-/** Two streams of rows in one unknown order, brought together: each row is paired with the other side's
-  * of the same key.
+/** Two streams of rows in one unknown order, brought together: each row is paired with the other
+  * side's of the same key.
   *
-  * Both clusters order partitions by token and rows by clustering key, and no comparator of ours has to
-  * know how: when a row of one side meets its twin among the waiting rows of the other, all rows that
-  * wait before the twin, and all that wait on the own side, have none: the streams have gone past them.
-  * Between partitions the tokens tell as much. What waits is bounded; the oldest beyond that is called
-  * doubtful, which costs a second look and is never wrong.
+  * Both clusters order partitions by token and rows by clustering key, and no comparator of ours
+  * has to know how: when a row of one side meets its twin among the waiting rows of the other, all
+  * rows that wait before the twin, and all that wait on the own side, have none: the streams have
+  * gone past them. Between partitions the tokens tell as much. What waits is bounded; the oldest
+  * beyond that is called doubtful, which costs a second look and is never wrong.
   */
 final class Join(tolerance: Tolerance, maxWaitingBytes: Long = Limits.JoinWaitingBytes) {
   import Join._

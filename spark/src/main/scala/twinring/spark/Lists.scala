@@ -23,9 +23,9 @@ object ListOutcome {
 /** An element at the target. */
 private[spark] final case class ListElement(bytes: ByteBuffer, writetimeUs: Option[Long])
 
-/** Lists that are not frozen. Whoever writes an element makes a new one, whatever its stamp, so a list is
-  * written only when it is known not to be at the target: read back first, unless the table was empty
-  * there when the copy began and this is the first try.
+/** Lists that are not frozen. Whoever writes an element makes a new one, whatever its stamp, so a
+  * list is written only when it is known not to be at the target: read back first, unless the table
+  * was empty there when the copy began and this is the first try.
   *
   * `isExact`: for repairs, the target's list shall be the source's, and no element is the proxy's.
   */
@@ -100,8 +100,8 @@ object Lists {
     }
   }
 
-  /** Writes the runs, each with its own stamp, in an order that keeps theirs: to the front, from the last
-    * to the first, so that they stand before what the proxy has appended since.
+  /** Writes the runs, each with its own stamp, in an order that keeps theirs: to the front, from
+    * the last to the first, so that they stand before what the proxy has appended since.
     */
   private[spark] def written(texts: ListTexts, list: ListWrite): Vector[Write] =
     if (list.atTheEnd) list.runs.map { case (stamp, run) => write(texts.append, list, stamp, run) }

@@ -10,8 +10,8 @@ import scala.util.Try
 /** What is wrong with the options, or with what they name. */
 final class UsageError(message: String) extends RuntimeException(message)
 
-/** Passwords that are handed over by a program, as a notebook does; otherwise they come from their files
-  * or from the environment.
+/** Passwords that are handed over by a program, as a notebook does; otherwise they come from their
+  * files or from the environment.
   */
 final case class Secrets(source: Option[String] = None, target: Option[String] = None) {
   override def toString: String = "Secrets(…)"

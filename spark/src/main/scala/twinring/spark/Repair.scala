@@ -12,8 +12,8 @@ private[spark] final case class RepairRules(
 /** What a repair did. */
 private[spark] final case class Tried(wrote: Boolean = false, deleted: Boolean = false)
 
-/** Makes a row at the target what it is at the source, with the source's own stamps. What the target holds
-  * with a newer stamp stays: it is reported, never overruled.
+/** Makes a row at the target what it is at the source, with the source's own stamps. What the
+  * target holds with a newer stamp stays: it is reported, never overruled.
   */
 private[spark] final class Repair(
     allowed: RepairRules,
@@ -68,8 +68,8 @@ private[spark] final class Repair(
       case RowDifference.Missing => false
       case RowDifference.Extra =>
         val what = if (select.pass == Pass.Statics) Select.list(select.columns) else ""
-        // A row marker's writetime is not told: now is later than all that was seen. A write that comes
-        // meanwhile is younger still.
+        // A row marker's writetime is not told: now is later than all that was seen. A write that
+        // comes meanwhile is younger still.
         run(what, Now.us(), None, key)
         true
       case RowDifference.Cells(cells) =>
@@ -96,7 +96,7 @@ private[spark] final class Repair(
     what.isDefined
   }
 
-  /** Executes a delete: markers are numbered as they stand, what is deleted before the timestamp. */
+  /** Executes a delete: markers are numbered as they stand, what is deleted comes first. */
   private def run(
       what: String,
       stampUs: Long,

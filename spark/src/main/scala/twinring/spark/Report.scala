@@ -26,8 +26,8 @@ object Kind {
   /** The row kept changing while it was looked at. */
   case object InFlight extends Kind("in-flight")
 
-  /** A repair did not help: the target has a newer delete, a newer value, or a greater one of the same
-    * writetime.
+  /** A repair did not help: the target has a newer delete, a newer value, or a greater one of the
+    * same writetime.
     */
   case object Shadowed extends Kind("shadowed")
 
@@ -35,8 +35,8 @@ object Kind {
   val All: Seq[Kind] = Seq(Missing, Extra, Value, Stamp, Expiry, InFlight, Shadowed)
 }
 
-/** One side's cell: hexadecimal digits, µs since 1970 where the cluster tells it, seconds since 1970
-  * (none: never, or not told).
+/** One side's cell: hexadecimal digits, µs since 1970 where the cluster tells it, seconds since
+  * 1970 (none: never, or not told).
   */
 final case class Side(value: String, writetimeUs: Option[Long], expiresS: Option[Long]) {
 
@@ -162,7 +162,9 @@ final case class CopySummary(
       s"statements, ${tally("bytes")} bytes; this run $rowsThisRun rows in " +
       s"${elapsedMs / 1000}.${elapsedMs % 1000 / 100} s, $rowsPerSecond rows/s\n" +
       s"${rangesDone + rangesResumed} token ranges done, $rangesResumed by earlier runs" +
-      also.collect { case (name, words) if tally(name) > 0 => f"\n${tally(name)}%12d  $words" }.mkString +
+      also
+        .collect { case (name, words) if tally(name) > 0 => f"\n${tally(name)}%12d  $words" }
+        .mkString +
       failed.map(_.shown("NOT COPIED")).mkString
   }
 }
@@ -203,7 +205,8 @@ final case class VerifySummary(
 
   override def toString: String = {
     val rate = (equal + rowsDiffering) * 1000 / elapsedMs.max(1)
-    val kinds = Kind.All.filter(of(_) > 0).map(kind => f"${of(kind)}%12d  ${kind.word}%s\n").mkString
+    val present = Kind.All.filter(of(_) > 0)
+    val kinds = present.map(kind => f"${of(kind)}%12d  ${kind.word}%s\n").mkString
     val repairs = if (found > 0) f"$repaired%12d  of these are repaired\n" else ""
     shown.map(_.toString + "\n").mkString +
       s"$tables tables in ${elapsedMs / 1000} s, $rate rows/s: ${equal + settled} rows equal, " +

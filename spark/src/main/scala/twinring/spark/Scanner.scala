@@ -9,8 +9,8 @@ import scala.collection.JavaConverters._
 
 import Stages._
 
-/** Rows that came in one answer. Partitions without rows, or rows of partitions of which only static
-  * cells are left, count in `size` and are not among `rows`.
+/** Rows that came in one answer. Partitions without rows, or rows of partitions of which only
+  * static cells are left, count in `size` and are not among `rows`.
   */
 final case class Page(rows: Vector[Row], size: Int, bytes: Long)
 
@@ -22,8 +22,8 @@ final class Scanner(val cluster: Cluster, val select: Select, throttle: Throttle
   /** Reads a token range page by page; the next page is under way while one is worked on. */
   def pages(tokens: TokenRange): Pages = new Pages(tokens)
 
-  /** Reads one row (or the statics of one partition) by its key; none if it is not there. A partition
-    * without static cells is none.
+  /** Reads one row (or the statics of one partition) by its key; none if it is not there. A
+    * partition without static cells is none.
     */
   def one(key: Vector[ByteBuffer]): CompletionStage[Option[Row]] = {
     val readS = Now.s()

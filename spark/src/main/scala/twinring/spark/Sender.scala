@@ -6,8 +6,8 @@ import com.datastax.oss.driver.api.core.cql._
 
 import Stages._
 
-/** Brings writes to one table: bound as raw bytes, several in one unlogged batch, again until the target
-  * answers.
+/** Brings writes to one table: bound as raw bytes, several in one unlogged batch, again until the
+  * target answers.
   */
 final class Sender(val cluster: Cluster, val throttle: Throttle, texts: Vector[String]) {
   private val prepared = texts.map(cluster.prepare)

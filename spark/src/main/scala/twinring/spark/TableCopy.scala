@@ -1,7 +1,7 @@
 package twinring.spark
 
-/** Copies token ranges of one pass over one table, without counters: reads a page, writes it while the
-  * next is read. `look`: its lists may be at the target already.
+/** Copies token ranges of one pass over one table, without counters: reads a page, writes it while
+  * the next is read. `look`: its lists may be at the target already.
   */
 final class TableCopy(
     scanner: Scanner,
@@ -33,7 +33,7 @@ final class TableCopy(
   }
 }
 
-/** What a task of a copy is sent. `looks`: for each step, whether its lists may be at the target. */
+/** What a task of a copy is sent. `looks`: of each step, if its lists may be at the target. */
 private[spark] final case class CopyTask(
     source: Way,
     target: Way,
@@ -88,7 +88,7 @@ private[spark] object TaskLimits {
 
 private[spark] object Task {
 
-  /** Opens both clusters, and closes them afterwards; the connector keeps the sessions for a while. */
+  /** Opens both clusters, and closes them afterwards; the connector keeps the sessions. */
   def withBoth[T](source: Way, target: Way)(work: (Cluster, Cluster) => T): T = {
     val here = Cluster.open(source)
     try {

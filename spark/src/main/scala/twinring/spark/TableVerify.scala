@@ -26,9 +26,9 @@ private final case class Look(
     prints: Seq[Option[Fingerprint]],
     isChanging: Boolean)
 
-/** Compares token ranges of one pass over one table: both streams through the join, then a second look at
-  * what is doubtful, up to three times. Only what differs each time, and does not change meanwhile, is a
-  * difference.
+/** Compares token ranges of one pass over one table: both streams through the join, then a second
+  * look at what is doubtful, up to three times. Only what differs each time, and does not change
+  * meanwhile, is a difference.
   */
 private[spark] final class TableVerify(
     table: Table,

@@ -3,8 +3,8 @@ package twinring.spark
 import java.util.concurrent.{CompletionStage, LinkedBlockingQueue}
 import java.util.function.BiConsumer
 
-/** How many requests of a task may be under way, and how many rows a second: fewer while the cluster
-  * times out or says that it is overloaded, slowly more again afterwards.
+/** How many requests of a task may be under way, and how many rows a second: fewer while the
+  * cluster times out or says that it is overloaded, slowly more again afterwards.
   */
 final class Throttle(max: Int, rate: Option[Double], nowNs: () => Long = () => System.nanoTime()) {
   private var limit = max
@@ -57,8 +57,9 @@ final class Throttle(max: Int, rate: Option[Double], nowNs: () => Long = () => S
     if (waitNs > 0) Thread.sleep(waitNs / 1000000, (waitNs % 1000000).toInt)
   }
 
-  /** Sends a request for each item, as many at once as allowed, again after a failure that may pass, and
-    * gives the answers in the items' order. `send` is told how often the item was tried before.
+  /** Sends a request for each item, as many at once as allowed, again after a failure that may
+    * pass, and gives the answers in the items' order. `send` is told how often the item was tried
+    * before.
     *
     * Throws a [[Failure]] when one fails for good, or for too long.
     */

@@ -8,8 +8,9 @@ import org.apache.spark.util.SerializableConfiguration
 
 /** Both clusters cell by cell, and what differs made equal: `twinring verify` as a Spark job.
   *
-  * Values, writetimes and absolute expiry are compared; deletes that both sides hide cannot be. It may run
-  * beside live traffic: what the mirror has not brought yet is there at the second or third look.
+  * Values, writetimes and absolute expiry are compared; deletes that both sides hide cannot be. It
+  * may run beside live traffic: what the mirror has not brought yet is there at the second or third
+  * look.
   */
 object Verify {
 
@@ -29,7 +30,8 @@ object Verify {
     val beganNs = System.nanoTime()
     val ends = options.ends
     val (sourceWay, targetWay) = Plan.ways(sc, ends, secrets)
-    val report = options.report.map(new Report(_, new SerializableConfiguration(sc.hadoopConfiguration)))
+    val hadoop = new SerializableConfiguration(sc.hadoopConfiguration)
+    val report = options.report.map(new Report(_, hadoop))
     Task.withBoth(sourceWay, targetWay) { (source, target) =>
       report.foreach(_.empty())
       val tables = Plan.tables(source, target, ends)

@@ -89,7 +89,8 @@ final case class Rules(
   }
 }
 
-/** A statement with its values, all but the stamp: what is left to live is computed when it is sent.
+/** A statement with its values, all but the stamp: what is left to live is computed when it is
+  * sent.
   *
   * `text` is the place of its text in [[WritePlan.texts]]. The values follow (UPDATE) or precede
   * (INSERT) timestamp and TTL; null is "not set".
@@ -105,8 +106,8 @@ final case class Write(
   def bytes: Int = values.iterator.map(v => 4 + (if (v == null) 0 else v.remaining)).sum
 }
 
-/** The elements of one list of one row. Each write of an element makes a new one, whatever its stamp,
-  * so it must be known whether an earlier try reached the target.
+/** The elements of one list of one row. Each write of an element makes a new one, whatever its
+  * stamp, so it must be known whether an earlier try reached the target.
   *
   * A run is neighbours with one stamp, in the list's order. `atTheEnd` says where the elements go
   * beside those that the proxy has mirrored.
@@ -128,8 +129,8 @@ final case class Writes(
 /** The texts that write to one list. */
 final case class ListTexts(prepend: Int, append: Int, replace: Int)
 
-/** How one pass over a table is written: one statement for each writetime and expiry that occurs in a
-  * row, never one for all.
+/** How one pass over a table is written: one statement for each writetime and expiry that occurs in
+  * a row, never one for all.
   *
   * One UPDATE text serves a table: what a group of cells does not touch is bound as "not set".
   * Elements of sets and maps are added (`c = c + ?`), fields of user types set one by one, so a

@@ -7,7 +7,7 @@ import org.scalatest.funsuite.AnyFunSuite
 
 import scala.collection.JavaConverters._
 
-/** Both jobs in `local[2]` between real Cassandra nodes, beside `twinring copy` and `twinring verify`. */
+/** Both jobs in `local[2]` between real Cassandra nodes, beside `twinring copy` and `verify`. */
 final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
 
   override def afterAll(): Unit = Lab.stop()
@@ -26,8 +26,10 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
     def copy(more: String*): CopySummary =
       Copy.run(Lab.spark.sparkContext, Options.copy(copyWords(more: _*)))
 
-    def verify(more: String*): VerifySummary =
-      Verify.run(Lab.spark.sparkContext, Options.verify(words(Seq("--settle-ms", "300") ++ more: _*)))
+    def verify(more: String*): VerifySummary = {
+      val options = Options.verify(words(Seq("--settle-ms", "300") ++ more: _*))
+      Verify.run(Lab.spark.sparkContext, options)
+    }
 
     def rustCopy(more: String*): String = rust("copy", copyWords("--json" +: more: _*), 0)
 
@@ -171,7 +173,8 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
   test("killed twice it goes on, as spark-submit runs it") {
     val ours = Case("spark_killed", Lab.source, Lab.target)
     Lab.createKeyspace(ours.from, ours.name)
-    ours.from.run("CREATE TABLE spark_killed.t (k int, c int, v text, l list<int>, PRIMARY KEY (k, c))")
+    ours.from.run(
+      "CREATE TABLE spark_killed.t (k int, c int, v text, l list<int>, PRIMARY KEY (k, c))")
     val insert = ours.from.session.prepare(
       "INSERT INTO spark_killed.t (k, c, v, l) VALUES (?, ?, ?, [1, 2, 3]) USING TIMESTAMP 5000")
     for (n <- 0 until 3000)
@@ -227,8 +230,8 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
   }
 }
 
-/** Differences made on purpose at the target: statement, and the class and column that must be named; as
-  * tests/it/verify.rs has them. The rows are `p = 900…`, written alike at both sides.
+/** Differences made on purpose at the target: statement, and the class and column that must be
+  * named; as tests/it/verify.rs has them. The rows are `p = 900…`, written alike at both sides.
   */
 private object Planted {
 

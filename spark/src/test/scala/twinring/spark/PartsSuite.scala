@@ -18,7 +18,8 @@ final class PartsSuite extends AnyFunSuite {
     val (count, elements) = Elements.ofCollection(Bytes.collection(2, parts))
     assert(count == 2)
     assert(Seq.fill(4)(elements.nextPresent()) == parts && elements.isEmpty)
-    val fields = Elements.ofFields(ByteBuffer.wrap(Array(-1, -1, -1, -1, 0, 0, 0, 9, 1).map(_.toByte)))
+    val short = Array(-1, -1, -1, -1, 0, 0, 0, 9, 1).map(_.toByte)
+    val fields = Elements.ofFields(ByteBuffer.wrap(short))
     assert(fields.next().isEmpty)
     intercept[IllegalArgumentException](fields.next())
     intercept[IllegalArgumentException](Elements.ofCollection(Bytes.ofText("ab")))
@@ -32,7 +33,9 @@ final class PartsSuite extends AnyFunSuite {
       Vector(Column("k", "int", Shape.Single)),
       Vector.empty,
       Vector.empty,
-      Vector(Column("m", "map<int, int>", Shape.OfMap), Column("u", "a", Shape.Udt(Vector("x", "y")))),
+      Vector(
+        Column("m", "map<int, int>", Shape.OfMap),
+        Column("u", "a", Shape.Udt(Vector("x", "y")))),
       0,
       0)
     val select = Select(table, Pass.Rows, perElement = true, None)
@@ -44,7 +47,8 @@ final class PartsSuite extends AnyFunSuite {
     udt.flip()
     val written = ByteBuffer.allocate(20).putInt(2).putInt(-1).putInt(8).putLong(5)
     written.flip()
-    val raw = Array(Bytes.ofLong(3), Bytes.ofInt(1), Bytes.collection(2, ints), longs, ttls, udt, written, null)
+    val map = Bytes.collection(2, ints)
+    val raw = Array(Bytes.ofLong(3), Bytes.ofInt(1), map, longs, ttls, udt, written, null)
     val Some(row) = Row.decode(select, raw, 100)
     assert(row.token == 3)
     assert(row.cells == Vector(
@@ -84,7 +88,8 @@ final class PartsSuite extends AnyFunSuite {
     assert(math.abs(TokenRange.All.share - 1) < 1e-9)
     val text = "-9223372036854775808:9223372036854775807"
     assert(TokenRange.parse(text) == Right(TokenRange.All) && TokenRange.All.toString == text)
-    Seq("", "1", "2:1", "1:1", "a:b").foreach(wrong => assert(TokenRange.parse(wrong).isLeft, wrong))
+    for (wrong <- Seq("", "1", "2:1", "1:1", "a:b"))
+      assert(TokenRange.parse(wrong).isLeft, wrong)
   }
 
   test("what is left and what is done are the whole") {

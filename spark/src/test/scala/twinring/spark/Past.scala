@@ -2,8 +2,8 @@ package twinring.spark
 
 import java.util.SplittableRandom
 
-/** Rows of every kind, as a cluster has them that was written to for years: each cell with a writetime of
-  * its own, some with a TTL, some deleted, collections grown element by element. As
+/** Rows of every kind, as a cluster has them that was written to for years: each cell with a
+  * writetime of its own, some with a TTL, some deleted, collections grown element by element. As
   * tests/it/support/history.rs makes them.
   */
 final class Past(node: Node, keyspace: String, seed: Long) {
