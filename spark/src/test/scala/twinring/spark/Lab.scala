@@ -8,6 +8,7 @@ import java.nio.file.{Files, Path, Paths}
 import java.util.concurrent.TimeUnit
 
 import com.datastax.oss.driver.api.core.CqlSession
+import com.datastax.oss.driver.api.core.config.DriverConfigLoader
 import org.apache.spark.sql.SparkSession
 
 import scala.collection.JavaConverters._
@@ -39,6 +40,7 @@ final class Node(val name: String, version: String, withPassword: Boolean) {
     val builder = CqlSession.builder
       .addContactPoint(new InetSocketAddress(address, 9042))
       .withLocalDatacenter("datacenter1")
+      .withConfigLoader(Node.patient)
     if (withPassword) builder.withAuthCredentials("cassandra", "cassandra")
     builder.build()
   }
@@ -62,6 +64,20 @@ final class Node(val name: String, version: String, withPassword: Boolean) {
 }
 
 object Node {
+
+  /** A busy machine must not look like a broken node. */
+  private val patient = {
+    import com.datastax.oss.driver.api.core.config.DefaultDriverOption._
+    val minute = java.time.Duration.ofSeconds(60)
+    Seq(
+      REQUEST_TIMEOUT,
+      CONNECTION_INIT_QUERY_TIMEOUT,
+      CONTROL_CONNECTION_TIMEOUT,
+      METADATA_SCHEMA_REQUEST_TIMEOUT)
+      .foldLeft(DriverConfigLoader.programmaticBuilder())(_.withDuration(_, minute))
+      .build()
+  }
+
   private def randomAddress() = {
     val part = () => 1 + Random.nextInt(250)
     s"127.${130 + Random.nextInt(60)}.${part()}.${part()}"
