@@ -40,7 +40,9 @@ pub(super) fn read(path: &Path, wanted: &Wanted) -> anyhow::Result<Option<Found>
         magic if *magic == SEGMENT_MAGIC || path.extension().is_some_and(|e| e == "spill") => {
             segment(path, wanted)?
         }
-        PROGRESS_MAGIC => progress(path)?,
+        magic if magic == PROGRESS_MAGIC || path.extension().is_some_and(|e| e == "progress") => {
+            progress(path)?
+        }
         _ => return Ok(None),
     };
     found.path = path.to_owned();
@@ -137,7 +139,15 @@ fn segment(path: &Path, wanted: &Wanted) -> anyhow::Result<Found> {
     )?;
     let mut tally = Tally::default();
     loop {
-        match reader.next_step()? {
+        let step = match reader.next_step() {
+            Ok(step) => step,
+            Err(error) => {
+                // of another version, or without its key: what is in it stays unknown
+                found.damage.push(format!("it cannot be read on: {error}"));
+                break;
+            }
+        };
+        match step {
             Step::NeedBytes => {}
             Step::Record { offset, record, .. } => {
                 tally.add(&record);

@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::*;
 use crate::journal::{Geometry, Header, Heap, Journal, Nature, State};
+use crate::spill::append::WriterConfig;
 use crate::spill::samples::{insert, one_segment};
-use crate::spill::{Kind, Repeat};
+use crate::spill::{Holds, Kind, Repeat, SegmentWriter};
 
 fn inspect(paths: &[&Path], more: impl FnOnce(&mut InspectArgs)) -> (ExitCode, String) {
     let mut args = InspectArgs {
@@ -100,6 +102,56 @@ fn damage_is_told_with_its_place_and_changes_the_exit_code() {
     assert!(text.contains("are no good record (1 are lost)"), "{text}");
     assert!(text.contains("  records        2"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is changed");
+}
+
+/// A segment of three records, sealed with a key or not.
+fn segment(keys: &Keys) -> Vec<u8> {
+    let config = WriterConfig::new(Holds::Backlog, 3, 77, 12);
+    let mut writer = SegmentWriter::new(config).with_keys(keys.clone());
+    for (number, value) in [(1, b"a"), (2, b"b"), (3, b"c")] {
+        writer.append(&insert(number, value), 1).unwrap();
+    }
+    writer.take().unwrap().bytes
+}
+
+#[test]
+fn damage_to_any_byte_of_a_file_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let key_file = dir.path().join("key");
+    fs::write(&key_file, [7; 32]).unwrap();
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+    let sealed = Keys::load(&key_file).unwrap();
+    let (plain, sealed) = (segment(&Keys::default()), segment(&sealed));
+    for (name, good) in [("plain.spill", plain), ("sealed.spill", sealed)] {
+        let path = dir.path().join(name);
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            fs::write(&path, &bytes).unwrap();
+            let (code, text) = inspect(&[&path], |args| {
+                args.spill_key_file = Some(key_file.clone());
+            });
+            assert_eq!(code, ExitCode::from(DAMAGED), "{name}, byte {at}:\n{text}");
+            assert!(text.contains("DAMAGED"), "{name}, byte {at}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_does_not_hide_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let key_file = dir.path().join("key");
+    fs::write(&key_file, [7; 32]).unwrap();
+    fs::set_permissions(&key_file, fs::Permissions::from_mode(0o600)).unwrap();
+    let sealed = segment(&Keys::load(&key_file).unwrap());
+    fs::write(dir.path().join("1.spill"), sealed).unwrap();
+    fs::write(dir.path().join("2.spill"), segment(&Keys::default())).unwrap();
+    fs::write(dir.path().join("3.progress"), "nonsense").unwrap();
+    let (code, text) = inspect(&[dir.path()], |_| {}); // without the key
+    assert_eq!(code, ExitCode::from(DAMAGED));
+    assert!(text.contains("it cannot be read on: "), "{text}");
+    assert!(text.contains("  records        3"), "{text}");
+    assert!(text.contains("3.progress: progress"), "{text}");
 }
 
 #[test]

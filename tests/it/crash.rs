@@ -104,6 +104,15 @@ impl Mortal {
     }
 }
 
+/// Writers on 64 connections, together at as many writes a second as `TWINRING_IT_RATE` says: by
+/// default what a machine of two cores keeps up with beside two nodes of Cassandra.
+fn crowd(pair: &Pair) -> Writers {
+    const CONNECTIONS: i32 = 64;
+    let rate = std::env::var("TWINRING_IT_RATE").map_or(1_600, |rate| rate.parse().unwrap());
+    let each = (rate / CONNECTIONS.cast_unsigned()).max(1);
+    Writers::start_stubborn(pair.contact(), &pair.keyspace, CONNECTIONS, each)
+}
+
 fn seconds(count: u64) {
     std::thread::sleep(Duration::from_secs(count));
 }
@@ -115,7 +124,7 @@ fn killed_twice_under_load() {
         return; // there is no proxy to kill
     }
     let mut mortal = Mortal::new("crash", &[]);
-    let writers = Writers::start_stubborn(mortal.pair.contact(), &mortal.pair.keyspace, 16, 60);
+    let writers = crowd(&mortal.pair);
     seconds(3);
     mortal.kill_and_start();
     // the second time while the first is being settled
@@ -140,7 +149,7 @@ fn killed_while_the_target_is_down_and_while_it_catches_up() {
         return; // there is no proxy to kill
     }
     let mut mortal = Mortal::new("crash_down", &[]);
-    let writers = Writers::start_stubborn(mortal.pair.contact(), &mortal.pair.keyspace, 16, 60);
+    let writers = crowd(&mortal.pair);
     seconds(2);
     mortal.pair.target.kill9();
     seconds(2);
