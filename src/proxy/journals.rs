@@ -166,7 +166,10 @@ impl Journals {
         };
         journals.equip(config, setups, &dir, now_us)?;
         journals.deal(setups, found);
-        journals.run.store(&journals.data_dir)?;
+        if let Err(error) = journals.run.store(&journals.data_dir) {
+            // a full disk: what makes room is this start; it is tried again each second
+            tracing::error!("{error:#}");
+        }
         Ok(journals)
     }
 

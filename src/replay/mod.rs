@@ -51,6 +51,9 @@ use target::Target;
 /// Exit code of a replay that ended, but after which the target lacks something.
 pub const NOT_COMPLETE: u8 = 3;
 
+/// There while a proxy runs, or after one that did not stop in order.
+const RUNNING: &str = "running";
+
 /// Replays, prints the result, and gives the exit code.
 ///
 /// Fails when the replay could not be done or had to stop; starting it again goes on.
@@ -78,6 +81,13 @@ pub fn run(args: &ReplayArgs, summary: &mut Summary) -> Result<()> {
     )?;
     let keys = args.spill_key_file.as_deref().map(Keys::load).transpose()?;
     let dir = SpillDir::open(&args.dir)?.with_keys(keys.unwrap_or_default());
+    if args.dir.join(RUNNING).exists() {
+        tracing::warn!(
+            "{} has a file `{RUNNING}`: the proxy runs, if this is a copy, or did not stop in \
+             order; writes may be in its journal and not here, and only its next start brings them",
+            args.dir.display()
+        );
+    }
     let mut logs = Logs::open(&dir, args.include_rejected)?;
     summary.found(&logs.found);
     if !args.include_rejected {

@@ -153,6 +153,22 @@ pub enum ShardError {
     /// The kernel says that the ring is of no more use.
     #[error("io_uring: {0}")]
     Io(#[from] io::Error),
+    /// The time for the stop was over before all was on the disk.
+    #[error(
+        "the stop took longer than --drain-timeout and the spill cannot be written: {left} writes \
+         are left that are not in it; {}",
+        if *.journaled {
+            "they are in the journal, and the next start settles them: make room and start again"
+        } else {
+            "there is no journal, so they are lost: the next start names the time in which that was"
+        }
+    )]
+    Unsaved {
+        /// Writes in memory.
+        left: usize,
+        /// They are in the journal.
+        journaled: bool,
+    },
 }
 
 /// Who a socket belongs to.
@@ -266,6 +282,9 @@ pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError>
         glue.turn(&mut ring, turned.spawned).await?;
         if shard.is_through() {
             return Ok(());
+        }
+        if shard.is_out_of_time() {
+            return Err(shard.unsaved());
         }
     }
 }

@@ -119,6 +119,12 @@ impl Spiller {
         self.writer.pending_bytes() + self.busy_bytes.unwrap_or(0) + held
     }
 
+    /// Writes that are not on disk yet.
+    #[must_use]
+    pub fn unsafe_writes(&self) -> usize {
+        self.places.len()
+    }
+
     /// Bytes that were made safe since the start. What was appended before now is safe once it
     /// reaches [`Self::appended_bytes`] of now.
     #[must_use]

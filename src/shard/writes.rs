@@ -5,7 +5,8 @@ use super::drain::{Found, Means};
 use super::inbox::Message;
 use super::net::Net;
 use super::remote::RemoteEvent;
-use super::{Shard, lanes};
+use super::{Shard, ShardError, lanes};
+use crate::config::Durability;
 use crate::cql::response::ErrorCode;
 use crate::journal::{Place, State};
 use crate::limits;
@@ -25,6 +26,9 @@ const GRACE_US: i64 = 1_000_000;
 const POSTPONE_US: i64 = 1_000_000;
 /// An open segment is completed for the drain no more often than this (µs).
 const SEAL_US: i64 = 100_000;
+
+/// Once the time for a stop is over, a disk that works gets this long for the rest (µs).
+const LAST_WRITES_US: i64 = 10_000_000;
 
 /// What a shard has still to do; the default is nothing.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -658,6 +662,24 @@ impl Shard {
             && self.rejects.unsafe_bytes() == 0
             && self.full.is_told()
             && self.drain.is_stored()
+    }
+
+    /// Whether a stop has to end though not all is on the disk: its time is over, and the disk does
+    /// not take what is left, or has not for a while.
+    pub(super) fn is_out_of_time(&self) -> bool {
+        let late_us = self.stop_at_us.map_or(-1, |at_us| self.now_us - at_us);
+        let is_failing = self.spiller.is_failing() || self.rejects.is_failing();
+        self.clients.len() == 0 && late_us >= if is_failing { 0 } else { LAST_WRITES_US }
+    }
+
+    /// What is left then.
+    pub(super) fn unsaved(&self) -> ShardError {
+        let unsafe_writes = self.spiller.unsafe_writes() + self.rejects.unsafe_writes();
+        let owed = self.target.owed.live_len() + self.resolver.owed.len() + self.readback.len();
+        ShardError::Unsaved {
+            left: unsafe_writes + owed + self.barriers.held.len(),
+            journaled: self.config.journal.durability != Durability::None,
+        }
     }
 
     pub(super) fn stop(&mut self, ring: &mut impl Net) {

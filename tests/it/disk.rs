@@ -20,6 +20,7 @@ struct Mount(PathBuf);
 
 impl Mount {
     fn new(name: &str, mib: u32) -> Mount {
+        clear_stale();
         let path = run_dir().join(format!("{name}-disk"));
         std::fs::create_dir_all(&path).unwrap();
         let options = format!("size={mib}m,mode=0700");
@@ -28,6 +29,28 @@ impl Mount {
         let done = mount.arg(&path).status().expect("mount can be run");
         assert!(done.success(), "a tmpfs can be mounted (as root)");
         Mount(path)
+    }
+}
+
+/// What a test process that was killed has left mounted goes.
+fn clear_stale() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let runs = run_dir().parent().unwrap().to_owned();
+    for line in mounts
+        .lines()
+        .filter(|line| line.starts_with("twinring-test "))
+    {
+        let Some(path) = line.split(' ').nth(1).map(PathBuf::from) else {
+            continue;
+        };
+        // …/run/it-PID/NAME-disk
+        let owner = path.parent().filter(|run| run.starts_with(&runs));
+        let pid =
+            owner.and_then(|run| run.file_name()?.to_str()?.strip_prefix("it-")?.parse().ok());
+        let is_dead = pid.is_some_and(|pid: u32| !Path::new(&format!("/proc/{pid}")).exists());
+        if is_dead {
+            let _ = Command::new("umount").arg("-l").arg(&path).status();
+        }
     }
 }
 
@@ -100,6 +123,54 @@ fn holds_writers(name: &str, mib: u32, reserve: &str, why: &str) {
         assert_eq!(wrong, (0, vec![]), "at {}", node.address);
     }
     assert!(Windows::load(&proxy.data_dir).unwrap().is_empty());
+    let (status, words) = proxy.terminate(CATCH_UP);
+    assert!(status.success(), "{words}");
+}
+
+/// A stop does not wait for room. What the spill has no room for is in the journal, and the next
+/// start settles it.
+#[test]
+fn a_stop_with_a_full_disk_ends_in_time_and_loses_nothing() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // nothing is spilled without a proxy
+    }
+    let disk = Mount::new("enospc_stop", 6);
+    let flags = ["--spill-reserve-bytes", "0", "--drain-timeout", "2s"];
+    let (source, target) = (lab::source_41(), lab::durable_41());
+    let pair = Pair::without_proxy("enospc_stop", source, target);
+    pair.run_at_both(&format!("CREATE TABLE {}.{}", pair.keyspace, ledger::TABLE));
+    let (ends, address) = ([source.address, target.address], lab::proxy_address());
+    let data_dir = disk.0.join("data");
+    let start = |life: &str| {
+        let name = format!("{}-{life}", pair.keyspace);
+        Proxy::start_with(&name, &data_dir, address, ends, &flags, &[])
+    };
+    let proxy = start("1");
+    let writers = Writers::start_stubborn(proxy.listen, &pair.keyspace, 32, 60);
+    std::thread::sleep(Duration::from_secs(1));
+    target.pause();
+    wait_for_words(&proxy, "the spill cannot be written");
+    let (status, words) = proxy.terminate(CATCH_UP);
+    assert_eq!(status.code(), Some(1), "{words}");
+    assert!(words.contains("they are in the journal"), "{words}");
+    assert!(data_dir.join("running").exists(), "it did not end in order");
+    // the operator makes room
+    let mut more = Command::new("mount");
+    more.args(["-o", "remount,size=64m"]).arg(&disk.0);
+    assert!(more.status().unwrap().success());
+    target.resume();
+    let proxy = start("2");
+    std::thread::sleep(Duration::from_secs(2));
+    let ledger = writers.finish();
+    let report = pair.compare(&[], CATCH_UP);
+    eprintln!("enospc_stop: {} writes; {report}", ledger.acknowledged);
+    assert!(report.is_equal() && report.cells > 0, "{report}");
+    for node in [source, target] {
+        let wrong = ledger.check(node, &pair.keyspace);
+        assert_eq!(wrong, (0, vec![]), "at {}", node.address);
+    }
+    assert!(Windows::load(&data_dir).unwrap().is_empty());
     let (status, words) = proxy.terminate(CATCH_UP);
     assert!(status.success(), "{words}");
 }
