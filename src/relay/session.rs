@@ -27,7 +27,6 @@ use crate::cql::response::{ErrorBody, ErrorCode, Prepared, ResultBody};
 use crate::cql::{Compression, EnvelopeError, Flags, Header, Opcode, Reader, Version, encode};
 use crate::journal::{Full, Journal, State};
 use crate::spill::Kind as RecordKind;
-use crate::spill::record::TooLarge;
 use crate::statement::rewrite::AddedMarker;
 use crate::topology::Facts;
 
@@ -212,23 +211,15 @@ impl Session {
         conditional: bool,
         cx: &mut Context<'_>,
     ) -> bool {
-        let nature = write.nature(conditional);
         let Common { journal, tally, .. } = &mut *cx.common;
-        let mut full = Full::Never;
-        let appended = spilled::record(write, None, |record| {
-            journal.append(record, nature).map_err(|why| {
-                full = why;
-                TooLarge
-            })
-        });
-        match appended {
-            Ok(place) => write.journal = place,
-            Err(TooLarge) if full == Full::Now => {
+        match spilled::journal(write, conditional, journal) {
+            Ok(()) => {}
+            Err(Full::Now) => {
                 self.no_room = true;
                 return false;
             }
             // larger than the whole journal: it goes on, and is counted
-            Err(TooLarge) => tally.unjournaled += 1,
+            Err(Full::Never) => tally.unjournaled += 1,
         }
         true
     }

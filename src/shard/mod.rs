@@ -240,9 +240,9 @@ pub struct Shard {
     stop_wanted: bool,
     stop_at_us: Option<i64>,
     backlog_records: u64,
-    /// Progress may be stored once this many bytes of the spill are safe; see
+    /// Progress may be stored once this many records of the spill are safe; see
     /// [`drain::Found::Carry`].
-    carried_bytes: u64,
+    carried_records: u64,
     /// When the open segment was last completed for the drain (µs).
     sealed_us: i64,
     next_tick_us: i64,
@@ -361,7 +361,7 @@ impl Shard {
             stop_wanted: false,
             stop_at_us: None,
             backlog_records: 0,
-            carried_bytes: 0,
+            carried_records: 0,
             sealed_us: 0,
             next_tick_us: now_us,
             stepped_us: 0,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::inbox::{Ask, Message};
-use crate::journal::State;
+use crate::journal::{Full, State};
 use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::Ticket;
@@ -23,7 +23,6 @@ use crate::relay::readback::{self, Look, Moment, There, Unclear};
 use crate::relay::spilled;
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
-use crate::spill::record::TooLarge;
 use crate::tables::{Known, Table};
 
 /// A first look waits this long for others at the same row (µs).
@@ -222,16 +221,11 @@ impl Shard {
     /// Puts a write that a look has composed into the journal: the source has it. False if there is
     /// no room.
     fn keep(&mut self, write: &mut Write) -> bool {
-        let nature = write.nature(false);
         let journal = &mut self.common.journal;
-        let kept = spilled::record(write, None, |record| {
-            journal.append(record, nature).map_err(|_| TooLarge)
-        });
-        let Ok(place) = kept else {
-            return false;
-        };
-        write.journal = place;
-        journal.mark(place, State::Applied);
+        if spilled::journal(write, false, journal) == Err(Full::Now) {
+            return false; // one that never fits goes without
+        }
+        journal.mark(write.journal, State::Applied);
         true
     }
 

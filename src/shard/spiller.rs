@@ -49,8 +49,8 @@ pub struct Spiller {
     safe: Vec<Place>,
     retry_at_us: i64,
     reported: bool,
-    /// Bytes that were made safe since the start.
-    safe_bytes: u64,
+    /// Records that were made safe since the start.
+    safe_records: u64,
 }
 
 /// A segment on disk grew.
@@ -62,8 +62,6 @@ pub struct Grown {
     pub bytes: u64,
     /// Nothing more will be written to it.
     pub complete: bool,
-    /// It was cut: what was appended after its end is not safe yet, though it was counted so.
-    pub cut: bool,
 }
 
 impl Spiller {
@@ -84,7 +82,7 @@ impl Spiller {
             safe: Vec::new(),
             retry_at_us: 0,
             reported: false,
-            safe_bytes: 0,
+            safe_records: 0,
         }
     }
 
@@ -125,17 +123,17 @@ impl Spiller {
         self.places.len()
     }
 
-    /// Bytes that were made safe since the start. What was appended before now is safe once it
-    /// reaches [`Self::appended_bytes`] of now.
+    /// Records that were made safe since the start. What was appended before now is safe once it
+    /// reaches [`Self::appended_records`] of now.
     #[must_use]
-    pub fn safe_bytes(&self) -> u64 {
-        self.safe_bytes
+    pub fn safe_records(&self) -> u64 {
+        self.safe_records
     }
 
-    /// Bytes that were appended since the start.
+    /// Records that were appended since the start.
     #[must_use]
-    pub fn appended_bytes(&self) -> u64 {
-        self.safe_bytes + self.unsafe_bytes()
+    pub fn appended_records(&self) -> u64 {
+        self.safe_records + self.places.len() as u64
     }
 
     /// Whether the last write failed.
@@ -210,15 +208,14 @@ impl Spiller {
                     tracing::info!(dir = %self.dir.path.display(), "the spill is written again");
                     self.reported = false;
                 }
-                self.safe_bytes += batch.bytes.len() as u64;
                 let grown = Grown {
                     segment: batch.segment,
                     bytes: batch.offset + batch.bytes.len() as u64,
                     complete: batch.is_last,
-                    cut: cut.is_some(),
                 };
                 let records = usize::try_from(batch.records).unwrap_or(usize::MAX);
                 let places = self.places.drain(..records.min(self.places.len()));
+                self.safe_records += places.len() as u64;
                 self.safe.extend(places.flatten());
                 self.writer.recycle(batch.bytes);
                 if let (Some(cut), Some(header)) = (cut, self.header) {

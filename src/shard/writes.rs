@@ -488,22 +488,17 @@ impl Shard {
                 self.put_back(entry, ticket);
             }
         }
-        if let Some(grown) = self.spiller.poll(self.now_us) {
-            if grown.complete {
-                self.drain.add_segment(grown.segment, grown.bytes);
-            }
-            // What was carried to the end is framed anew behind a cut. Without such, progress must
-            // not wait: on a full disk it is what makes room.
-            if grown.cut && self.spiller.safe_bytes() < self.carried_bytes {
-                self.carried_bytes = self.spiller.appended_bytes();
-            }
+        if let Some(grown) = self.spiller.poll(self.now_us)
+            && grown.complete
+        {
+            self.drain.add_segment(grown.segment, grown.bytes);
         }
         self.rejects.poll(self.now_us);
         self.drain.poll(self.now_us, &*self.disk);
         let mut spawned = self.work_on_drain();
         spawned |= self.spiller.kick(self.now_us, &*self.disk);
         spawned |= self.rejects.kick(self.now_us, &*self.disk);
-        let carried = self.spiller.safe_bytes() >= self.carried_bytes;
+        let carried = self.spiller.safe_records() >= self.carried_records;
         if self.rejects.unsafe_bytes() == 0 && carried {
             spawned |= self.drain.store(self.now_us, &*self.disk);
         }
@@ -571,7 +566,7 @@ impl Shard {
                 }
                 Found::Carry(write, key) => {
                     self.spill_for_sure(&write);
-                    self.carried_bytes = self.spiller.appended_bytes();
+                    self.carried_records = self.spiller.appended_records();
                     key
                 }
                 Found::Damage(words) => {
