@@ -74,6 +74,11 @@ pub const MIRROR_IN_FLIGHT_DEFAULT: usize = 1024;
 pub const MIRROR_IN_FLIGHT_MAX: usize = STREAMS_PER_CONNECTION - PREPARES_IN_FLIGHT;
 /// Live writes of one shard that wait in memory for the target; more go to the spill.
 pub const PENDING_WRITES_PER_SHARD: usize = 16_384;
+/// Memory of how many writes that are done a shard keeps for those to come: as many as are on their
+/// way at once when all goes well.
+pub const SPARE_WRITES_PER_SHARD: usize = 1024;
+/// Longest parameters whose memory is kept (bytes); with the above, at most 2 MiB per shard.
+pub const SPARE_PARAMS_MAX_BYTES: usize = 2048;
 /// Bytes of writes that wait in one shard's memory for the target; more go to the spill.
 pub const PENDING_MIRROR_PER_SHARD_BYTES: usize = 24 * MIB;
 /// Statements that may be in preparation on one connection of a shard, beside its writes.

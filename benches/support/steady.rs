@@ -23,6 +23,7 @@ use twinring::relay::output::{Output, Tally};
 use twinring::relay::plan::{MirrorDdl, PlanCache, Rules};
 use twinring::relay::registry::Registry;
 use twinring::relay::session::{Common, Context, Session, Taken};
+use twinring::relay::spare::SpareWrites;
 use twinring::topology::{Facts, Offer, Shown};
 
 const NOW_US: i64 = 1_700_000_000_000_000;
@@ -69,6 +70,7 @@ impl Steady {
                 generator: Generator::new([1; 32]),
                 tally: Tally::default(),
                 max_body_bytes: 1 << 20,
+                spare: SpareWrites::default(),
                 scratch: Vec::new(),
                 scratch_frame: Vec::new(),
             },
@@ -132,7 +134,7 @@ impl Steady {
         self.answer(&void);
         (self.write, self.void) = (write, void);
         match self.outputs.pop() {
-            Some(Output::Mirror(write)) => self.mirror.admit(*write, Origin::Live),
+            Some(Output::Mirror(write)) => self.mirror.admit(write, Origin::Live),
             other => panic!("not mirrored: {other:?}"),
         };
     }
@@ -150,7 +152,10 @@ impl Steady {
         self.target(&void);
         self.target_void = void;
         match self.events.pop() {
-            Some(LinkEvent::Applied(ticket)) => drop(self.mirror.applied(ticket)),
+            Some(LinkEvent::Applied(ticket)) => {
+                let entry = self.mirror.applied(ticket).unwrap();
+                self.common.spare.recycle(entry.write);
+            }
             other => panic!("not applied: {other:?}"),
         }
     }

@@ -116,7 +116,7 @@ impl Session {
         if lwt {
             cx.common.tally.request(RequestKind::Lwt);
             let end = as_v4(tail, opened.version());
-            let mut write = new_write(&first, cx.now_us, None, body(end));
+            let mut write = new_write(&first, cx, None, body(end));
             if !self.journal(&mut write, true, cx) {
                 return;
             }
@@ -125,7 +125,7 @@ impl Session {
         }
         cx.common.tally.request(RequestKind::Batch);
         let (stamp_us, stamped) = stamp(&end, counters, cx);
-        let mut write = new_write(&first, cx.now_us, stamp_us, body(stamped));
+        let mut write = new_write(&first, cx, stamp_us, body(stamped));
         write.repeat = if counters { Repeat::Once } else { worst.repeat };
         write.deletes = deletes;
         write.kind = if counters {

@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use super::write::{Slot, Write};
 use crate::cql::envelope::Envelope;
 use crate::cql::response::{ErrorBody, Prepared, ResultKind, peek_result_kind};
@@ -104,7 +106,7 @@ pub struct Link {
     /// Writes that wait for a statement to be prepared.
     parked: usize,
     free: Vec<i16>,
-    prepared: HashMap<Slot, TargetId>,
+    prepared: HashMap<Slot, TargetId, RandomState>,
     order: VecDeque<Slot>,
     max_prepared: usize,
     max_streams: usize,
@@ -127,7 +129,7 @@ impl Link {
             waiting: Vec::new(),
             parked: 0,
             free: Vec::new(),
-            prepared: HashMap::new(),
+            prepared: HashMap::default(),
             order: VecDeque::new(),
             max_prepared,
             max_streams: max_streams.clamp(1, 32_768),

@@ -28,7 +28,7 @@ pub enum Origin {
 #[derive(Debug)]
 pub struct Entry {
     /// The write.
-    pub write: Write,
+    pub write: Box<Write>,
     /// Where it came from.
     pub origin: Origin,
     attempts: u8,
@@ -98,7 +98,8 @@ impl Mirror {
     }
 
     /// Takes a write in; it is sent in its turn.
-    pub fn admit(&mut self, write: Write, origin: Origin) -> Ticket {
+    pub fn admit(&mut self, write: impl Into<Box<Write>>, origin: Origin) -> Ticket {
+        let write = write.into();
         self.bytes += write.cost_bytes();
         let arrived_us = write.arrived_us;
         if matches!(origin, Origin::Spill(_)) {
@@ -154,7 +155,7 @@ impl Mirror {
             false => &self.queue,
         };
         let ticket = *queue.front()?;
-        self.get(ticket).map(|entry| (ticket, &entry.write))
+        self.get(ticket).map(|entry| (ticket, &*entry.write))
     }
 
     /// Takes the next write off the queue: it was sent, or waits for a statement to be prepared.
@@ -184,7 +185,7 @@ impl Mirror {
         {
             self.bytes -= entry.write.cost_bytes();
             self.bytes += write.cost_bytes();
-            entry.write = write;
+            *entry.write = write;
         }
     }
 

@@ -13,6 +13,7 @@
 //! registry   prepared statements by the source's id
 //! write      one write on its way to the target
 //! readback   conditional writes: what the source made of them, as plain writes
+//!   spare      memory of writes that are done
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
 //! breaker    how many requests a node is trusted with, and when again
 //! link       one connection to a cluster: handshake, stream ids, prepared statements
@@ -39,6 +40,7 @@ pub mod readback;
 pub mod registry;
 mod requests;
 pub mod session;
+pub mod spare;
 pub mod spilled;
 pub mod verdict;
 pub mod write;

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use regex::Regex;
 
 use super::{expiry, nature};
@@ -314,7 +314,7 @@ impl PlanCache {
         Self {
             rules,
             known: Arc::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             newer: HashMap::default(),
             older: HashMap::default(),
             newer_bytes: 0,

@@ -7,6 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
+
 use super::plan::{Plan, PlanCache};
 use super::write::Slot;
 use crate::tables::Known;
@@ -25,7 +27,8 @@ pub struct Prepared {
 /// The statements by id, bounded: the oldest is forgotten first, and its clients prepare it again.
 #[derive(Debug)]
 pub struct Registry {
-    by_id: HashMap<Box<[u8]>, Rc<Prepared>>,
+    /// Hashed at random per process: who chooses texts cannot choose places.
+    by_id: HashMap<Box<[u8]>, Rc<Prepared>, RandomState>,
     order: VecDeque<Box<[u8]>>,
     limit: usize,
     next_slot: Slot,
@@ -36,7 +39,7 @@ impl Registry {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            by_id: HashMap::new(),
+            by_id: HashMap::default(),
             order: VecDeque::new(),
             limit,
             next_slot: 0,

@@ -214,8 +214,7 @@ impl Session {
             Treatment::Use => Pending::Use,
             Treatment::Mirror => return self.write(plan, opened, before, envelope, cx, body),
             Treatment::Lwt | Treatment::Schema => {
-                let mut write =
-                    new_write(plan, cx.now_us, None, body(as_v4(params, opened.version())));
+                let mut write = new_write(plan, cx, None, body(as_v4(params, opened.version())));
                 let conditional = plan.treatment == Treatment::Lwt;
                 if !self.journal(&mut write, conditional, cx) {
                     return;
@@ -262,7 +261,7 @@ impl Session {
         };
         let own_stamp = plan.kind == RecordKind::Counter || plan.has_literal_stamp();
         let (stamp_us, stamped) = stamp(&tail, own_stamp, cx);
-        let mut write = new_write(plan, cx.now_us, stamp_us, body(stamped));
+        let mut write = new_write(plan, cx, stamp_us, body(stamped));
         if plan.repeat == Repeat::Bump && plan.is_json() && !params.contains(&b'[') {
             write.repeat = Repeat::Free; // a document without `[` writes no list
             write.kind = RecordKind::Write;
@@ -311,7 +310,7 @@ pub(super) fn stamp(
     own_stamp: bool,
     cx: &mut Context<'_>,
 ) -> (Option<i64>, Vec<u8>) {
-    let mut params = Vec::new();
+    let mut params = cx.common.spare.params();
     let stamp_us = match tail.timestamp {
         Some(stamp_us) => {
             cx.common.tally.client_stamped += 1;
@@ -332,12 +331,12 @@ pub(super) fn stamp(
 
 pub(super) fn new_write(
     plan: &Rc<Plan>,
-    arrived_us: i64,
+    cx: &mut Context<'_>,
     stamp_us: Option<i64>,
     body: Body,
 ) -> Box<Write> {
-    Box::new(Write {
-        arrived_us,
+    cx.common.spare.boxed(Write {
+        arrived_us: cx.now_us,
         stamp_us,
         repeat: plan.repeat,
         kind: plan.kind,

@@ -17,6 +17,7 @@ use super::link::Credentials;
 use super::output::{Ending, News, Output, RequestKind, Tally};
 use super::plan::{BindKind, PlanCache, Repeat};
 use super::registry::Registry;
+use super::spare::SpareWrites;
 use super::spilled;
 use super::verdict::{self, Verdict};
 use super::write::Write;
@@ -62,6 +63,8 @@ pub struct Common {
     pub tally: Tally,
     /// Longest body after decompression (bytes).
     pub max_body_bytes: usize,
+    /// Memory for writes.
+    pub spare: SpareWrites,
     /// For bodies that have to be decompressed.
     pub scratch: Vec<u8>,
     /// For frames that have to be decompressed.

@@ -11,6 +11,7 @@ use super::output::{News, Output, Tally};
 use super::plan::{BindKind, MirrorDdl, Plan, PlanCache, Repeat, Rules};
 use super::registry::Registry;
 use super::session::{Common, Context, Session, Taken};
+use super::spare::SpareWrites;
 use super::write::{Body, Write};
 use crate::cql::decoder::{DecodeLimits, split};
 use crate::cql::frame::Format;
@@ -60,6 +61,7 @@ impl Bench {
                 journal: Journal::none(Arc::from([])),
                 tally: Tally::default(),
                 max_body_bytes: 1 << 20,
+                spare: SpareWrites::default(),
                 scratch: Vec::new(),
                 scratch_frame: Vec::new(),
             },

@@ -67,6 +67,7 @@ use crate::relay::mirror::RetryPolicy;
 use crate::relay::output::Tally;
 use crate::relay::plan::{MirrorDdl, PlanCache, Repeat, Rules};
 use crate::relay::registry::Registry;
+use crate::relay::spare::SpareWrites;
 use crate::relay::write::Write;
 use crate::relay::{Common, Output, spilled};
 use crate::side::Side;
@@ -327,6 +328,7 @@ impl Shard {
                 journal: setup.journal,
                 tally: Tally::default(),
                 max_body_bytes: config.clients.max_envelope_bytes,
+                spare: SpareWrites::default(),
                 scratch: Vec::new(),
                 scratch_frame: Vec::new(),
             },

@@ -200,7 +200,7 @@ impl Shard {
     pub(super) fn change_failed(&mut self, entry: Entry, _ticket: Ticket) {
         let not_before_us = self.now_us + RETRY_US;
         if let Some(change) = self.changes.front_mut() {
-            change.write = Some(entry.write);
+            change.write = Some(*entry.write);
             change.ticket = None;
             change.not_before_us = not_before_us;
         }

@@ -57,7 +57,7 @@ impl Shard {
         let mut outputs = std::mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Mirror(write) => self.mirror(*write),
+                Output::Mirror(write) => self.mirror(write),
                 Output::Resolve(write) => self.resolve(*write),
                 Output::Schema(write) => self.announce(*write),
                 Output::Conditional { write, is_sure } => {
@@ -72,17 +72,18 @@ impl Shard {
     }
 
     /// The source has it: the target gets it, now or from the spill.
-    pub(super) fn mirror(&mut self, write: Write) {
+    pub(super) fn mirror(&mut self, write: impl Into<Box<Write>>) {
         self.read_inbox(); // another shard may have changed the schema meanwhile
         self.place(write);
     }
 
     /// As [`Self::mirror`], for a write that comes out of the inbox or was held: what is still in
     /// the inbox came later, and must not overtake it.
-    pub(super) fn place(&mut self, write: Write) {
+    pub(super) fn place(&mut self, write: impl Into<Box<Write>>) {
+        let write = write.into();
         if self.barriers.holds(&write.keyspace, write.arrived_us) {
             if self.barriers.held_bytes < limits::PENDING_MIRROR_PER_SHARD_BYTES / 4 {
-                return self.barriers.keep(write);
+                return self.barriers.keep(*write);
             }
             return self.spill(&write);
         }
@@ -90,7 +91,7 @@ impl Shard {
             if self.lanes.is_news(&write) {
                 self.tell_all_of_lane(&write);
             }
-            return self.order(write);
+            return self.order(*write);
         }
         let owed = &self.target.owed;
         let full = owed.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES
@@ -297,6 +298,7 @@ impl Shard {
                     self.recorder.count(counted, 1);
                     self.common.journal.mark(entry.write.journal, State::Done);
                     self.finish(&entry, ticket);
+                    self.common.spare.recycle(entry.write);
                 }
             }
             LinkEvent::Failed {
@@ -345,7 +347,7 @@ impl Shard {
             }
             Some(Outcome::InDoubt(entry)) if entry.write.kind == Kind::List => {
                 self.finish(&entry, ticket);
-                self.read_back(entry.write, true, There::Itself);
+                self.read_back(*entry.write, true, There::Itself);
             }
             Some(Outcome::InDoubt(entry)) => {
                 self.reject(&entry.write, code, message, true);
@@ -384,7 +386,7 @@ impl Shard {
             Origin::Spill(_) => self.drain.postpone(entry, self.now_us + POSTPONE_US),
             Origin::Live if entry.write.kind.is_barrier() => self.change_failed(entry, ticket),
             // not into the spill, where it would keep what must come before the change behind it
-            Origin::Live if self.is_held(&entry.write) => self.barriers.keep(entry.write),
+            Origin::Live if self.is_held(&entry.write) => self.barriers.keep(*entry.write),
             Origin::Live => self.spill(&entry.write),
         }
     }

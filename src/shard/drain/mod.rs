@@ -418,7 +418,7 @@ impl Drain {
             ..
         }) = self.postponed.remove(at)
         {
-            means.found.push(Found::Carry(write, key));
+            means.found.push(Found::Carry(*write, key));
         }
     }
 
