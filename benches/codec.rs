@@ -13,6 +13,7 @@ use twinring::cql::decoder::{DecodeLimits, split};
 use twinring::cql::request::execute::Execute;
 use twinring::cql::stamp::Tail;
 use twinring::relay::plan::{MirrorDdl, PlanCache, Rules};
+use twinring::relay::wanted::Wanted;
 use twinring::statement::classify;
 use twinring::statement::rewrite::with_ttl;
 
@@ -51,6 +52,7 @@ fn classifier(c: &mut Criterion) {
         mirror_ddl: MirrorDdl::All,
         replication: None,
         filter: None,
+        wanted: Wanted::default(),
     };
     let mut plans = PlanCache::new(rules, 1 << 20);
     plans.plan(TEXT, None);

@@ -24,6 +24,7 @@ use twinring::relay::plan::{MirrorDdl, PlanCache, Rules};
 use twinring::relay::registry::Registry;
 use twinring::relay::session::{Common, Context, Session, Taken};
 use twinring::relay::spare::SpareWrites;
+use twinring::relay::wanted::Wanted;
 use twinring::topology::{Facts, Offer, Shown};
 
 const NOW_US: i64 = 1_700_000_000_000_000;
@@ -55,6 +56,7 @@ impl Steady {
             mirror_ddl: MirrorDdl::Tables,
             replication: None,
             filter: None,
+            wanted: Wanted::default(),
         };
         let mut steady = Steady {
             session: Session::new(Facts {

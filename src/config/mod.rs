@@ -151,6 +151,10 @@ pub struct Mirror {
     pub replication: Option<String>,
     /// Statements whose whole text this matches are not mirrored (anchored at both ends).
     pub filter: Option<regex::Regex>,
+    /// Patterns of keyspaces and tables that are mirrored alone; empty: all.
+    pub include: Vec<(globset::Glob, globset::Glob)>,
+    /// Patterns of those that are not.
+    pub exclude: Vec<(globset::Glob, globset::Glob)>,
     /// How long a write may wait for company.
     pub linger: Duration,
     /// Writes of one shard without an answer of the target; 1 or more.

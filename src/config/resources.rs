@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use globset::Glob;
+
 use super::build::{Check, Surroundings};
 use super::tls::secret_from;
-use super::value::Cores;
+use super::value::{Cores, Patterns};
 use super::{
     Clients, Credentials, Durability, Journal, Mirror, MirrorDdl, OnSpillFull, Secret, Settings,
     Spill,
@@ -147,9 +149,37 @@ impl Check {
             ddl,
             replication,
             filter,
+            include: self.tables("--include", s.include.as_ref()),
+            exclude: self.tables("--exclude", s.exclude.as_ref()),
             linger: Duration::from_micros(linger_us),
             in_flight,
         }
+    }
+
+    /// Patterns of tables. A comma within braces belongs to its pattern.
+    fn tables(&mut self, place: &str, said: Option<&Patterns>) -> Vec<(Glob, Glob)> {
+        let mut depth = 0;
+        let text = said.map_or("", |said| &said.0);
+        let patterns = text.split(|letter| {
+            depth += i32::from(letter == '{') - i32::from(letter == '}');
+            letter == ',' && depth == 0
+        });
+        let mut pairs = Vec::new();
+        for pattern in patterns
+            .map(str::trim)
+            .filter(|pattern| !pattern.is_empty())
+        {
+            let remedy = "write KEYSPACE.TABLE with * ? [a-z] {a,b}, for example shop.*";
+            let Some((keyspace, table)) = pattern.split_once('.') else {
+                self.wrong(place, format!("`{pattern}` names no table"), remedy);
+                continue;
+            };
+            match (Glob::new(keyspace), Glob::new(table)) {
+                (Ok(keyspace), Ok(table)) => pairs.push((keyspace, table)),
+                (Err(error), _) | (_, Err(error)) => self.wrong(place, error.to_string(), remedy),
+            }
+        }
+        pairs
     }
 
     pub(super) fn spill(&mut self, s: &Settings, shards: usize) -> Spill {

@@ -10,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 use super::secret::Secret;
-use super::value::{Cores, GhostIps, Hosts, Size, Span, Words, natural};
+use super::value::{Cores, GhostIps, Hosts, Patterns, Size, Span, Words, natural};
 
 /// What the operator said; `None` is "nothing". [`Settings::over`] puts two sources together and
 /// [`ProxyConfig::new`](super::ProxyConfig::new) checks and completes the result.
@@ -86,6 +86,14 @@ pub struct Settings {
     /// Statements whose whole text this regular expression matches go to the source only
     #[arg(long, value_name = "REGEX", env = "TWINRING_FILTER_TABLES")]
     pub filter_tables: Option<String>,
+    /// Only these tables are mirrored: KEYSPACE.TABLE,… with * ? [a-z] {a,b} [default: all]
+    #[arg(long, value_name = "PATTERNS", env = "TWINRING_INCLUDE")]
+    #[serde(deserialize_with = "natural")]
+    pub include: Option<Patterns>,
+    /// These tables are not mirrored, even if --include names them: KEYSPACE.TABLE,…
+    #[arg(long, value_name = "PATTERNS", env = "TWINRING_EXCLUDE")]
+    #[serde(deserialize_with = "natural")]
+    pub exclude: Option<Patterns>,
     /// How long a mirrored write may wait for company, in µs [default: 1000]
     #[arg(long, value_name = "US", env = "TWINRING_MIRROR_LINGER_US")]
     pub mirror_linger_us: Option<u64>,
@@ -303,7 +311,7 @@ impl Settings {
         fill!(self, weaker:
             source target source_port target_port proxy_port listen cores data_dir
             target_username target_password_file target_password topology ghost_ips mode
-            mirror_ddl target_replication filter_tables mirror_linger_us mirror_inflight
+            mirror_ddl target_replication filter_tables include exclude mirror_linger_us mirror_inflight
             durability journal_dir journal_bytes spill_max_bytes spill_reserve_bytes
             on_spill_full drain_rate assume_gc_grace
             force_old_deletes spill_key_file drain_timeout max_connections

@@ -173,6 +173,8 @@ const WRONG: &[(&str, &str)] = &[
         "--target-replication: `x` is no",
     ),
     ("filter-tables = '('", "--filter-tables: "),
+    ("include = 'shop'", "--include: `shop` names no table"),
+    ("exclude = 'shop.['", "--exclude: "),
     (
         "mirror-linger-us = 100001",
         "--mirror-linger-us: 100001 is out of range",
@@ -502,6 +504,8 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "target-replication",
     "journal-dir",
     "filter-tables",
+    "include",
+    "exclude",
     "spill-key-file",
     "threads",
     "wait",

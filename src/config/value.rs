@@ -255,6 +255,21 @@ impl FromStr for GhostIps {
     }
 }
 
+/// Patterns of tables, separated by commas; [`super::build`] says what is wrong with one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patterns(
+    /// As written.
+    pub String,
+);
+
+impl FromStr for Patterns {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Texts of a flag that may be repeated; commas separate too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words(

@@ -9,6 +9,7 @@
 //!   verdict    what an answer says about a write
 //!   held       answers that wait until their writes are on the disk
 //! plan       how a statement text is treated, remembered per text and keyspace
+//!   wanted     which tables are mirrored
 //!   nature     how often it may be sent    expiry  when what it writes ends
 //! registry   prepared statements by the source's id
 //! write      one write on its way to the target
@@ -43,6 +44,7 @@ pub mod session;
 pub mod spare;
 pub mod spilled;
 pub mod verdict;
+pub mod wanted;
 pub mod write;
 
 #[cfg(test)]

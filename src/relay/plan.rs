@@ -9,6 +9,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use regex::Regex;
 
+use super::wanted::Wanted;
 use super::{expiry, nature};
 use crate::limits;
 use crate::spill::Kind as RecordKind;
@@ -41,7 +42,7 @@ pub enum Treatment {
 /// Why a statement that may change something is not for the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// `--filter-tables` matches its text.
+    /// `--filter-tables` matches its text, or its tables are not wanted (`--include`, `--exclude`).
     Filter,
     /// `--mirror-ddl` leaves it out.
     Ddl,
@@ -84,6 +85,8 @@ pub struct Rules {
     pub replication: Option<String>,
     /// Texts that are not mirrored (`--filter-tables`).
     pub filter: Option<Regex>,
+    /// Tables that are (`--include`, `--exclude`).
+    pub wanted: Wanted,
 }
 
 /// A statement text with all that is known about it.
@@ -250,7 +253,9 @@ fn treatment(
         Kind::Role | Kind::Grant => Treatment::SourceOnly(Reason::Roles),
         Kind::Transaction => Treatment::SourceOnly(Reason::Transaction),
         _ if own => Treatment::SourceOnly(Reason::System),
-        _ if is_filtered(text, rules) => Treatment::SourceOnly(Reason::Filter),
+        _ if is_filtered(text, rules) || !is_wanted(statement, session, keyspace, rules) => {
+            Treatment::SourceOnly(Reason::Filter)
+        }
         Kind::Truncate => Treatment::Schema,
         Kind::Ddl(action, object) => match (rules.mirror_ddl, action, object) {
             (MirrorDdl::All, _, _) => Treatment::Schema,
@@ -265,6 +270,20 @@ fn treatment(
         _ if statement.lwt => Treatment::Lwt,
         Kind::Insert { .. } | Kind::Update | Kind::Delete | Kind::Batch(_) => Treatment::Mirror,
     }
+}
+
+/// A text that writes to several tables is wanted if one of them is: its parts share markers and
+/// timestamp.
+fn is_wanted(statement: &Statement, session: Option<&str>, keyspace: &str, rules: &Rules) -> bool {
+    let wanted = &rules.wanted;
+    if statement.mutations.is_empty() {
+        let table = statement.table().map_or("", |table| &*table.name);
+        return wanted.has(keyspace, table);
+    }
+    statement.mutations.iter().any(|mutation| {
+        let table = &mutation.table;
+        wanted.has(table.keyspace_or(session).unwrap_or_default(), &table.name)
+    })
 }
 
 fn is_filtered(text: &str, rules: &Rules) -> bool {

@@ -12,6 +12,7 @@ use super::plan::{BindKind, MirrorDdl, Plan, PlanCache, Repeat, Rules};
 use super::registry::Registry;
 use super::session::{Common, Context, Session, Taken};
 use super::spare::SpareWrites;
+use super::wanted::Wanted;
 use super::write::{Body, Write};
 use crate::cql::decoder::{DecodeLimits, split};
 use crate::cql::frame::Format;
@@ -46,6 +47,7 @@ impl Bench {
             mirror_ddl: MirrorDdl::Tables,
             replication: None,
             filter: None,
+            wanted: Wanted::default(),
         };
         Self {
             session: Session::new(Facts {
@@ -565,6 +567,7 @@ fn how_often_a_write_may_be_sent() {
         mirror_ddl: MirrorDdl::Tables,
         replication: None,
         filter: None,
+        wanted: Wanted::default(),
     };
     let cases = [
         (
@@ -668,6 +671,7 @@ fn the_columns_types_decide_where_the_text_does_not() {
         mirror_ddl: MirrorDdl::Tables,
         replication: None,
         filter: None,
+        wanted: Wanted::default(),
     };
     let (list, write) = (RecordKind::List, RecordKind::Write);
     for (text, repeat, kind) in [
@@ -778,6 +782,7 @@ fn keyspaces_are_replicated_as_the_operator_wants() {
         mirror_ddl: MirrorDdl::All,
         replication: Some("{'class':'NetworkTopologyStrategy','dc9':3}".to_owned()),
         filter: None,
+        wanted: Wanted::default(),
     };
     let text =
         "CREATE KEYSPACE k WITH replication = {'class':'SimpleStrategy'} AND durable_writes=true";

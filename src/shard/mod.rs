@@ -68,6 +68,7 @@ use crate::relay::output::Tally;
 use crate::relay::plan::{MirrorDdl, PlanCache, Repeat, Rules};
 use crate::relay::registry::Registry;
 use crate::relay::spare::SpareWrites;
+use crate::relay::wanted::Wanted;
 use crate::relay::write::Write;
 use crate::relay::{Common, Output, spilled};
 use crate::side::Side;
@@ -666,5 +667,6 @@ fn rules(config: &ProxyConfig) -> Rules {
         },
         replication: config.mirror.replication.clone(),
         filter: config.mirror.filter.clone(),
+        wanted: Wanted::new(&config.mirror.include, &config.mirror.exclude),
     }
 }

@@ -9,6 +9,7 @@ use crate::cql::response::rows;
 use crate::cql::values::Values;
 use crate::cql::{ColumnType, Consistency, Value, Writer};
 use crate::relay::plan::{MirrorDdl, PlanCache, Rules};
+use crate::relay::wanted::Wanted;
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
 use crate::tables::{Column, Known, Role, Shape, Table, Tables};
@@ -41,6 +42,7 @@ fn plans() -> PlanCache {
         mirror_ddl: MirrorDdl::Tables,
         replication: None,
         filter: None,
+        wanted: Wanted::default(),
     };
     let mut plans = PlanCache::new(rules, 1 << 20);
     plans.know(Arc::new(Known {
