@@ -15,6 +15,7 @@ use crate::copy::CopyArgs;
 use crate::demo::DemoArgs;
 use crate::inspect::InspectArgs;
 use crate::node::args::NodeArgs;
+use crate::rejects::Rejects;
 use crate::replay::args::ReplayArgs;
 use crate::status::StatusArgs;
 use crate::status::sync::SyncArgs;
@@ -45,6 +46,9 @@ pub enum Command {
     Sync(SyncArgs),
     /// Bring the writes of a spill directory to the target
     Replay(ReplayArgs),
+    /// Show what the target refused for good, and send it again after a mend
+    #[command(subcommand)]
+    Rejects(Rejects),
     /// Copy what is in SOURCE to TARGET, each cell with its writetime and expiry
     Copy(Box<CopyArgs>),
     /// Compare SOURCE and TARGET cell by cell, and repair what differs

@@ -54,6 +54,7 @@
 //! | [`replay`] | `offline`, `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
 //! | [`admin`], [`status`] | `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |
 //! | [`inspect`] | `journal`, `spill`, `limits`, `side` |
+//! | [`rejects`] | `replay`, `spill` |
 //! | [`demo`] | [`node`], `loadgen`, `metrics`, `status`, `sys`; the proxy as a process |
 //! | [`node`] | `cql`, `statement`, `limits` |
 //! | `loadgen` (a crate) | `cql` alone: the gauge must not share the bug |
@@ -83,6 +84,7 @@ pub mod node;
 mod offline;
 pub mod preflight;
 pub mod proxy;
+pub mod rejects;
 pub mod relay;
 pub mod replay;
 pub mod shard;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use twinring::cli::{self, Cli, Command, ProxyArgs};
 use twinring::config::Surroundings;
+use twinring::rejects::{self, Rejects};
 use twinring::{copy, demo, inspect, node, preflight, replay, status, verify};
 
 fn main() -> ExitCode {
@@ -27,6 +28,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args, &mut std::io::stdout().lock())?,
         Command::Sync(args) => status::sync::run(&args, &mut std::io::stdout().lock())?,
         Command::Replay(args) => {
+            cli::log::to_stderr(false);
+            return replay::main(&args);
+        }
+        Command::Rejects(Rejects::List(args)) => {
+            return rejects::list(&args, &mut std::io::stdout().lock());
+        }
+        Command::Rejects(Rejects::Send(mut args)) => {
+            args.only_rejected = true;
             cli::log::to_stderr(false);
             return replay::main(&args);
         }

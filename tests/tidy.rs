@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "limits", "side", "config", "node", "copy", "verify", "replay", "status", "demo",
-            "inspect",
+            "inspect", "rejects",
         ],
     ),
     (
@@ -85,6 +85,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("inspect", &["journal", "spill", "limits", "side"]),
+    ("rejects", &["replay", "spill"]),
     ("node", &["cql", "statement", "limits"]),
     ("offline", &["limits", "side"]),
     ("history", &["offline", "limits", "side"]),

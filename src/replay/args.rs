@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::spill::Holds;
+
 /// `twinring replay`: bring the writes of a spill directory to the target.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = AFTER_HELP)]
@@ -40,6 +42,9 @@ pub struct ReplayArgs {
     /// Send writes again that the target refused for good (writes in doubt are never sent)
     #[arg(long)]
     pub include_rejected: bool,
+    /// Only those (`twinring rejects send`).
+    #[arg(skip)]
+    pub only_rejected: bool,
     /// Say what there is to do, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -52,6 +57,17 @@ pub struct ReplayArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl ReplayArgs {
+    /// What is sent.
+    pub(super) fn wanted(&self) -> &'static [Holds] {
+        match (self.only_rejected, self.include_rejected) {
+            (true, _) => &[Holds::Rejected],
+            (false, true) => &[Holds::Backlog, Holds::Rejected],
+            (false, false) => &[Holds::Backlog],
+        }
+    }
 }
 
 const AFTER_HELP: &str = "The result is exact: records read, replayed, rejected, in doubt, \

@@ -65,18 +65,14 @@ pub(super) struct Logs {
 
 impl Logs {
     /// Looks at all that is to be done.
-    pub(super) fn open(dir: &SpillDir, include_rejected: bool) -> Result<Logs> {
+    pub(super) fn open(dir: &SpillDir, wanted: &[Holds]) -> Result<Logs> {
         let mut logs = Logs {
             streams: Vec::new(),
             found: Stat::default(),
             barriers: Vec::new(),
         };
-        let kinds: &[Holds] = match include_rejected {
-            true => &[Holds::Backlog, Holds::Rejected],
-            false => &[Holds::Backlog],
-        };
         for shard in dir.shards()? {
-            for holds in kinds {
+            for holds in wanted {
                 let index = logs.streams.len();
                 let stream = Stream::open(
                     index,

@@ -88,9 +88,9 @@ pub fn run(args: &ReplayArgs, summary: &mut Summary) -> Result<()> {
             args.dir.display()
         );
     }
-    let mut logs = Logs::open(&dir, args.include_rejected)?;
+    let mut logs = Logs::open(&dir, args.wanted())?;
     summary.found(&logs.found);
-    if !args.include_rejected {
+    if !args.wanted().contains(&Holds::Rejected) {
         for shard in dir.shards()? {
             summary.skipped += stat::of_shard(&shard, Holds::Rejected)?.records;
         }

@@ -18,6 +18,7 @@ fn args(dir: &Path) -> ReplayArgs {
         concurrency: 8,
         give_up_seconds: 1,
         include_rejected: false,
+        only_rejected: false,
         dry_run: false,
         keep: false,
         spill_key_file: None,
@@ -92,7 +93,7 @@ proptest! {
         // The first process dies after some records; the second does the rest.
         for budget in [die_after, usize::MAX] {
             let dir = SpillDir::open(&path).unwrap();
-            let mut logs = Logs::open(&dir, false).unwrap();
+            let mut logs = Logs::open(&dir, &[Holds::Backlog]).unwrap();
             prop_assert_eq!(logs.found.records, (total - done.len()) as u64);
             work_off(&mut logs, budget, &mut done);
             logs.store(false).unwrap();
@@ -215,7 +216,7 @@ fn damage_costs_its_record_only_and_the_segment_is_kept() {
     // Even if one process passes the damage and another one finishes the segment.
     for budget in [1, usize::MAX] {
         let dir = SpillDir::open(&path).unwrap();
-        let mut logs = Logs::open(&dir, false).unwrap();
+        let mut logs = Logs::open(&dir, &[Holds::Backlog]).unwrap();
         let damaged = u64::from(budget == 1);
         assert_eq!(
             (logs.found.damaged_places, logs.found.damaged_records),

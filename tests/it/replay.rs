@@ -107,6 +107,7 @@ fn args(path: &Path, target: String) -> ReplayArgs {
         concurrency: 64,
         give_up_seconds: 30,
         include_rejected: false,
+        only_rejected: false,
         dry_run: false,
         keep: false,
         spill_key_file: None,
