@@ -10,6 +10,9 @@ use super::memory::{Memory, Words};
 use crate::spill::Record;
 use crate::spill::record;
 
+/// A journal of fewer blocks spares none of them.
+const SPARE_FROM_BLOCKS: usize = 4;
+
 /// Names a record: the file that it is in, its state word there, and its id.
 ///
 /// Whoever holds the place of a record is the one who may change its state.
@@ -58,6 +61,8 @@ struct Own {
     current: Option<Current>,
     next_id: u64,
     live: u64,
+    /// Blocks that are not used.
+    free: usize,
     /// See [`Journal::is_tight`].
     tight: bool,
     trouble: Option<String>,
@@ -129,6 +134,7 @@ impl Journal {
             current: None,
             next_id: 1,
             live: 0,
+            free: header.geometry.count(),
             tight: false,
             trouble: None,
         };
@@ -206,12 +212,35 @@ impl Journal {
     /// # Errors
     /// There is no room.
     pub fn append(&mut self, record: &Record<'_>, nature: Nature) -> Result<Option<Place>, Full> {
+        self.put(record, nature, false)
+    }
+
+    /// As [`Self::append`], for a write that others wait for to be done: it may use the last block,
+    /// or a journal full of those others would stay full.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn append_awaited(
+        &mut self,
+        record: &Record<'_>,
+        nature: Nature,
+    ) -> Result<Option<Place>, Full> {
+        self.put(record, nature, true)
+    }
+
+    fn put(
+        &mut self,
+        record: &Record<'_>,
+        nature: Nature,
+        awaited: bool,
+    ) -> Result<Option<Place>, Full> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
         let length = record::encoded_len(record);
         let arrived_us = i64::try_from(record.arrival_us).unwrap_or(i64::MAX);
-        let room = own.room(FRAME_BYTES + length, arrived_us)?;
+        let spare = if awaited { 0 } else { own.spare() };
+        let room = own.room(FRAME_BYTES + length, arrived_us, spare)?;
         let frame = Frame {
             length: u32::try_from(length).map_err(|_| Full::Never)?,
             id: own.next_id,
@@ -358,10 +387,17 @@ impl Journal {
 }
 
 impl Own {
-    /// Finds room for a record of `total` bytes, and makes its memory ready.
-    fn room(&mut self, total: usize, arrived_us: i64) -> Result<Room, Full> {
+    /// Blocks that are left for writes which others wait for.
+    fn spare(&self) -> usize {
+        usize::from(self.blocks.len() >= SPARE_FROM_BLOCKS)
+    }
+
+    /// Finds room for a record of `total` bytes, and makes its memory ready. `spare`: blocks that
+    /// must be left.
+    fn room(&mut self, total: usize, arrived_us: i64, spare: usize) -> Result<Room, Full> {
         let block = self.geometry.block();
         if let Some(current) = self.current
+            && self.free >= spare
             && current.offset + total <= block
             && usize::from(current.slot) < self.geometry.slots()
         {
@@ -372,15 +408,19 @@ impl Own {
             });
         }
         let run = total.div_ceil(block);
-        if run > self.blocks.len() {
+        if run + spare > self.blocks.len() {
             return Err(Full::Never);
         }
         let own_current = self.current.filter(|at| self.blocks[at.block].live == 0);
         if let Some(empty) = own_current {
             self.blocks[empty.block].used = false; // it is too short for what comes
+            self.free += 1;
             self.current = None;
         }
         self.tight = true;
+        if self.free < run + spare {
+            return Err(Full::Now);
+        }
         let first = self.free_run(run).ok_or(Full::Now)?;
         for index in first..first + run {
             if self.blocks[index].ready {
@@ -395,9 +435,10 @@ impl Own {
         for taken in &mut self.blocks[first..first + run] {
             taken.used = true;
         }
+        self.free -= run;
         self.blocks[first].run = u32::try_from(run).map_err(|_| Full::Never)?;
         self.blocks[first].first_us = arrived_us;
-        self.tight = self.blocks.iter().all(|block| block.used);
+        self.tight = self.free <= self.spare();
         self.current = Some(Current {
             block: first,
             offset: 0,
@@ -455,10 +496,11 @@ impl Own {
             (current.offset, current.slot) = (0, 0);
             return;
         }
-        self.tight = false;
         let run = std::mem::replace(&mut block.run, 1) as usize;
         for freed in self.blocks.iter_mut().skip(index).take(run) {
             freed.used = false;
+            self.free += 1;
         }
+        self.tight = self.free <= self.spare();
     }
 }

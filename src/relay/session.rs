@@ -215,7 +215,7 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> bool {
         let Common { journal, tally, .. } = &mut *cx.common;
-        match spilled::journal(write, conditional, journal) {
+        match spilled::journal(write, conditional, journal, Journal::append) {
             Ok(()) => {}
             Err(Full::Now) => {
                 self.no_room = true;

@@ -9,21 +9,29 @@ use super::write::{Body, Child, ChildStatement, Write};
 use crate::cql::request::params::QueryParams;
 use crate::cql::values::{self, Edit, Values};
 use crate::cql::{Value, Version};
-use crate::journal::{Full, Journal};
+use crate::journal::{Full, Journal, Nature, Place};
 use crate::spill::record::TooLarge;
 use crate::spill::{self, ChildrenBuf, Kind, Record, Refusal};
 use crate::statement::rewrite::{self, WithTtl};
 use crate::tables::Known;
 
+/// How a record gets into the journal: [`Journal::append`] or [`Journal::append_awaited`].
+pub type Append = fn(&mut Journal, &Record<'_>, Nature) -> Result<Option<Place>, Full>;
+
 /// Puts a write into the journal and notes its place in it.
 ///
 /// # Errors
 /// There is no room now, or never will be: the write is larger than the journal or than a record.
-pub fn journal(write: &mut Write, conditional: bool, journal: &mut Journal) -> Result<(), Full> {
+pub fn journal(
+    write: &mut Write,
+    conditional: bool,
+    journal: &mut Journal,
+    append: Append,
+) -> Result<(), Full> {
     let nature = write.nature(conditional);
     let mut why = Full::Never;
     let appended = record(write, None, |record| {
-        journal.append(record, nature).map_err(|full| {
+        append(journal, record, nature).map_err(|full| {
             why = full;
             TooLarge
         })

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::inbox::{Ask, Message};
-use crate::journal::{Full, State};
+use crate::journal::{Full, Journal, State};
 use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::Ticket;
@@ -222,7 +222,7 @@ impl Shard {
     /// no room.
     fn keep(&mut self, write: &mut Write) -> bool {
         let journal = &mut self.common.journal;
-        if spilled::journal(write, false, journal) == Err(Full::Now) {
+        if spilled::journal(write, false, journal, Journal::append_awaited) == Err(Full::Now) {
             return false; // one that never fits goes without
         }
         journal.mark(write.journal, State::Applied);
