@@ -14,6 +14,7 @@ mod running;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::num::NonZeroU64;
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,7 +33,7 @@ use crate::journal::{
 };
 use crate::limits;
 use crate::preflight;
-use crate::shard::{Setup, Unsettled};
+use crate::shard::{self, Setup, Unsettled};
 use crate::spill::dir::sync_dir;
 use crate::spill::dirty::{Reason, Window, Windows};
 use crate::sys::machine;
@@ -57,6 +58,8 @@ pub struct Journals {
     run: Run,
     own: Vec<Kept>,
     old: Vec<Kept>,
+    /// Arrival of the oldest record in the old files (µs since 1970).
+    old_us: Option<u64>,
     _locks: Vec<File>,
 }
 
@@ -162,10 +165,12 @@ impl Journals {
             data_dir,
             own: Vec::new(),
             old,
+            old_us: found.iter().flatten().filter_map(arrival_us).min(),
             _locks: locks,
         };
         journals.equip(config, setups, &dir, now_us)?;
         journals.deal(setups, found);
+        journals.renew(None, now_us);
         if let Err(error) = journals.run.store(&journals.data_dir) {
             // a full disk: what makes room is this start; it is tried again each second
             tracing::error!("{error:#}");
@@ -222,22 +227,27 @@ impl Journals {
         Ok(())
     }
 
-    /// Deals the old records out to the shards, file by file, each shard's by arrival.
+    /// Deals the old records out to the shards, file by file, each shard's by arrival. Those of
+    /// tables in which order matters go to the shard that owns the table, whoever had them before:
+    /// a client may have come over from one shard to another between them.
     fn deal(&self, setups: &mut [Setup], found: Vec<Vec<Unsettled>>) {
         let total: usize = found.iter().map(Vec::len).sum();
         let files = found.len();
         let count = setups.len().max(1);
+        let ordered = found.iter().flatten().filter(|left| left.is_ordered());
+        let ordered: BTreeSet<_> = ordered.filter_map(Unsettled::table).collect();
         for (index, records) in found.into_iter().enumerate() {
-            if let Some(setup) = setups.get_mut(index % count) {
-                setup.unsettled.extend(records);
+            for record in records {
+                let table = record.table().filter(|table| ordered.contains(table));
+                let owner = table.map(|(keyspace, table)| shard::owner(&keyspace, &table, count));
+                let shard = owner.unwrap_or(index % count);
+                if let Some(setup) = setups.get_mut(shard) {
+                    setup.unsettled.push(record);
+                }
             }
         }
         for setup in setups {
-            // a spill record's body has its arrival at byte 8
-            let arrival = |left: &Unsettled| left.body.get(8..16).and_then(|b| b.try_into().ok());
-            setup
-                .unsettled
-                .sort_by_key(|left| u64::from_le_bytes(arrival(left).unwrap_or_default()));
+            setup.unsettled.sort_by_key(arrival_us);
         }
         if total > 0 {
             tracing::warn!(
@@ -251,12 +261,19 @@ impl Journals {
     /// Once a second: renews the `running` file and deletes the old files that are settled.
     /// `oldest_us`: arrival of the oldest write that is not finished, if there is one.
     pub fn tick(&mut self, oldest_us: Option<u64>, now_us: u64) {
-        self.run.renew(oldest_us, now_us);
+        self.renew(oldest_us, now_us);
         if let Err(error) = self.run.store(&self.data_dir) {
             tracing::warn!("{error:#}");
         }
         self.old
             .retain_mut(|old| !old.is_settled() || !old.remove());
+    }
+
+    /// What the old files hold is as lost with the machine as what this process has in hand.
+    fn renew(&mut self, oldest_us: Option<u64>, now_us: u64) {
+        let old_us = self.old_us.filter(|_| !self.old.is_empty());
+        let oldest_us = [oldest_us, old_us].into_iter().flatten().min();
+        self.run.renew(oldest_us, now_us);
     }
 
     /// After the shards have ended. `in_order`: all of them.
@@ -366,6 +383,12 @@ fn name_of(boot: &str) -> u64 {
     let digits: String = boot.chars().filter(char::is_ascii_hexdigit).collect();
     let first = digits.get(..16).map(|first| u64::from_str_radix(first, 16));
     first.and_then(Result::ok).unwrap_or(0)
+}
+
+/// When a write arrived, µs since 1970: a spill record's body has it at byte 8.
+fn arrival_us(left: &Unsettled) -> Option<u64> {
+    let bytes = left.body.get(8..16)?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
 /// Records that are not done.

@@ -6,7 +6,7 @@ use crate::metrics::Gauge;
 use crate::relay::readback::There;
 use crate::relay::spilled;
 use crate::relay::write::Write;
-use crate::spill::record;
+use crate::spill::{Kind, record};
 
 /// A write that an earlier process left in its journal.
 #[derive(Debug)]
@@ -19,6 +19,21 @@ pub struct Unsettled {
     pub nature: Nature,
     /// The record's body: a spill record.
     pub body: Vec<u8>,
+}
+
+impl Unsettled {
+    /// Whether it makes its table one in which the order of writes matters.
+    #[must_use]
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.nature.kind, Kind::List | Kind::Counter)
+    }
+
+    /// Its keyspace and table, if it can be read.
+    #[must_use]
+    pub fn table(&self) -> Option<(String, String)> {
+        let view = record::decode(&self.body).ok()?;
+        Some((view.keyspace.to_owned(), view.table.to_owned()))
+    }
 }
 
 impl Shard {

@@ -90,6 +90,7 @@ use self::files::Files;
 use self::inbox::{Ask, Inbox};
 pub use self::journaling::Unsettled;
 use self::lanes::Lanes;
+pub use self::lanes::owner;
 use self::net::Net;
 use self::readback::ReadBack;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
