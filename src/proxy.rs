@@ -1,8 +1,8 @@
 //! `twinring proxy`: starts the shards and the admin thread, waits for a signal, drains, ends.
 
 mod certificates;
-mod journals;
-mod keeper;
+pub mod journals;
+pub mod keeper;
 pub mod setup;
 
 use std::fs;

@@ -34,10 +34,12 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Blocks of the usual size, as many as fit into `bytes`, at least one.
+    /// As many blocks as fit into `bytes`, at least one; smaller ones than usual if there would be
+    /// less than eight.
     #[must_use]
     pub fn of_bytes(bytes: usize) -> Self {
-        let block = limits::JOURNAL_BLOCK_BYTES;
+        let least = (bytes / 8).next_multiple_of(PAGE_BYTES).max(PAGE_BYTES);
+        let block = limits::JOURNAL_BLOCK_BYTES.min(least);
         Self {
             block_bytes: u32::try_from(block).unwrap_or(u32::MAX),
             blocks: u32::try_from((bytes / block).max(1)).unwrap_or(u32::MAX),

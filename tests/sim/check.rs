@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use twinring::node::{Fact, Line, Reply};
+use twinring::spill::Holds;
 use twinring::spill::dir::shards_in;
-use twinring::spill::read::SegmentReader;
-use twinring::spill::{Body, Holds, Kind, Step as Scanned};
 
-use crate::cluster::{SOURCE, TARGET};
-use crate::work::{Fate, Ledger};
+use crate::aside::Aside;
+use crate::cluster::{Cluster, SOURCE, TARGET};
+use crate::ledger::{Fate, Ledger};
 use crate::world::World;
 
 /// Expiry may differ by this much (s), as the contract says.
@@ -17,6 +17,9 @@ const EXPIRY_S: i64 = 2;
 /// And by this much more, where a request lay at a target that stood still: a TTL counts from when
 /// the node looks at it, and the proxy gives up after so long (s).
 const LINGER_S: i64 = 12;
+
+/// The table of conditional writes.
+const LWT: &str = "sim.lwt";
 
 /// The handshake of a line.
 pub fn open(line: &mut Line) {
@@ -37,81 +40,6 @@ pub fn run(line: &mut Line, text: &str) -> Vec<u8> {
     };
     assert_eq!(answer[4], 8, "{text}: {}", String::from_utf8_lossy(&answer));
     answer[9..].to_vec()
-}
-
-/// What was put aside: refused, and in doubt.
-#[derive(Debug, Default)]
-struct Aside {
-    /// Bytes of the records, by table.
-    records: BTreeMap<String, Vec<Vec<u8>>>,
-    wrong: Vec<String>,
-}
-
-impl Aside {
-    fn read(folder: &Path) -> Self {
-        let mut aside = Self::default();
-        for dir in shards_in(folder).unwrap() {
-            for file in dir.segments(Holds::Rejected).unwrap() {
-                let mut reader = SegmentReader::open(&file, 0).unwrap();
-                loop {
-                    match reader.next_step().unwrap() {
-                        Scanned::Record { record, .. } => aside.take(&record),
-                        Scanned::End(_) => break,
-                        Scanned::Damage(damage) => {
-                            aside
-                                .wrong
-                                .push(format!("{}: {damage:?}", file.path.display()));
-                        }
-                        Scanned::NeedBytes => {}
-                    }
-                }
-            }
-        }
-        aside
-    }
-
-    fn take(&mut self, record: &twinring::spill::Record<'_>) {
-        let table = format!("{}.{}", record.keyspace, record.table);
-        let mut bytes = Vec::new();
-        match &record.body {
-            Body::Query { text, params } => {
-                bytes.extend_from_slice(text.as_bytes());
-                bytes.extend_from_slice(params);
-            }
-            Body::Batch { children, .. } => {
-                for (text, values) in children.iter() {
-                    bytes.extend_from_slice(text.as_bytes());
-                    bytes.extend_from_slice(values);
-                }
-            }
-        }
-        let refusal = record.refusal.as_ref().unwrap();
-        if refusal.in_doubt && record.kind == Kind::Write {
-            // it can be asked for again until it is answered
-            self.wrong.push(format!(
-                "a stamped write is in doubt ({}): {}",
-                refusal.words,
-                String::from_utf8_lossy(&bytes)
-            ));
-        }
-        if !refusal.in_doubt && record.kind != Kind::Ddl && record.table != "rej" {
-            self.wrong.push(format!(
-                "refused though the target refuses nothing there ({}): {}",
-                refusal.words,
-                String::from_utf8_lossy(&bytes)
-            ));
-        }
-        self.records.entry(table).or_default().push(bytes);
-    }
-
-    fn names(&self, table: &str, key: &str) -> bool {
-        let key = key.as_bytes();
-        let records = self.records.get(table);
-        records.into_iter().flatten().any(|record| {
-            let truncates = record.starts_with(b"TRUNCATE");
-            truncates || record.windows(key.len()).any(|window| window == key)
-        })
-    }
 }
 
 fn key_of(fact: &Fact) -> String {
@@ -159,7 +87,7 @@ pub fn all(world: &World) -> Vec<String> {
     let mut wrong = world.complaints.clone();
     let now_s = world.core.now_us / 1_000_000;
     let folder = world.folder.path();
-    let aside = Aside::read(folder);
+    let aside = Aside::read(folder, &world.ledger);
     wrong.extend(aside.wrong.iter().cloned());
     let open_tables = world.ledger.open_tables();
     let excused =
@@ -171,6 +99,9 @@ pub fn all(world: &World) -> Vec<String> {
         + if world.target_lingers { LINGER_S } else { 0 };
     let all: BTreeSet<&Place> = source.keys().chain(target.keys()).collect();
     for place in all {
+        if place.0 == LWT {
+            continue; // only what is to be seen can be the same
+        }
         let (at_source, at_target) = (source.get(place), target.get(place));
         let same = match (at_source, at_target) {
             (Some(one), Some(other)) => {
@@ -198,7 +129,7 @@ pub fn all(world: &World) -> Vec<String> {
         let tables = world.clusters[cluster].model.tables();
         let settled = |table: &String| {
             let name = table.split('(').next().unwrap();
-            !open_tables.contains_key(name)
+            !open_tables.contains_key(name) && !aside.is_open(name)
         };
         tables.into_iter().filter(settled).collect()
     };
@@ -207,7 +138,9 @@ pub fn all(world: &World) -> Vec<String> {
         let differ: Vec<_> = one.symmetric_difference(&other).collect();
         wrong.push(format!("schemas differ: {differ:?}"));
     }
+    wrong.extend(rows_differ(world, &aside));
     wrong.extend(spill_left(folder));
+    wrong.extend(journal_left(world));
     wrong.extend(acknowledged(&world.ledger, &source));
     wrong
 }
@@ -232,6 +165,40 @@ fn is_same(one: &Fact, other: &Fact, now_s: i64, slack_s: i64, steps: bool) -> b
         }
         _ => false,
     }
+}
+
+/// Rows with conditional writes: what a client sees of them, with the stamps.
+fn rows_differ(world: &World, aside: &Aside) -> Vec<String> {
+    let deeds = world.ledger.deeds.iter();
+    let keys: BTreeSet<_> = deeds
+        .filter(|deed| deed.table == LWT && !aside.names(LWT, &deed.key))
+        .map(|deed| deed.key.as_str())
+        .collect();
+    let connect = |cluster: &Cluster| {
+        let mut line = cluster.model.connect();
+        open(&mut line);
+        line
+    };
+    let [mut source, mut target] = world.clusters.each_ref().map(connect);
+    let differ = |key: &str| {
+        let text = format!("SELECT v, writetime(v), n, writetime(n) FROM {LWT} WHERE k = '{key}'");
+        let (one, other) = (run(&mut source, &text), run(&mut target, &text));
+        let shown = |rows: &[u8]| rows.escape_ascii().to_string();
+        (one != other).then(|| {
+            let (one, other) = (shown(&one), shown(&other));
+            format!("row {key} of {LWT} differs:\n  source {one}\n  target {other}")
+        })
+    };
+    keys.into_iter().filter_map(differ).collect()
+}
+
+/// Journals that are still there, though all is settled and the proxy has stopped.
+fn journal_left(world: &World) -> Vec<String> {
+    let mut left: Vec<_> = world.journal_files();
+    left.extend(Some(world.folder.path().join("running")).filter(|path| path.exists()));
+    let left = left.into_iter();
+    left.map(|path| format!("{} is left", path.display()))
+        .collect()
 }
 
 /// Segments of the backlog that are still there.

@@ -8,9 +8,10 @@ use twinring::cql::response::{ErrorCode, Prepared};
 use twinring::cql::{Flags, Opcode, Reader, Version, encode, request};
 
 use crate::core::{Core, Event};
+use crate::ledger::{Deed, Fate, Ledger};
 use crate::net::WireId;
 use crate::random::Rng;
-use crate::work::{Ask, Deed, Fate, Keys, Ledger, PREPARED, Statement, Work};
+use crate::work::{Ask, Keys, PREPARED, Statement, Work};
 
 const LIMITS: DecodeLimits = DecodeLimits::responses(16 << 20);
 /// A driver's patience (µs).
@@ -74,8 +75,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(id: usize, mut rng: Rng, writes: usize, pause_us: i64) -> Self {
-        let work = Work::new(id, rng.fork());
+    pub fn new(id: usize, mut rng: Rng, work: Work, writes: usize, pause_us: i64) -> Self {
         Self {
             id,
             wire: None,
@@ -163,16 +163,19 @@ impl Client {
         self.out.clear();
         self.timers.clear();
         for (_, gone) in std::mem::take(&mut self.in_flight) {
-            self.settle(gone.deed, Fate::Unknown, ledger);
+            self.settle(core, gone.deed, Fate::Unknown, ledger);
         }
         let pause_us = self.rng.range(1_000, 1_500_000);
         self.arm(core, pause_us, Timer::Connect);
     }
 
-    fn settle(&mut self, deed: Option<usize>, fate: Fate, ledger: &mut Ledger) {
+    fn settle(&mut self, core: &Core, deed: Option<usize>, fate: Fate, ledger: &mut Ledger) {
         if let Some(deed) = deed {
             let deed = &mut ledger.deeds[deed];
             deed.fate = fate;
+            // what nobody waits for any more may come late
+            let late_us = if fate == Fate::Unknown { 10_000_000 } else { 0 };
+            deed.until_us = core.proxy_now_us() + late_us;
             self.work.settled(deed);
         }
     }
@@ -206,7 +209,8 @@ impl Client {
             return;
         }
         while self.left > 0 && self.in_flight.len() < self.parallel {
-            let (deed, ask) = self.work.next(keys, core.now_us);
+            let (mut deed, ask) = self.work.next(keys, core.now_us);
+            deed.from_us = core.proxy_now_us();
             self.left -= 1;
             self.work.ordered_busy |= deed.ordered;
             core.note(|| format!("client {} writes {} {}", self.id, deed.table, deed.key));
@@ -294,7 +298,7 @@ impl Client {
             for which in needed(&it.ask) {
                 self.send(core, Ask::Prepare(which), None);
             }
-            self.settle(it.deed, Fate::Refused, ledger);
+            self.settle(core, it.deed, Fate::Refused, ledger);
             return;
         }
         let fate = match (opcode, ErrorCode::from_number(error)) {
@@ -310,7 +314,7 @@ impl Client {
             ) => Fate::Refused,
             _ => Fate::Unknown,
         };
-        self.settle(it.deed, fate, ledger);
+        self.settle(core, it.deed, fate, ledger);
     }
 }
 

@@ -29,12 +29,16 @@ pub enum Event {
     Client { client: usize, token: u64 },
     /// A file operation ends.
     Disk(u64),
+    /// A shard's journal is on the disk.
+    Synced { shard: usize, process: u64 },
     /// The weather changes.
     Weather(usize),
     /// The control thread reads the schemas of both clusters.
     Watch,
     /// Once a second: what the control thread does.
     Second,
+    /// It writes windows of dirty time down.
+    Keep,
 }
 
 #[derive(Debug)]
@@ -68,6 +72,8 @@ impl Ord for Item {
 pub struct Core {
     /// The true time (µs since 1970).
     pub now_us: i64,
+    /// The proxy's clock is ahead of it by this (µs).
+    pub proxy_ahead_us: i64,
     pub rng: Rng,
     /// Events so far.
     pub steps: u64,
@@ -80,12 +86,18 @@ impl Core {
     pub fn new(rng: Rng, trace: bool) -> Self {
         Self {
             now_us: EPOCH_US,
+            proxy_ahead_us: 0,
             rng,
             steps: 0,
             queue: BinaryHeap::new(),
             sequence: 0,
             trace: trace.then(Vec::new),
         }
+    }
+
+    /// The time, as the proxy sees it (µs since 1970).
+    pub fn proxy_now_us(&self) -> i64 {
+        self.now_us + self.proxy_ahead_us
     }
 
     /// Has something happen after a while.

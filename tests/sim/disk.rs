@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use twinring::journal::format::PAGE_BYTES;
 use twinring::shard::disk::{Disk, Ended};
 use twinring::spill::Batch;
 
@@ -130,11 +131,31 @@ impl SimDisk {
         true
     }
 
-    /// The process has ended: what was under way is done in part, and nobody is told.
-    pub fn kill(&self) {
+    /// A journal has come to the disk.
+    pub fn synced(&self, path: PathBuf, bytes: Vec<u8>) {
+        self.0.borrow_mut().durable.insert(path, bytes);
+    }
+
+    /// A file is made to hold this, and does so for good.
+    pub fn set_durable(&self, path: &Path, bytes: Vec<u8>) {
+        fs::write(path, &bytes).unwrap();
+        self.0.borrow_mut().durable.insert(path.to_owned(), bytes);
+    }
+
+    /// The number of the next job that is begun.
+    pub fn next_job(&self) -> u64 {
+        self.0.borrow().next
+    }
+
+    /// The process has ended: what was under way is done in part, and nobody is told. `end`: the
+    /// first job that was not begun.
+    pub fn kill(&self, end: Option<u64>) {
         let mut state = self.0.borrow_mut();
         state.fresh.clear();
-        for (_, job) in std::mem::take(&mut state.jobs) {
+        for (name, job) in std::mem::take(&mut state.jobs) {
+            if end.is_some_and(|end| name >= end) {
+                continue;
+            }
             match job {
                 Job::Append { path, batch, .. } => state.append_part(&path, &batch),
                 Job::Store {
@@ -160,6 +181,10 @@ impl SimDisk {
         for path in files_below(&root) {
             let cached = fs::read(&path).unwrap();
             seen.insert(path.clone());
+            if path.extension().is_some_and(|end| end == "journal") {
+                state.tear(&path, cached);
+                continue;
+            }
             let Some(durable) = state.durable.get(&path).cloned() else {
                 if state.is_spill(&path) {
                     fs::remove_file(&path).unwrap();
@@ -177,15 +202,19 @@ impl SimDisk {
             }
             fs::write(&path, after).unwrap();
         }
-        for (path, bytes) in &state.durable {
-            if !seen.contains(path) {
-                fs::write(path, bytes).unwrap();
+        let gone: Vec<_> = state.durable.keys().cloned().collect();
+        for path in gone.into_iter().filter(|path| !seen.contains(path)) {
+            let is_journal = path.extension().is_some_and(|end| end == "journal");
+            if is_journal && state.rng.chance(500) {
+                state.durable.remove(&path); // that it was taken away is on the disk
+            } else {
+                fs::write(&path, &state.durable[&path]).unwrap();
             }
         }
     }
 }
 
-fn files_below(root: &Path) -> Vec<PathBuf> {
+pub fn files_below(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -201,7 +230,29 @@ fn files_below(root: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// What a disk writes as a whole.
+const SECTOR_BYTES: usize = 512;
+
 impl State {
+    /// A crash of the machine leaves each sector of a journal as it was synced, or newer.
+    fn tear(&mut self, path: &Path, cached: Vec<u8>) {
+        let made = || {
+            // zeros and a header came to the disk when it was made
+            let mut made = cached.clone();
+            made[PAGE_BYTES..].fill(0);
+            made
+        };
+        let mut torn = self.durable.get(path).cloned().unwrap_or_else(made);
+        let newer = self.rng.pick(&[0, 100, 500, 900]);
+        let sectors = torn.chunks_mut(SECTOR_BYTES);
+        for (sector, cached) in sectors.zip(cached.chunks(SECTOR_BYTES)) {
+            if *sector != *cached && self.rng.chance(newer) {
+                sector.copy_from_slice(cached);
+            }
+        }
+        fs::write(path, torn).unwrap();
+    }
+
     fn is_spill(&self, path: &Path) -> bool {
         path.extension().is_some_and(|end| end == "spill")
     }

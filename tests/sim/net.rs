@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use twinring::shard::net::Net;
@@ -11,6 +13,7 @@ use twinring::sys::ring::{Event as RingEvent, SocketId};
 
 use crate::cluster::ConnId;
 use crate::core::{Core, Event};
+use crate::disk::{SimDisk, files_below};
 
 pub type WireId = usize;
 
@@ -195,6 +198,7 @@ pub enum Report {
     Failed,
     Sent(Vec<u8>, io::Result<()>),
     Readable,
+    Synced,
 }
 
 #[derive(Debug, Default)]
@@ -214,6 +218,8 @@ pub struct Sockets {
     free: Vec<usize>,
     reports: VecDeque<(SocketId, Report)>,
     current: Vec<u8>,
+    /// A journal that is being brought to the disk, and what it held when that began.
+    pub syncing: Option<(PathBuf, Vec<u8>)>,
 }
 
 impl Sockets {
@@ -234,6 +240,11 @@ impl Sockets {
     pub fn report_wakeup(&mut self) {
         let nobody = SocketId::new(u32::MAX, 0);
         self.reports.push_back((nobody, Report::Readable));
+    }
+
+    pub fn report_synced(&mut self) {
+        let nobody = SocketId::new(u32::MAX, 0);
+        self.reports.push_back((nobody, Report::Synced));
     }
 
     pub fn has_reports(&self) -> bool {
@@ -277,14 +288,58 @@ impl Sockets {
     }
 }
 
+/// Ends a process in the middle of a turn, after so many operations of its network.
+pub struct Fuse {
+    pub left: u32,
+    /// The machine crashes, too.
+    pub crash: bool,
+    /// Where the journals are.
+    pub journal_dir: PathBuf,
+    pub disk: SimDisk,
+    /// What the journals held when it happened.
+    pub image: Option<Vec<(PathBuf, Vec<u8>)>>,
+    /// The first job of the disk that was not begun any more.
+    pub jobs: u64,
+}
+
+impl Fuse {
+    /// One more operation; false if the process is no more.
+    fn lasts(&mut self) -> bool {
+        if self.image.is_some() {
+            return false;
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return true;
+        }
+        let held = |path: PathBuf| {
+            let bytes = std::fs::read(&path).unwrap();
+            (path, bytes)
+        };
+        let files = files_below(&self.journal_dir).into_iter();
+        self.image = Some(files.map(held).collect());
+        self.jobs = self.disk.next_job();
+        false
+    }
+}
+
 /// A shard's way into the network, for one turn.
 pub struct ShardNet<'w> {
     pub core: &'w mut Core,
     pub network: &'w mut Network,
     pub sockets: &'w mut Sockets,
     pub shard: usize,
+    pub process: u64,
     /// The address at which clients find the proxy.
     pub listen: SocketAddr,
+    /// The process ends in this turn.
+    pub fuse: Option<&'w mut Fuse>,
+}
+
+impl ShardNet<'_> {
+    fn lasts(&mut self) -> bool {
+        self.fuse.as_mut().is_none_or(|fuse| fuse.lasts())
+    }
 }
 
 impl Net for ShardNet<'_> {
@@ -292,6 +347,9 @@ impl Net for ShardNet<'_> {
 
     fn next_event(&mut self) -> Option<RingEvent<'_, WireId>> {
         loop {
+            if !self.lasts() {
+                return None;
+            }
             let (id, report) = self.sockets.reports.pop_front()?;
             let known = self.sockets.find(id).is_some();
             return Some(match report {
@@ -300,6 +358,7 @@ impl Net for ShardNet<'_> {
                     socket,
                 },
                 Report::Readable => RingEvent::Readable { token: 1 },
+                Report::Synced => RingEvent::Synced { result: Ok(()) },
                 _ if !known => continue,
                 Report::Connected(result) => RingEvent::Connected { id, result },
                 Report::Received(bytes) => {
@@ -328,6 +387,9 @@ impl Net for ShardNet<'_> {
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<SocketId> {
+        if !self.lasts() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let wire = self
             .network
             .add(Party::Nobody, Party::Nobody, Some(address));
@@ -379,6 +441,9 @@ impl Net for ShardNet<'_> {
             };
             return self.sockets.report(socket, Report::Sent(buffer, result));
         }
+        if !self.fuse.as_mut().is_none_or(|fuse| fuse.lasts()) {
+            return;
+        }
         let bytes = buffer.clone();
         it.sending = Some(buffer);
         let (wire, end) = (it.wire.unwrap(), it.end);
@@ -398,6 +463,9 @@ impl Net for ShardNet<'_> {
         let Some(socket) = self.sockets.find(id) else {
             return;
         };
+        if !self.lasts() {
+            return;
+        }
         let it = &mut self.sockets.table[socket];
         it.generation += 1;
         it.sending = None;
@@ -408,7 +476,18 @@ impl Net for ShardNet<'_> {
         }
     }
 
-    fn sync(&mut self, _: Arc<File>) {
-        unreachable!("no shard here keeps its journal on a disk")
+    fn sync(&mut self, file: Arc<File>) {
+        if !self.lasts() {
+            return;
+        }
+        // what is stored while it is under way may come to the disk, or not
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let path = std::fs::read_link(link).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(self.sockets.syncing.is_none(), "one sync at a time");
+        self.sockets.syncing = Some((path, bytes));
+        let after_us = self.core.rng.range(100, 20_000);
+        let (shard, process) = (self.shard, self.process);
+        self.core.after(after_us, Event::Synced { shard, process });
     }
 }

@@ -37,15 +37,19 @@ pub enum Change {
         shard: usize,
         us: i64,
     },
-    /// The proxy's clock is set forward.
+    /// The clock of the proxy's machine is set, forward or back.
     Step {
         us: i64,
     },
-    /// The proxy's process ends at once; `crash`: the machine too.
+    /// The proxy's process ends at once, or in the middle of a turn, after so many operations;
+    /// `crash`: the machine too.
     Kill {
         crash: bool,
+        fuse: Option<u32>,
     },
-    /// It starts with this many shards.
+    /// It is told to stop.
+    Stop,
+    /// It starts with this many shards, once it has ended.
     Start {
         shards: usize,
     },
@@ -71,6 +75,12 @@ pub struct Forecast {
     pub changes: Vec<(i64, Change)>,
     /// The clock has been set, so expiry may differ by as much.
     pub steps: bool,
+    /// Address space of a shard's journal.
+    pub journal_bytes: usize,
+    /// The journal is on the disk, and answers wait for that.
+    pub machine: bool,
+    /// What a full disk does not take is dropped, and its time remembered.
+    pub drops: bool,
 }
 
 /// What the seeds are about.
@@ -87,7 +97,7 @@ const SECOND_US: i64 = 1_000_000;
 /// Errors that a cluster answers to writes now and then, in so many of a thousand cases each.
 fn rules(rng: &mut Rng, per_mille: i64) -> Vec<String> {
     let mut all = Vec::new();
-    for kind in ["write", "batch", "counter"] {
+    for kind in ["write", "batch", "counter", "lwt"] {
         for reaction in [
             "error=write_timeout",
             "error=write_timeout,apply",
@@ -118,6 +128,12 @@ fn rules(rng: &mut Rng, per_mille: i64) -> Vec<String> {
             all.push(format!("kind=schema,chance=0.2->{reaction}"));
         }
     }
+    for reaction in ["error=read_timeout", "silence", "drop", "error=overloaded"] {
+        if rng.chance(300) {
+            let chance = per_mille as f64 / 1_000.0;
+            all.push(format!("kind=read,table=lwt,chance={chance}->{reaction}"));
+        }
+    }
     if rng.chance(400) {
         let chance = per_mille as f64 / 1_000.0;
         all.push(format!("opcode=EXECUTE,chance={chance}->error=unprepared"));
@@ -142,14 +158,17 @@ impl Forecast {
         };
         let mut it = Self {
             shards: 1 + rng.below(3),
-            source_nodes: 1 + rng.below(2),
-            target_nodes: 1 + rng.below(2),
+            source_nodes: 1 + rng.below(3),
+            target_nodes: 1 + rng.below(3),
             clients: 1 + rng.below(5),
             writes: 30 + rng.below(250),
             pause_us: *[0, 2_000, 50_000, 400_000].get(rng.below(4)).unwrap(),
             length_us,
             changes: Vec::new(),
             steps: false,
+            journal_bytes: rng.pick(&[32 << 10, 1 << 20, 2 << 20]),
+            machine: scope.kills && rng.chance(300),
+            drops: rng.chance(200),
         };
         if days {
             it.pause_us = length_us / 40;
@@ -181,11 +200,18 @@ impl Forecast {
         if rng.chance(150) {
             let at_us = rng.range(0, length_us);
             let us = rng.range(SECOND_US, 4_000 * SECOND_US);
+            let us = if rng.chance(500) { us } else { -us };
             it.changes.push((at_us, Change::Step { us }));
+            if rng.chance(300) {
+                it.changes
+                    .push((rng.range(at_us, length_us), Change::Step { us: -us }));
+            }
             it.steps = true;
         }
-        if scope.kills && rng.chance(600) {
+        if scope.kills {
             it.add_kills(rng);
+        } else if rng.chance(250) {
+            it.add_restart(rng);
         }
         it.changes.sort_by_key(|(at_us, _)| *at_us);
         it
@@ -236,9 +262,16 @@ impl Forecast {
                 }
             }
             7 | 8 => {
-                let per_mille = rng.pick(&[5, 20, 100]);
                 let mut all = always(cluster);
-                all.extend(rules(rng, per_mille));
+                if rng.chance(200) {
+                    // it answers, and takes nothing: tried until the patience ends
+                    let error = rng.pick(&["overloaded", "unavailable", "write_failure"]);
+                    all.push(format!("kind=write,chance=0.9->error={error}"));
+                    all.push(format!("kind=batch,chance=0.9->error={error}"));
+                } else {
+                    let per_mille = rng.pick(&[5, 20, 100]);
+                    all.extend(rules(rng, per_mille));
+                }
                 let change = |rules| Change::Rules { cluster, rules };
                 self.changes.push((from_us, change(all)));
                 self.changes.push((until_us, change(always(cluster))));
@@ -261,18 +294,38 @@ impl Forecast {
         self.changes.push((until_us, well));
     }
 
+    fn add_restart(&mut self, rng: &mut Rng) {
+        let at_us = rng.range(0, self.length_us);
+        self.changes.push((at_us, Change::Stop));
+        let shards = 1 + rng.below(3);
+        let start_us = at_us + rng.range(1_000, 5 * SECOND_US);
+        self.changes.push((start_us, Change::Start { shards }));
+    }
+
+    /// The process is killed once or several times, soon after each other or not, and comes back,
+    /// also with another number of shards.
     fn add_kills(&mut self, rng: &mut Rng) {
-        let mut at_us = 0;
+        let crashes = rng.chance(if self.machine { 700 } else { 300 });
+        let mut at_us = rng.range(0, self.length_us);
         for _ in 0..1 + rng.below(4) {
-            at_us = rng.range(at_us, self.length_us);
-            let crash = false;
-            self.changes.push((at_us, Change::Kill { crash }));
+            let fuse = rng
+                .chance(500)
+                .then(|| u32::try_from(rng.below(40)).unwrap());
+            let crash = crashes && rng.chance(500);
+            self.changes.push((at_us, Change::Kill { crash, fuse }));
             at_us = (at_us + rng.range(1_000, 3 * SECOND_US)).min(self.length_us);
             let shards = match rng.chance(400) {
                 true => 1 + rng.below(3),
                 false => self.shards,
             };
             self.changes.push((at_us, Change::Start { shards }));
+            // also while it settles what it found
+            at_us += match rng.below(3) {
+                0 => rng.range(1, 20_000),
+                1 => rng.range(1, SECOND_US),
+                _ => rng.range(1, self.length_us),
+            };
+            at_us = at_us.min(self.length_us);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What clients ask: writes of all kinds, each with a key that tells it from others.
 
-use std::collections::BTreeMap;
-
+use crate::ledger::{Deed, Fate, Step};
 use crate::random::Rng;
 
 /// The tables that are there from the start, at both clusters.
@@ -12,6 +11,7 @@ pub const SCHEMA: &[&str] = &[
     "CREATE TABLE sim.cnt (k text PRIMARY KEY, n counter)",
     "CREATE TABLE sim.lst (k text PRIMARY KEY, l list<text>)",
     "CREATE TABLE sim.rej (k text PRIMARY KEY, v text)",
+    "CREATE TABLE sim.lwt (k text PRIMARY KEY, v text, n int)",
 ];
 
 /// Statements that every client prepares.
@@ -28,6 +28,9 @@ pub const PREPARED: &[&str] = &[
     "INSERT INTO sim.lst (k, l) VALUES (?, ?)",
     "UPDATE sim.u USING TIMESTAMP ? SET v = ? WHERE k = ?",
     "INSERT INTO sim.rej (k, v) VALUES (?, ?)",
+    "INSERT INTO sim.lwt (k, v) VALUES (?, ?) IF NOT EXISTS",
+    "UPDATE sim.lwt SET v = ?, n = ? WHERE k = ? IF v = ?",
+    "INSERT INTO sim.lwt (k, v, n) VALUES (?, ?, ?)",
 ];
 
 /// A statement of a batch, or alone.
@@ -48,43 +51,6 @@ pub enum Ask {
     Batch(u8, Vec<Statement>),
 }
 
-/// What is known of a write's fate, to the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    Waiting,
-    Acknowledged,
-    /// An error that says that it is not there.
-    Refused,
-    /// Timeout, lost connection, an error that leaves it open.
-    Unknown,
-}
-
-/// A write, as its client sees it.
-#[derive(Debug, Clone)]
-pub struct Deed {
-    pub table: String,
-    pub key: String,
-    /// The value that it leaves, if nothing else ever writes there.
-    pub leaves: Option<(&'static str, Vec<u8>)>,
-    /// The client waits for its fate before the next one of this kind.
-    pub ordered: bool,
-    pub step: Step,
-    pub fate: Fate,
-}
-
-/// What the fate of a write changes for those that follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    None,
-    List,
-    Truncated,
-    TruncateRow,
-    CountersGone,
-    Created,
-    Altered,
-    Dropped,
-}
-
 /// What a client remembers for its writes whose order matters.
 #[derive(Debug)]
 pub struct Work {
@@ -100,6 +66,9 @@ pub struct Work {
     table_altered: bool,
     /// Its stamps, if it brings its own.
     pub own_stamps: bool,
+    /// It makes conditional writes: not where a clock is set, which none of them survives.
+    conditions: bool,
+    last_value: String,
 }
 
 /// Numbers for keys, for all clients together.
@@ -135,7 +104,7 @@ fn collection(items: &[&str]) -> Vec<u8> {
 }
 
 impl Work {
-    pub fn new(client: usize, mut rng: Rng) -> Self {
+    pub fn new(client: usize, mut rng: Rng, conditions: bool) -> Self {
         let own_stamps = rng.chance(400);
         Self {
             client,
@@ -148,6 +117,8 @@ impl Work {
             table_exists: false,
             table_altered: false,
             own_stamps,
+            conditions,
+            last_value: "none".to_owned(),
         }
     }
 
@@ -163,6 +134,7 @@ impl Work {
     /// The next write.
     pub fn next(&mut self, keys: &mut Keys, now_us: i64) -> (Deed, Ask) {
         match self.rng.below(100) {
+            0..12 if self.conditions => self.conditional(keys),
             0..30 => self.unique(keys, now_us),
             30..48 => self.hot(now_us),
             48..62 => self.wide(keys),
@@ -180,6 +152,9 @@ impl Work {
         Deed {
             table: table.to_owned(),
             key: key.to_owned(),
+            also: Vec::new(),
+            from_us: 0,
+            until_us: i64::MAX,
             leaves: None,
             ordered: false,
             step: Step::None,
@@ -283,6 +258,7 @@ impl Work {
         let mut deed = Self::deed("sim.u", &key);
         deed.leaves = Some(("v", text(&value)));
         let hot = format!("h{:02}", self.rng.below(6));
+        deed.also = vec![("sim.u", hot.clone()), ("sim.w", key.clone())];
         if self.rng.chance(300) {
             let text = format!(
                 "BEGIN BATCH INSERT INTO sim.u (k, v) VALUES ('{key}', '{value}'); \
@@ -346,6 +322,38 @@ impl Work {
             _ => Ask::One(Statement::Prepared(7, vec![bigint(by), text(&key)])),
         };
         (deed, ask)
+    }
+
+    fn conditional(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let key = match self.rng.chance(700) {
+            true => format!("c{:02}", self.rng.below(5)),
+            false => keys.fresh(),
+        };
+        let deed = Self::deed("sim.lwt", &key);
+        let value = format!("v{}", self.rng.below(1_000_000));
+        let last = std::mem::replace(&mut self.last_value, value.clone());
+        let statement = match self.rng.below(9) {
+            0..3 => Statement::Prepared(12, vec![text(&key), text(&value)]),
+            3 | 4 => {
+                let values = vec![text(&value), int(7), text(&key), text(&last)];
+                Statement::Prepared(13, values)
+            }
+            5 => Statement::Text(
+                format!("DELETE FROM sim.lwt WHERE k = '{key}' IF EXISTS"),
+                Vec::new(),
+            ),
+            6 => Statement::Text(
+                format!("UPDATE sim.lwt SET n = null WHERE k = '{key}' IF v != '{value}'"),
+                Vec::new(),
+            ),
+            // and plain ones at the same rows
+            7 => Statement::Prepared(14, vec![text(&key), text(&value), int(1)]),
+            _ => Statement::Text(
+                format!("DELETE n FROM sim.lwt WHERE k = '{key}'"),
+                Vec::new(),
+            ),
+        };
+        (deed, Ask::One(statement))
     }
 
     fn refused(&mut self, keys: &mut Keys) -> (Deed, Ask) {
@@ -443,22 +451,5 @@ impl Work {
                 self.table_number += 1;
             }
         }
-    }
-}
-
-/// All writes, by number.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    pub deeds: Vec<Deed>,
-}
-
-impl Ledger {
-    /// Tables of which a client could not learn whether a schema change was done.
-    pub fn open_tables(&self) -> BTreeMap<String, Step> {
-        let open = self.deeds.iter().filter(|deed| {
-            let schema = matches!(deed.step, Step::Created | Step::Altered | Step::Dropped);
-            schema && matches!(deed.fate, Fate::Unknown | Fate::Waiting)
-        });
-        open.map(|deed| (deed.table.clone(), deed.step)).collect()
     }
 }

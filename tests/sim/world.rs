@@ -1,89 +1,65 @@
 //! The world: shards, clusters, clients, and the loop that lets time pass.
 
-use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-use twinring::config::{ProxyConfig, Settings, Surroundings};
-use twinring::metrics::{Gauge, ShardView};
-use twinring::proxy::setup;
-use twinring::shard::inbox::{Address, Ask, Message};
-use twinring::shard::{Later, Owed, Shard};
-use twinring::spill::dir::SpillDir;
-use twinring::sys::ring::SocketId;
-use twinring::tables::Known;
+use twinring::config::{Durability, OnSpillFull, ProxyConfig, Settings, Surroundings};
+use twinring::shard::Owed;
 
-use crate::client::{Client, Served, Wish};
-use crate::cluster::{Cluster, Health, Node, SERVICE_US, SOURCE, TARGET};
+use crate::client::Client;
+use crate::cluster::{Cluster, Health, SERVICE_US, SOURCE, TARGET};
 use crate::core::{Core, EPOCH_US, Event};
 use crate::disk::{DiskFaults, SimDisk};
-use crate::net::{Arrival, Network, Party, Report, ShardNet, Sockets, WireId};
+use crate::faults::RECOVERY_US;
+use crate::ledger::Ledger;
+use crate::net::{Fuse, Network};
+use crate::process::Proxy;
 use crate::random::Rng;
-use crate::weather::{Change, Forecast, always};
-use crate::work::{Keys, Ledger, SCHEMA, Work};
+use crate::weather::{Forecast, always};
+use crate::work::{Keys, SCHEMA, Work};
 
-/// With a source that is well, no answer takes longer (µs).
-const ANSWER_US: i64 = 400_000;
-/// After a fault of the source, drivers need this long to be well again (µs).
-const RECOVERY_US: i64 = 30_000_000;
 /// After the last fault, everything has settled within this time (µs).
 const SETTLE_US: i64 = 1_800_000_000;
 
-struct Slot {
-    shard: Shard,
-    sockets: Sockets,
-    later: Later<WireId>,
-    wakeup: File,
-    turn_at_us: Option<i64>,
-    stalled_until_us: i64,
-    through: bool,
-}
-
-/// A running proxy.
-struct Proxy {
-    slots: Vec<Slot>,
-    addresses: Vec<Address>,
-    views: Vec<ShardView>,
-    asked: Receiver<Ask>,
-    known: Known,
-    spill: SpillDir,
-    /// Its clock is ahead of the true time by this (µs), and was set forward by so much.
-    offset_us: i64,
-    stepped_us: i64,
-}
-
 pub struct World {
     pub core: Core,
-    network: Network,
+    pub network: Network,
     pub clusters: [Cluster; 2],
-    clients: Vec<Client>,
-    keys: Keys,
+    pub clients: Vec<Client>,
+    pub keys: Keys,
     pub ledger: Ledger,
     pub disk: SimDisk,
     pub folder: tempfile::TempDir,
     pub forecast: Forecast,
-    config: Arc<ProxyConfig>,
-    proxy: Option<Proxy>,
-    process: u64,
-    stamps_us: i64,
-    stride_us: i64,
+    pub config: Arc<ProxyConfig>,
+    pub proxy: Option<Proxy>,
+    /// Processes so far.
+    pub process: u64,
+    /// The process ends when this has burnt down.
+    pub fuse: Option<Fuse>,
+    /// The high-water mark of the stamps, which survives everything (µs).
+    pub stamps_us: i64,
+    /// The machine's clock is ahead of the true time by this (µs).
+    pub wall_ahead_us: i64,
+    pub stride_us: i64,
     /// Until then slow answers and errors are the source's doing (µs).
-    disturbed_until_us: i64,
+    pub disturbed_until_us: i64,
     /// What a client saw that it must not see.
     pub complaints: Vec<String>,
     pub slowest_source_us: i64,
     /// Requests may have lain at the target for a while before it looked at them.
     pub target_lingers: bool,
+    /// Records that processes found in the journals of earlier ones.
+    pub unsettled: usize,
 }
 
-fn listen() -> SocketAddr {
+/// Where clients find the proxy.
+pub fn listen() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 9042))
 }
 
-fn config(forecast: &Forecast, folder: &std::path::Path, rng: &mut Rng) -> ProxyConfig {
+fn config(forecast: &Forecast, folder: &Path, rng: &mut Rng) -> ProxyConfig {
     let hosts = |side: usize, count: usize| {
         let list: Vec<_> = (0..count)
             .map(|n| Cluster::address(side, n).to_string())
@@ -97,6 +73,7 @@ fn config(forecast: &Forecast, folder: &std::path::Path, rng: &mut Rng) -> Proxy
         data_dir: Some(folder.to_owned()),
         disable_source_tls: Some(true),
         disable_target_tls: Some(true),
+        journal_dir: Some(folder.join("journal")),
         ..Settings::default()
     };
     let around = Surroundings {
@@ -105,6 +82,14 @@ fn config(forecast: &Forecast, folder: &std::path::Path, rng: &mut Rng) -> Proxy
     };
     let mut config = ProxyConfig::new(settings, &around).unwrap();
     config.mirror.in_flight = rng.pick(&[2, 16, 1_024]);
+    config.journal.bytes = forecast.journal_bytes;
+    if forecast.machine {
+        config.journal.durability = Durability::Machine;
+    }
+    config.spill.reserve_bytes = 0; // the disk is made up
+    if forecast.drops {
+        config.spill.on_full = OnSpillFull::DropAndMark;
+    }
     config
 }
 
@@ -123,7 +108,10 @@ impl World {
         ];
         let each = forecast.writes / forecast.clients;
         let clients = (0..forecast.clients)
-            .map(|id| Client::new(id, rng.fork(), each, forecast.pause_us))
+            .map(|id| {
+                let work = Work::new(id, rng.fork(), !forecast.steps);
+                Client::new(id, rng.fork(), work, each, forecast.pause_us)
+            })
             .collect();
         let disk = SimDisk::new(folder.path(), rng.fork());
         let mut world = Self {
@@ -139,12 +127,15 @@ impl World {
             config,
             proxy: None,
             process: 0,
+            fuse: None,
             stamps_us: 0,
+            wall_ahead_us: 0,
             stride_us: 0,
             disturbed_until_us: EPOCH_US + RECOVERY_US,
             complaints: Vec::new(),
             slowest_source_us: 0,
             target_lingers: false,
+            unsettled: 0,
         };
         world.make_schema();
         world.start(world.forecast.shards);
@@ -171,190 +162,6 @@ impl World {
             for text in SCHEMA.iter().map(|text| (*text).to_owned()).chain(own) {
                 crate::check::run(&mut line, &text);
             }
-        }
-    }
-
-    /// Starts a process.
-    fn start(&mut self, shards: usize) {
-        let mut config = (*self.config).clone();
-        config.cores = (0..shards).collect();
-        let config = Arc::new(config);
-        let spill = SpillDir::open_or_create(&config.data_dir).unwrap();
-        let mut rng = self.core.rng.fork();
-        let mut random = || Ok(rng.bytes32());
-        let prepared = setup::prepare(&config, &spill, self.stamps_us, &mut random).unwrap();
-        self.process += 1;
-        let offset_us = 0;
-        let now_us = self.core.now_us + offset_us;
-        let mut slots = Vec::new();
-        for setup in prepared.setups {
-            let wakeup = File::from(setup.inbox.wakeup.as_fd().try_clone_to_owned().unwrap());
-            let listener = SocketId::new(u32::MAX, 1);
-            let disk = Box::new(self.disk.clone());
-            slots.push(Slot {
-                shard: Shard::new(setup, listener, disk, now_us),
-                sockets: Sockets::default(),
-                later: Later::default(),
-                wakeup,
-                turn_at_us: None,
-                stalled_until_us: 0,
-                through: false,
-            });
-        }
-        self.proxy = Some(Proxy {
-            slots,
-            addresses: prepared.addresses,
-            views: prepared.views,
-            asked: prepared.asked,
-            known: Known::default(),
-            spill,
-            offset_us,
-            stepped_us: 0,
-        });
-        self.watch();
-        for shard in 0..shards {
-            self.wake(shard, 10);
-        }
-        self.disturb();
-        self.core
-            .note(|| format!("the proxy starts with {shards} shards"));
-    }
-
-    /// The process ends; nothing in it gets a chance to do anything about it.
-    fn kill(&mut self, crash: bool) {
-        let Some(proxy) = self.proxy.take() else {
-            return;
-        };
-        self.core
-            .note(|| format!("the proxy is killed, crash: {crash}"));
-        self.disk.kill();
-        drop(proxy.slots);
-        drop(proxy.spill);
-        if crash {
-            self.disk.crash();
-        }
-        for wire in self
-            .network
-            .of_parties(|party| matches!(party, Party::Shard { .. }))
-        {
-            self.cut(wire);
-        }
-        self.disturb();
-    }
-
-    fn wake(&mut self, shard: usize, after_us: i64) {
-        let Some(slot) = self
-            .proxy
-            .as_mut()
-            .and_then(|proxy| proxy.slots.get_mut(shard))
-        else {
-            return;
-        };
-        let at_us = self.core.now_us + after_us;
-        if slot.through
-            || slot
-                .turn_at_us
-                .is_some_and(|turn_at_us| turn_at_us <= at_us)
-        {
-            return;
-        }
-        slot.turn_at_us = Some(at_us);
-        let process = self.process;
-        self.core.after(after_us, Event::Turn { shard, process });
-    }
-
-    /// A packet has come in for a shard.
-    fn stir(&mut self, shard: usize) {
-        let after_us = match self.core.rng.chance(20) {
-            true => self.core.rng.range(100, 20_000),
-            false => self.core.rng.range(1, 100),
-        };
-        self.wake(shard, after_us);
-    }
-
-    fn turn(&mut self, shard: usize, process: u64) {
-        let Some(proxy) = self.proxy.as_mut().filter(|_| process == self.process) else {
-            return;
-        };
-        let slot = &mut proxy.slots[shard];
-        if slot.turn_at_us != Some(self.core.now_us) {
-            return;
-        }
-        slot.turn_at_us = None;
-        if slot.stalled_until_us > self.core.now_us {
-            let rest_us = slot.stalled_until_us - self.core.now_us;
-            return self.wake(shard, rest_us);
-        }
-        let busy = slot.sockets.has_reports();
-        let now_us = self.core.now_us + proxy.offset_us;
-        slot.shard.follow_steps(proxy.stepped_us);
-        let mut net = ShardNet {
-            core: &mut self.core,
-            network: &mut self.network,
-            sockets: &mut slot.sockets,
-            shard,
-            listen: listen(),
-        };
-        let turned = slot.shard.turn(&mut net, &mut slot.later, now_us);
-        slot.through = slot.shard.is_through();
-        let timeout_us = i64::try_from(slot.shard.timeout(now_us).as_micros()).unwrap();
-        let again = slot.sockets.has_reports();
-        for (job, took_us) in self.disk.take_fresh() {
-            self.core.after(took_us, Event::Disk(job));
-        }
-        while let Ok(ask) = proxy.asked.try_recv() {
-            if let Ask::Tables = ask {
-                self.core.after(150_000, Event::Watch);
-            }
-        }
-        self.see_wakeups();
-        self.after_turn(shard, again, turned.spawned || busy, timeout_us);
-    }
-
-    /// Shards whose inbox got a message are woken.
-    fn see_wakeups(&mut self) {
-        let slots = self.proxy.iter_mut().flat_map(|proxy| &mut proxy.slots);
-        let mut woken = Vec::new();
-        for (shard, slot) in slots.enumerate() {
-            if slot.wakeup.read(&mut [0; 8]).is_ok() {
-                slot.sockets.report_wakeup();
-                woken.push(shard);
-            }
-        }
-        for shard in woken {
-            self.stir(shard);
-        }
-    }
-
-    /// What the control thread does when it hears of a change.
-    fn watch(&mut self) {
-        let Some(proxy) = &mut self.proxy else {
-            return;
-        };
-        let tables = |cluster: &Cluster| Arc::new(cluster.tables());
-        let known = Known {
-            source: tables(&self.clusters[SOURCE]),
-            target: tables(&self.clusters[TARGET]),
-        };
-        if known != proxy.known {
-            for address in &proxy.addresses {
-                address.tell(Message::Tables(Arc::new(known.clone())));
-            }
-            let count = known.source.len();
-            self.core
-                .note(|| format!("the shards are told of {count} tables"));
-            proxy.known = known;
-            self.see_wakeups();
-        }
-    }
-
-    fn after_turn(&mut self, shard: usize, again: bool, busy: bool, timeout_us: i64) {
-        let late_us = self.core.rng.range(0, self.stride_us.max(200));
-        self.wake(shard, timeout_us + late_us);
-        if again {
-            self.wake(shard, 1);
-        } else if busy {
-            self.wake(shard, 10_000); // the executor's tick
         }
     }
 
@@ -403,287 +210,13 @@ impl World {
                     }
                 }
             }
+            Event::Synced { shard, process } => self.synced(shard, process),
             Event::Weather(index) => self.change(index),
             Event::Watch => self.watch(),
             Event::Second => self.second(),
+            Event::Keep => self.keep(),
         }
         true
-    }
-
-    fn second(&mut self) {
-        self.core.after(1_000_000 + self.stride_us, Event::Second);
-        let Some(proxy) = &self.proxy else {
-            return;
-        };
-        // as the control thread does it
-        self.stamps_us = self.core.now_us + proxy.offset_us + 3_000_000;
-        let limit = twinring::limits::PENDING_MIRROR_PER_SHARD_BYTES as u64;
-        for view in &proxy.views {
-            let bytes = view.metrics().gauge(Gauge::PendingBytes);
-            assert!(bytes <= limit + (1 << 20), "{bytes} bytes wait in memory");
-        }
-    }
-
-    fn connect(&mut self, wire: WireId) {
-        let Party::Shard { shard, socket } = self.network.get(wire).ends[0] else {
-            return; // given up meanwhile
-        };
-        let address = self.network.get(wire).address.unwrap();
-        let (cluster, node) = Cluster::of_address(address);
-        let health = self.clusters[cluster].nodes[node].health;
-        match health {
-            Health::Gone => return, // nobody answers
-            Health::Down => {
-                self.network.cut(wire);
-                let error = std::io::ErrorKind::ConnectionRefused.into();
-                self.report(shard, socket, Report::Connected(Err(error)));
-            }
-            Health::Up | Health::Frozen => {
-                self.clusters[cluster].accept(&mut self.core, &mut self.network, node, wire);
-                self.report(shard, socket, Report::Connected(Ok(())));
-            }
-        }
-        self.stir(shard);
-    }
-
-    fn report(&mut self, shard: usize, socket: usize, report: Report) {
-        if let Some(proxy) = &mut self.proxy {
-            proxy.slots[shard].sockets.report(socket, report);
-        }
-    }
-
-    fn arrive(&mut self, wire: WireId, to: Party, what: Arrival) {
-        match (to, what) {
-            (Party::Nobody, _) => {}
-            (Party::Shard { shard, socket }, Arrival::Bytes(bytes)) => {
-                self.report(shard, socket, Report::Received(bytes));
-                self.stir(shard);
-            }
-            (Party::Shard { shard, socket }, Arrival::Eof) => {
-                self.report(shard, socket, Report::Eof);
-                self.stir(shard);
-            }
-            (Party::Client(client), Arrival::Bytes(bytes)) => {
-                let mut served = Vec::new();
-                let it = &mut self.clients[client];
-                let (core, keys, ledger) = (&mut self.core, &mut self.keys, &mut self.ledger);
-                let wish = it.bytes(core, &bytes, keys, ledger, &mut served);
-                for served in served {
-                    self.judge(client, served);
-                }
-                self.grant(client, wish);
-            }
-            (Party::Client(client), Arrival::Eof) => {
-                self.network.hang_up(&mut self.core, wire, 0);
-                self.client_lost(client);
-            }
-            (Party::Node(conn), Arrival::Bytes(bytes)) => {
-                self.clusters[conn.cluster].bytes(&mut self.core, conn, &bytes);
-            }
-            (Party::Node(conn), Arrival::Eof) => {
-                self.clusters[conn.cluster].forget(conn);
-                self.network.hang_up(&mut self.core, wire, 1);
-            }
-        }
-    }
-
-    /// What a client has seen must be the source's doing.
-    fn judge(&mut self, client: usize, served: Served) {
-        if served.sent_us <= self.disturbed_until_us {
-            return;
-        }
-        if served.took_us > ANSWER_US {
-            let took_ms = served.took_us / 1_000;
-            self.complain(format!("client {client} waited {took_ms} ms for an answer"));
-        }
-        // what a client's own requests deserve
-        let deserved = [0, 0x2200, 0x2400, 0x2500];
-        if !deserved.contains(&served.error) {
-            self.complain(format!("client {client} saw error {:#06x}", served.error));
-        }
-    }
-
-    fn complain(&mut self, words: String) {
-        self.core.note(|| format!("COMPLAINT: {words}"));
-        self.complaints.push(words);
-    }
-
-    fn client_lost(&mut self, client: usize) {
-        if self.core.now_us > self.disturbed_until_us {
-            self.complain(format!("client {client} lost its connection"));
-        }
-        self.clients[client].lost(&mut self.core, &mut self.ledger);
-    }
-
-    fn grant(&mut self, client: usize, wish: Wish) {
-        match wish {
-            Wish::Nothing => {}
-            Wish::Connect => {
-                let Some(proxy) = &mut self.proxy else {
-                    return self.clients[client].lost(&mut self.core, &mut self.ledger);
-                };
-                let shard = self.core.rng.below(proxy.slots.len());
-                let wire = self.network.add(Party::Client(client), Party::Nobody, None);
-                self.network.read(&mut self.core, wire, 1, true);
-                proxy.slots[shard].sockets.report_accept(wire);
-                self.stir(shard);
-                self.clients[client].connected(&mut self.core, wire);
-            }
-            Wish::Leave(cut) => {
-                self.core
-                    .note(|| format!("client {client} leaves, cut: {cut}"));
-                if let Some(wire) = self.clients[client].wire {
-                    self.network.get(wire).ends[0] = Party::Nobody;
-                    match cut {
-                        true => self.cut(wire),
-                        false => self.network.hang_up(&mut self.core, wire, 0),
-                    }
-                }
-                self.clients[client].lost(&mut self.core, &mut self.ledger);
-            }
-        }
-        self.flush_client(client);
-    }
-
-    fn flush_client(&mut self, client: usize) {
-        let it = &mut self.clients[client];
-        if let Some(wire) = it.wire
-            && !it.out.is_empty()
-            && !self.network.get(wire).dead
-        {
-            let bytes = std::mem::take(&mut it.out);
-            self.network.send_more(&mut self.core, wire, 0, bytes);
-        }
-    }
-
-    fn flushed(&mut self, wire: WireId, dir: usize) {
-        if let Party::Shard { shard, socket } = self.network.get(wire).ends[dir]
-            && let Some(proxy) = &mut self.proxy
-        {
-            proxy.slots[shard].sockets.flushed(socket);
-            self.stir(shard);
-        }
-    }
-
-    /// A connection is cut: those at its ends learn of it.
-    fn cut(&mut self, wire: WireId) {
-        for party in self.network.cut(wire) {
-            match party {
-                Party::Nobody => {}
-                Party::Shard { shard, socket } => {
-                    if let Some(proxy) = &mut self.proxy {
-                        proxy.slots[shard].sockets.cut(socket);
-                        self.stir(shard);
-                    }
-                }
-                Party::Client(client) => self.client_lost(client),
-                Party::Node(conn) => self.clusters[conn.cluster].forget(conn),
-            }
-        }
-    }
-
-    /// Something has changed: whether clients may see it depends on how the source is.
-    fn disturb(&mut self) {
-        let source = &self.clusters[SOURCE];
-        let well = |node: &Node| node.health == Health::Up && node.service_us == SERVICE_US;
-        let is_well = source.nodes.iter().all(well) && !source.is_moody && self.proxy.is_some();
-        self.disturbed_until_us = match is_well {
-            true => self.core.now_us + RECOVERY_US,
-            false => i64::MAX,
-        };
-    }
-
-    fn change(&mut self, index: usize) {
-        let change = self.forecast.changes[index].1.clone();
-        self.core.note(|| format!("WEATHER {change:?}"));
-        match change {
-            Change::Health {
-                cluster,
-                node,
-                health,
-            } => self.set_health(cluster, node, health),
-            Change::Cut { cluster, node } => {
-                if cluster == SOURCE {
-                    self.disturb();
-                }
-                for wire in self.clusters[cluster].wires_of(node) {
-                    self.cut(wire);
-                }
-            }
-            Change::Service { cluster, node, us } => {
-                self.clusters[cluster].nodes[node].service_us = us;
-                self.target_lingers |= cluster == TARGET;
-                if cluster == SOURCE {
-                    self.disturb();
-                    self.slowest_source_us = self.slowest_source_us.max(us.1);
-                }
-            }
-            Change::Rules { cluster, rules } => {
-                self.clusters[cluster].set_faults(&rules);
-                self.clusters[cluster].is_moody = rules != always(cluster);
-                if cluster == SOURCE {
-                    self.disturb();
-                }
-            }
-            Change::Forget { cluster } => {
-                if cluster == SOURCE {
-                    self.disturb();
-                }
-                self.clusters[cluster].model.forget_prepared();
-            }
-            Change::Disk(faults) => self.disk.set_faults(faults),
-            Change::Stall { shard, us } => {
-                let until_us = self.core.now_us + us;
-                self.disturbed_until_us = self.disturbed_until_us.max(until_us + RECOVERY_US);
-                if let Some(proxy) = &mut self.proxy
-                    && let Some(slot) = proxy.slots.get_mut(shard)
-                {
-                    slot.stalled_until_us = until_us;
-                }
-            }
-            Change::Step { us } => {
-                if let Some(proxy) = &mut self.proxy {
-                    proxy.offset_us += us;
-                    proxy.stepped_us += us;
-                }
-            }
-            Change::Kill { crash } => self.kill(crash),
-            Change::Start { shards } => self.start(shards),
-            Change::Stride { us } => self.stride_us = us,
-        }
-    }
-
-    fn set_health(&mut self, cluster: usize, node: usize, health: Health) {
-        self.target_lingers |= cluster == TARGET && health != Health::Up;
-        let was = std::mem::replace(&mut self.clusters[cluster].nodes[node].health, health);
-        if cluster == SOURCE {
-            self.disturb();
-        }
-        let wires = self.clusters[cluster].wires_of(node);
-        match (was, health) {
-            (Health::Up, Health::Down) => wires.into_iter().for_each(|wire| self.cut(wire)),
-            (Health::Up, Health::Frozen) => {
-                for wire in wires {
-                    self.network.read(&mut self.core, wire, 0, false);
-                }
-            }
-            (Health::Up, Health::Gone) => {
-                for wire in wires {
-                    self.network.get(wire).silent = true;
-                }
-            }
-            (Health::Frozen, Health::Up) => {
-                let cluster = &mut self.clusters[cluster];
-                cluster.thaw(&mut self.core, &mut self.network, node);
-            }
-            (Health::Gone, Health::Up) => {
-                // what was connected before is unknown to the node now
-                wires.into_iter().for_each(|wire| self.cut(wire));
-            }
-            (Health::Down | Health::Up, Health::Up) => {}
-            (Health::Frozen, _) => wires.into_iter().for_each(|wire| self.cut(wire)),
-            _ => {}
-        }
     }
 
     /// Everything goes wrong that shall go wrong, and the clients do what they want to do.
@@ -700,6 +233,15 @@ impl World {
                 self.clusters[cluster].nodes[node].service_us = SERVICE_US;
                 self.set_health(cluster, node, Health::Up);
             }
+        }
+        self.fuse = None;
+        // a stop that is under way comes to its end
+        let stopping = |world: &Self| world.proxy.as_ref().is_some_and(|proxy| proxy.stopping);
+        let patient_us = self.core.now_us + 120_000_000;
+        while stopping(self) && self.core.now_us < patient_us && self.step() {}
+        if stopping(self) {
+            let words = format!("the proxy does not stop: {}", self.owed());
+            self.complain(words);
         }
         if self.proxy.is_none() {
             self.start(self.forecast.shards);
@@ -735,9 +277,10 @@ impl World {
                     .iter()
                     .all(|slot| slot.shard.owed() == Owed::default())
             })
+            && self.proxy.as_ref().is_some_and(Proxy::is_settled)
     }
 
-    fn owed(&self) -> String {
+    pub fn owed(&self) -> String {
         let mut words = Vec::new();
         for client in self.clients.iter().filter(|client| !client.is_done()) {
             words.push(format!(
@@ -748,39 +291,9 @@ impl World {
         for (shard, slot) in self.proxy.iter().flat_map(|p| p.slots.iter().enumerate()) {
             words.push(format!("shard {shard}: {:?}", slot.shard.owed()));
         }
+        let unsettled = self.proxy.as_ref().map_or(0, Proxy::unsettled);
+        words.push(format!("{unsettled} records of the journals"));
         words.join("; ")
-    }
-
-    /// The proxy is told to stop, and does.
-    ///
-    /// # Errors
-    /// It does not.
-    pub fn stop(&mut self) -> Result<(), String> {
-        let Some(proxy) = &self.proxy else {
-            return Ok(());
-        };
-        for address in &proxy.addresses {
-            address.tell(Message::Stop);
-        }
-        let shards = proxy.slots.len();
-        for shard in 0..shards {
-            self.proxy.as_mut().unwrap().slots[shard]
-                .sockets
-                .report_wakeup();
-            self.wake(shard, 10);
-        }
-        let end_us = self.core.now_us + 120_000_000;
-        loop {
-            let proxy = self.proxy.as_ref().unwrap();
-            if proxy.slots.iter().all(|slot| slot.through) {
-                break;
-            }
-            if self.core.now_us > end_us || !self.step() {
-                return Err("the proxy does not stop".to_owned());
-            }
-        }
-        self.proxy = None;
-        Ok(())
     }
 }
 

@@ -1,0 +1,118 @@
+//! What the proxy has put aside: writes that the target refused, writes in doubt, windows of time.
+//! Only where these point may the clusters differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use twinring::spill::dir::shards_in;
+use twinring::spill::dirty::Windows;
+use twinring::spill::read::SegmentReader;
+use twinring::spill::{Body, Holds, Kind, Record, Step as Scanned};
+
+use crate::ledger::{Deed, Ledger};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Aside {
+    /// Bytes of the records, by table.
+    records: BTreeMap<String, Vec<Vec<u8>>>,
+    /// Tables and keys that writes in a window may have changed; an empty key: all of the table.
+    windows: BTreeSet<(String, String)>,
+    /// What must not be there.
+    pub wrong: Vec<String>,
+}
+
+fn is_in(windows: &Windows, deed: &Deed) -> bool {
+    let first_us = u64::try_from(deed.from_us.min(deed.until_us)).unwrap_or_default();
+    let last_us = u64::try_from(deed.from_us.max(deed.until_us)).unwrap_or_default();
+    windows.iter().any(|window| {
+        let table = window.table.as_ref();
+        first_us <= window.to_us
+            && last_us >= window.from_us
+            && table.is_none_or(|table| deed.table.ends_with(&format!(".{table}")))
+    })
+}
+
+impl Aside {
+    pub fn read(folder: &Path, ledger: &Ledger) -> Self {
+        let mut aside = Self::default();
+        let windows = Windows::load(folder).unwrap();
+        for deed in ledger.deeds.iter().filter(|deed| is_in(&windows, deed)) {
+            let key = if deed.is_of_table() { "" } else { &deed.key };
+            aside.windows.insert((deed.table.clone(), key.to_owned()));
+            let also = deed.also.iter();
+            let also = also.map(|(table, key)| ((*table).to_owned(), key.clone()));
+            aside.windows.extend(also);
+        }
+        for dir in shards_in(folder).unwrap() {
+            for file in dir.segments(Holds::Rejected).unwrap() {
+                let mut reader = SegmentReader::open(&file, 0).unwrap();
+                loop {
+                    match reader.next_step().unwrap() {
+                        Scanned::Record { record, .. } => aside.take(&record),
+                        Scanned::End(_) => break,
+                        Scanned::Damage(damage) => {
+                            let path = file.path.display();
+                            aside.wrong.push(format!("{path}: {damage:?}"));
+                        }
+                        Scanned::NeedBytes => {}
+                    }
+                }
+            }
+        }
+        aside
+    }
+
+    fn take(&mut self, record: &Record<'_>) {
+        let table = format!("{}.{}", record.keyspace, record.table);
+        let mut bytes = Vec::new();
+        match &record.body {
+            Body::Query { text, params } => {
+                bytes.extend_from_slice(text.as_bytes());
+                bytes.extend_from_slice(params);
+            }
+            Body::Batch { children, .. } => {
+                for (text, values) in children.iter() {
+                    bytes.extend_from_slice(text.as_bytes());
+                    bytes.extend_from_slice(values);
+                }
+            }
+        }
+        let refusal = record.refusal.as_ref().unwrap();
+        let words = refusal.words;
+        let shown = String::from_utf8_lossy(&bytes);
+        let conditional = shown.contains(" IF ");
+        let stops = words.contains("stop"); // nobody waits for the source any longer
+        if refusal.in_doubt && record.kind == Kind::Write && !conditional && !stops {
+            // it can be asked for again until it is answered
+            let wrong = format!("a stamped write is in doubt ({words}): {shown}");
+            self.wrong.push(wrong);
+        }
+        let whole = (table.clone(), String::new());
+        let refused = !refusal.in_doubt && record.kind != Kind::Ddl && record.table != "rej";
+        if refused && !self.windows.contains(&whole) {
+            let wrong =
+                format!("refused though the target refuses nothing there ({words}): {shown}");
+            self.wrong.push(wrong);
+        }
+        self.records.entry(table).or_default().push(bytes);
+    }
+
+    /// Whether a write to this key is put aside, or was made at a time that is.
+    pub fn names(&self, table: &str, key: &str) -> bool {
+        let lost = |key: &str| self.windows.contains(&(table.to_owned(), key.to_owned()));
+        let records = self.records.get(table);
+        self.is_open(table)
+            || lost(key)
+            || records.into_iter().flatten().any(|record| {
+                let truncates = record.starts_with(b"TRUNCATE");
+                let key = key.as_bytes();
+                truncates || record.windows(key.len()).any(|window| window == key)
+            })
+    }
+
+    /// Whether a change of the whole table was made at a time that is put aside.
+    pub fn is_open(&self, table: &str) -> bool {
+        self.windows.contains(&(table.to_owned(), String::new()))
+    }
+}
