@@ -56,13 +56,18 @@ pub const TLS_SESSIONS: usize = 256;
 
 /// Prepared statements that one shard remembers; the oldest unused is forgotten first, and its
 /// next EXECUTE gets UNPREPARED, which every driver answers by preparing again.
-pub const PREPARED_PER_SHARD: usize = 65_536;
-/// Bytes of statement text that the prepared statements of one shard may hold together.
-pub const PREPARED_TEXT_PER_SHARD_BYTES: usize = 64 * MIB;
-/// Memory for the classification of statement texts that one shard remembers, in bytes.
-pub const CLASSIFIED_PER_SHARD_BYTES: usize = 8 * MIB;
+pub const PREPARED_PER_SHARD: usize = 32_768;
+/// Memory for the prepared statements of one shard, in bytes: some 12,000 of usual length. It leaves
+/// a process of two shards below 64 MiB when clients prepare whatever they like.
+pub const PREPARED_PER_SHARD_BYTES: usize = 12 * MIB;
+/// Memory for the classification of statement texts that one shard remembers, in bytes: some
+/// thousand texts come again and again, those with values in them do not.
+pub const CLASSIFIED_PER_SHARD_BYTES: usize = 4 * MIB;
 /// Longest statement text whose classification is remembered, in bytes.
 pub const CLASSIFIED_TEXT_MAX_BYTES: usize = 4 * KIB;
+/// Tables with lists or counters that one shard remembers: far more than a cluster can have, which
+/// grows slow beyond some hundred tables. Of more, the schema says whether they are such.
+pub const SENSITIVE_TABLES: usize = 4_096;
 /// News from other shards that may wait for one shard.
 pub const INBOX_MESSAGES: usize = 65_536;
 
@@ -106,6 +111,8 @@ pub const RECONNECT_RANGE_MS: (u64, u64) = (100, 5_000);
 pub const READ_BACK_ROWS: usize = 1_024;
 /// Rows that wait in one shard to be read back; more are in doubt.
 pub const READ_BACK_PENDING: usize = 65_536;
+/// Bytes of conditional writes that wait in one shard to be read back; more are in doubt.
+pub const READ_BACK_PENDING_BYTES: usize = 8 * MIB;
 
 // ---- stamps ---------------------------------------------------------------------------------
 
@@ -219,7 +226,6 @@ const _: () = {
     assert!(BUFFER_KEEP_BYTES >= RECEIVE_BUFFER_BYTES);
     // One write of the largest default size must fit into what may wait for the target.
     assert!(PENDING_MIRROR_PER_SHARD_BYTES > ENVELOPE_BODY_DEFAULT_BYTES);
-    assert!(PREPARED_TEXT_PER_SHARD_BYTES > ENVELOPE_BODY_DEFAULT_BYTES);
     assert!(CLASSIFIED_TEXT_MAX_BYTES * 100 <= CLASSIFIED_PER_SHARD_BYTES);
     assert!(SPILL_RECORD_MAX_BYTES <= u32::MAX as usize);
     assert!(SPILL_SEGMENT_BYTES > ENVELOPE_BODY_DEFAULT_BYTES as u64);

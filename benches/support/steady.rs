@@ -68,7 +68,7 @@ impl Steady {
                 clock: StampClock::new(0),
                 journal: Journal::none([].into()),
                 plans: PlanCache::new(rules, 1 << 20),
-                registry: Registry::new(100),
+                registry: Registry::new(100, 1 << 20),
                 generator: Generator::new([1; 32]),
                 tally: Tally::default(),
                 max_body_bytes: 1 << 20,

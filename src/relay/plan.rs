@@ -179,6 +179,21 @@ impl Plan {
 }
 
 impl Plan {
+    /// Memory that it holds, with itself (bytes), about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        /// What a counted piece of memory takes beside its contents: counts, and the allocator's.
+        const COUNTED: usize = 32;
+        let target = match Rc::ptr_eq(&self.text, &self.target_text) {
+            true => 0,
+            false => self.target_text.len() + COUNTED,
+        };
+        let names = self.keyspace.len() + self.table.len() + 2 * COUNTED;
+        let lists = size_of_val(&*self.binds) + size_of_val(&*self.added);
+        let texts = self.text.len() + COUNTED + target + names;
+        size_of::<Self>() + COUNTED + texts + lists + self.statement.heap_bytes()
+    }
+
     /// Whether the text gives all its mutations a timestamp. A bound one may be unset, and then the
     /// default counts.
     #[must_use]
@@ -308,6 +323,9 @@ pub struct PlanCache {
     max_bytes: usize,
 }
 
+/// What a map takes for an entry beside its plan, as far as it is filled on average (bytes).
+const ENTRY_BYTES: usize = 32;
+
 /// The key is a hash already.
 #[derive(Debug, Default)]
 struct Ready(u64);
@@ -327,7 +345,7 @@ impl Hasher for Ready {
 }
 
 impl PlanCache {
-    /// Holds texts of about `max_bytes` in all.
+    /// Holds plans of about `max_bytes` in all.
     #[must_use]
     pub fn new(rules: Rules, max_bytes: usize) -> Self {
         Self {
@@ -399,13 +417,55 @@ impl PlanCache {
         if text.len() > limits::CLASSIFIED_TEXT_MAX_BYTES {
             return plan; // a text full of values, which will not come again
         }
-        let bytes = size_of::<Plan>() + 4 * text.len();
+        let bytes = plan.memory_bytes() + ENTRY_BYTES;
         if self.newer_bytes + bytes > self.max_bytes / 2 {
             self.older = std::mem::take(&mut self.newer);
             self.newer_bytes = 0;
+            if bytes > self.max_bytes / 2 {
+                return plan; // few characters can say much
+            }
         }
         self.newer_bytes += bytes;
         self.newer.insert(key, plan.clone());
         plan
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a peer can send takes no more memory than it should, whatever the texts.
+    #[test]
+    fn the_memory_of_texts_is_bounded_whatever_they_say() {
+        const MAX_BYTES: usize = 256 << 10;
+        let rules = Rules {
+            mirror_ddl: MirrorDdl::Tables,
+            replication: None,
+            filter: None,
+        };
+        type Text = fn(usize) -> String;
+        let texts: [(usize, Text); 4] = [
+            (2_000, |n| format!("INSERT INTO t{n} (a, b) VALUES (1, 2)")),
+            (40, |n| {
+                format!("INSERT INTO t{n} (a) VALUES ({})", "?,".repeat(1_900))
+            }),
+            (100, |n| {
+                format!("UPDATE t{n} SET a = 1{} WHERE k = 1", ",b=?".repeat(100))
+            }),
+            (4_000, |n| format!("{n}")),
+        ];
+        let session: Rc<str> = "ks".into();
+        for (count, text) in texts {
+            let counted = allocation_counter::measure(|| {
+                let mut cache = PlanCache::new(rules.clone(), MAX_BYTES);
+                for n in 0..count {
+                    cache.plan(&text(n), Some(&session));
+                }
+                std::mem::forget(cache);
+            });
+            let bytes = usize::try_from(counted.bytes_current).unwrap();
+            assert!(bytes < MAX_BYTES * 5 / 4, "{}: {bytes}", &text(1)[..1]);
+        }
     }
 }

@@ -30,18 +30,31 @@ pub struct Registry {
     /// Hashed at random per process: who chooses texts cannot choose places.
     by_id: HashMap<Box<[u8]>, Rc<Prepared>, RandomState>,
     order: VecDeque<Box<[u8]>>,
-    limit: usize,
+    max_len: usize,
+    max_bytes: usize,
+    bytes: usize,
     next_slot: Slot,
 }
 
+impl Prepared {
+    /// Memory that it holds, with its places in the registry (bytes), about.
+    fn memory_bytes(&self) -> usize {
+        /// Two entries, three ids of their own, and the counts of the shared part.
+        const ENTRIES: usize = 2 * 32 + 3 * 16 + 32;
+        size_of::<Self>() + ENTRIES + 3 * self.id.len() + self.plan.memory_bytes()
+    }
+}
+
 impl Registry {
-    /// Remembers at most `limit` statements.
+    /// Remembers at most `max_len` statements, in about `max_bytes` of memory.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(max_len: usize, max_bytes: usize) -> Self {
         Self {
             by_id: HashMap::default(),
             order: VecDeque::new(),
-            limit,
+            max_len,
+            max_bytes,
+            bytes: 0,
             next_slot: 0,
         }
     }
@@ -58,29 +71,32 @@ impl Registry {
     /// The same id with another plan happens when a statement with all names qualified is prepared
     /// under another keyspace: both plans then mean the same, and the newer one is kept.
     pub fn insert(&mut self, id: &[u8], plan: Rc<Plan>) {
-        if let Some(known) = self.by_id.get(id) {
-            if Rc::ptr_eq(&known.plan, &plan) || *known.plan == *plan {
-                return;
+        let is_new = match self.by_id.get(id) {
+            Some(known) if Rc::ptr_eq(&known.plan, &plan) || *known.plan == *plan => return,
+            known => known.is_none(),
+        };
+        let prepared = Prepared {
+            id: id.into(),
+            slot: self.next_slot,
+            plan,
+        };
+        self.next_slot = self.next_slot.wrapping_add(1);
+        let bytes = prepared.memory_bytes();
+        while is_new && (self.by_id.len() >= self.max_len || self.bytes + bytes > self.max_bytes) {
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
+            if let Some(forgotten) = self.by_id.remove(&oldest) {
+                self.bytes -= forgotten.memory_bytes();
             }
-        } else {
-            while self.by_id.len() >= self.limit {
-                let Some(oldest) = self.order.pop_front() else {
-                    break;
-                };
-                self.by_id.remove(&oldest);
-            }
+        }
+        if is_new {
             self.order.push_back(id.into());
         }
-        let slot = self.next_slot;
-        self.next_slot = self.next_slot.wrapping_add(1);
-        self.by_id.insert(
-            id.into(),
-            Rc::new(Prepared {
-                id: id.into(),
-                slot,
-                plan,
-            }),
-        );
+        self.bytes += bytes;
+        if let Some(other) = self.by_id.insert(id.into(), Rc::new(prepared)) {
+            self.bytes -= other.memory_bytes();
+        }
     }
 
     /// The tables may be others than those that the statements were planned with (`plans` still
@@ -103,11 +119,14 @@ impl Registry {
                 slot = self.next_slot;
                 self.next_slot = self.next_slot.wrapping_add(1);
             }
-            *prepared = Rc::new(Prepared {
+            let again = Prepared {
                 id: prepared.id.clone(),
                 slot,
                 plan: Rc::new(plan),
-            });
+            };
+            self.bytes += again.memory_bytes();
+            self.bytes -= prepared.memory_bytes();
+            *prepared = Rc::new(again);
         }
     }
 
@@ -121,5 +140,77 @@ impl Registry {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::plan::{MirrorDdl, Rules};
+    use crate::tables::Known;
+
+    const MAX_BYTES: usize = 256 << 10;
+
+    fn plan(text: &str) -> Rc<Plan> {
+        let rules = Rules {
+            mirror_ddl: MirrorDdl::Tables,
+            replication: None,
+            filter: None,
+        };
+        let (binds, known) = (Box::default(), Known::default());
+        Rc::new(Plan::new(text, Some("ks".into()), binds, &rules, &known))
+    }
+
+    fn filled(texts: impl Iterator<Item = String>) -> Registry {
+        let mut registry = Registry::new(2_000, MAX_BYTES);
+        for (n, text) in (0u64..).zip(texts) {
+            registry.insert(&n.to_be_bytes(), plan(&text));
+        }
+        registry
+    }
+
+    /// What a peer can prepare takes no more memory than it should, whatever the texts.
+    #[test]
+    fn memory_is_bounded_whatever_is_prepared() {
+        type Text = fn(usize) -> String;
+        let texts: [(usize, Text); 4] = [
+            (2_000, |n| format!("INSERT INTO t{n} (a, b) VALUES (?, ?)")),
+            (40, |n| {
+                format!("INSERT INTO t{n} (a) VALUES ({})", "?,".repeat(1_000))
+            }),
+            (100, |n| {
+                format!("UPDATE t{n} SET a = 1{} WHERE k = 1", ", b = ?".repeat(100))
+            }),
+            (40, |n| format!("SELECT '{}' FROM t{n}", "x".repeat(20_000))),
+        ];
+        for (count, text) in texts {
+            let counted = allocation_counter::measure(|| {
+                std::mem::forget(filled((0..count).map(text)));
+            });
+            let bytes = usize::try_from(counted.bytes_current).unwrap();
+            assert!(bytes < MAX_BYTES * 5 / 4, "{}: {bytes}", &text(1)[..30]);
+            assert!(bytes > MAX_BYTES / 4, "{}: {bytes}", &text(1)[..30]);
+        }
+    }
+
+    #[test]
+    fn the_oldest_statement_goes_first_and_the_sum_is_kept() {
+        let mut registry = filled((0..2_000).map(|n| format!("SELECT a FROM t{n}")));
+        assert!(registry.len() < 2_000 && registry.get(&1_999u64.to_be_bytes()).is_some());
+        assert!(registry.get(&0u64.to_be_bytes()).is_none());
+        // the same id with another plan takes the place of the old one
+        for table in ["short", "a_table_with_a_longer_name"] {
+            let last = 1_999u64.to_be_bytes();
+            registry.insert(&last, plan(&format!("SELECT a FROM {table}")));
+        }
+        let sum: usize = registry.by_id.values().map(|p| p.memory_bytes()).sum();
+        assert_eq!(
+            (registry.bytes, registry.order.len()),
+            (sum, registry.len())
+        );
+        // one that is larger than all that is allowed is known all the same, alone
+        registry.insert(b"large", plan(&"x".repeat(2 * MAX_BYTES)));
+        assert_eq!(registry.len(), 1);
+        assert!(registry.get(b"large").is_some());
     }
 }

@@ -58,7 +58,7 @@ impl Bench {
             common: Common {
                 clock: StampClock::new(0),
                 plans: PlanCache::new(rules, 1 << 20),
-                registry: Registry::new(100),
+                registry: Registry::new(100, 1 << 20),
                 generator: Generator::new([1; 32]),
                 journal: Journal::none(Arc::from([])),
                 tally: Tally::default(),

@@ -9,10 +9,13 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::limits;
 use crate::relay::link::Ticket;
 use crate::relay::write::Write;
 use crate::spill::Kind;
+use crate::tables::{Known, Shape};
 
 /// Keyspace and table.
 pub type Table = (Rc<str>, Rc<str>);
@@ -29,7 +32,11 @@ struct Lane {
 /// The lanes of the tables that this shard owns, and the tables that need one.
 #[derive(Debug, Default)]
 pub struct Lanes {
+    /// At most [`limits::SENSITIVE_TABLES`].
     sensitive: HashMap<Table, Kind>,
+    /// There are more than these: what the schema does not rule out counts as one of them.
+    beyond: bool,
+    known: Arc<Known>,
     /// In order, so that a simulation that runs again does the same.
     lanes: BTreeMap<Table, Lane>,
     tickets: HashMap<Ticket, Table>,
@@ -51,7 +58,7 @@ impl Lanes {
     pub fn is_ordered(&self, write: &Write) -> bool {
         match write.kind {
             Kind::List | Kind::Counter => true,
-            Kind::Write => write.deletes && self.kind_of(&write.keyspace, &write.table).is_some(),
+            Kind::Write => write.deletes && self.kind_of(write).is_some(),
             Kind::Ddl | Kind::Truncate => false,
         }
     }
@@ -60,23 +67,42 @@ impl Lanes {
     /// must [`Self::note`] it before the client sees the answer.
     #[must_use]
     pub fn is_news(&self, write: &Write) -> bool {
-        matches!(write.kind, Kind::List | Kind::Counter)
-            && self.kind_of(&write.keyspace, &write.table).is_none()
+        matches!(write.kind, Kind::List | Kind::Counter) && self.noted(write).is_none()
     }
 
     /// A table has lists or counters.
     pub fn note(&mut self, keyspace: Rc<str>, table: Rc<str>, kind: Kind) {
-        self.sensitive.entry((keyspace, table)).or_insert(kind);
+        if self.sensitive.len() < limits::SENSITIVE_TABLES {
+            self.sensitive.entry((keyspace, table)).or_insert(kind);
+        } else {
+            self.beyond |= !self.sensitive.contains_key(&(keyspace, table));
+        }
     }
 
-    /// What makes a table one with lanes, if it is one.
-    fn kind_of(&self, keyspace: &Rc<str>, table: &Rc<str>) -> Option<Kind> {
+    /// What the control plane knows of the tables; it decides about those that found no room.
+    pub fn know(&mut self, known: Arc<Known>) {
+        self.known = known;
+    }
+
+    fn noted(&self, write: &Write) -> Option<Kind> {
         if self.sensitive.is_empty() {
             return None;
         }
-        self.sensitive
-            .get(&(keyspace.clone(), table.clone()))
-            .copied()
+        let table = (write.keyspace.clone(), write.table.clone());
+        self.sensitive.get(&table).copied()
+    }
+
+    /// What makes a write's table one with lanes, if it is one.
+    fn kind_of(&self, write: &Write) -> Option<Kind> {
+        let noted = self.noted(write);
+        if noted.is_some() || !self.beyond {
+            return noted;
+        }
+        match self.known.source.get(&write.keyspace, &write.table) {
+            Some(table) if table.has_shape(Shape::Counter) => Some(Kind::Counter),
+            Some(table) if !table.columns.is_empty() && !table.has_shape(Shape::List) => None,
+            _ => Some(Kind::List),
+        }
     }
 
     /// Whether nothing waits and nothing is on its way.
@@ -104,9 +130,7 @@ impl Lanes {
     /// A counter's cells have the time at which each cluster counted, which is later at the target.
     /// So a delete that comes after them gets the target's time too, or it would miss them.
     pub fn prepare(&self, write: &mut Write) {
-        if write.kind == Kind::Write
-            && self.kind_of(&write.keyspace, &write.table) == Some(Kind::Counter)
-        {
+        if write.kind == Kind::Write && self.kind_of(write) == Some(Kind::Counter) {
             write.unstamp();
         }
     }
@@ -240,6 +264,53 @@ mod tests {
         assert!(lanes.is_ordered(&write("t", Kind::Write, true, 3)));
         assert!(!lanes.is_ordered(&write("t", Kind::Write, false, 4)));
         assert!(!lanes.is_ordered(&write("u", Kind::Write, true, 5)));
+    }
+
+    #[test]
+    fn tables_that_find_no_room_are_taken_for_what_the_schema_says() {
+        use crate::tables::{Column, Role, Table};
+        let mut lanes = Lanes::default();
+        for n in 0..limits::SENSITIVE_TABLES {
+            lanes.note("ks".into(), n.to_string().into(), Kind::List);
+        }
+        let delete = |table: &str| write(table, Kind::Write, true, 1);
+        assert!(lanes.is_ordered(&delete("0")) && !lanes.is_ordered(&delete("plain")));
+        lanes.note("ks".into(), "0".into(), Kind::List); // no new one
+        assert!(!lanes.is_ordered(&delete("plain")));
+        for n in 0..10 {
+            lanes.note("ks".into(), format!("more{n}").into(), Kind::List);
+        }
+        assert_eq!(lanes.sensitive.len(), limits::SENSITIVE_TABLES);
+        // nothing is known of the tables: every delete keeps its place
+        assert!(lanes.is_ordered(&delete("more3")) && lanes.is_ordered(&delete("plain")));
+        assert!(lanes.is_news(&write("more3", Kind::List, false, 2)));
+        let mut known = Known::default();
+        let shapes = [
+            ("plain", Shape::Single),
+            ("more3", Shape::List),
+            ("counts", Shape::Counter),
+        ];
+        for (name, shape) in shapes {
+            let column = Column {
+                name: "c".into(),
+                role: Role::Regular,
+                shape,
+            };
+            let table = Table {
+                columns: vec![column],
+                ..Table::default()
+            };
+            Arc::make_mut(&mut known.source).add("ks", name, table);
+        }
+        lanes.know(Arc::new(known));
+        assert!(lanes.is_ordered(&delete("more3")) && !lanes.is_ordered(&delete("plain")));
+        let mut of_counters = delete("counts");
+        of_counters.body = Body::Query {
+            text: "".into(),
+            params: [&[0, 1, 0x20][..], &7i64.to_be_bytes()].concat(),
+        };
+        lanes.prepare(&mut of_counters);
+        assert_eq!(of_counters.stamp_us, None);
     }
 
     #[test]

@@ -325,7 +325,10 @@ impl Shard {
             common: Common {
                 clock: StampClock::new(setup.stamp_floor_us),
                 plans: PlanCache::new(rules(&config), limits::CLASSIFIED_PER_SHARD_BYTES),
-                registry: Registry::new(limits::PREPARED_PER_SHARD),
+                registry: Registry::new(
+                    limits::PREPARED_PER_SHARD,
+                    limits::PREPARED_PER_SHARD_BYTES,
+                ),
                 generator: Generator::new(setup.seed),
                 journal: setup.journal,
                 tally: Tally::default(),
@@ -614,6 +617,7 @@ impl Shard {
             latency_us: self.target.latency_us(),
         });
         self.warn_of_age();
+        self.expire_looks();
         self.expire_clients(ring);
         self.tend_journal();
         self.commit.tick();

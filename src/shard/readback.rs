@@ -6,8 +6,10 @@
 //! The fence is passed when no shard has a write without a verdict that arrived before it; the
 //! shards ask each other.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,16 +45,58 @@ const UNKNOWN_US: i64 = 30_000_000;
 /// Looks that the source refused are taken again, with fresh knowledge of the tables.
 const TRIES: u8 = 5;
 const AGAIN_US: i64 = 1_000_000;
+/// Why a write is in doubt.
+const ROWS_UNKNOWN: &str = "it does not tell which rows it changed";
+const TOO_MUCH: &str = "too much waits to be read back";
 
 /// Names a row.
 type Key = Rc<[u8]>;
+
+/// A conditional write until all that was to be looked at for it is settled. Its memory and that of
+/// its looks counts in a sum.
+#[derive(Debug)]
+struct Kept {
+    write: Write,
+    bytes: Cell<usize>,
+    sum: Rc<Cell<usize>>,
+}
+
+impl Kept {
+    fn new(write: Write, sum: &Rc<Cell<usize>>) -> Self {
+        let kept = Self {
+            bytes: Cell::default(),
+            sum: Rc::clone(sum),
+            write,
+        };
+        kept.count(kept.write.cost_bytes());
+        kept
+    }
+
+    fn count(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes);
+        self.sum.set(self.sum.get() + bytes);
+    }
+}
+
+impl Deref for Kept {
+    type Target = Write;
+    fn deref(&self) -> &Write {
+        &self.write
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.sum.set(self.sum.get() - self.bytes.get());
+    }
+}
 
 /// Something to look at, and the writes that made it. They stay in the journal until what the look
 /// shows is there.
 #[derive(Debug)]
 struct Wanted {
     look: Look,
-    writes: Vec<Rc<Write>>,
+    writes: Vec<Rc<Kept>>,
     tries: u8,
 }
 
@@ -95,7 +139,7 @@ struct Reading {
 /// A write whose table is not known yet.
 #[derive(Debug)]
 struct Unplanned {
-    write: Rc<Write>,
+    write: Rc<Kept>,
     is_sure: bool,
     there: There,
     answered_us: i64,
@@ -105,6 +149,8 @@ struct Unplanned {
 #[derive(Debug, Default)]
 pub struct ReadBack {
     unplanned: VecDeque<Unplanned>,
+    /// Memory of all writes that are kept here, and of their looks (bytes).
+    bytes: Rc<Cell<usize>>,
     first: HashMap<Key, First>,
     second: HashMap<Key, Second>,
     reading: HashMap<Ticket, Reading>,
@@ -128,6 +174,12 @@ impl ReadBack {
     #[must_use]
     pub fn len(&self) -> usize {
         self.unplanned.len() + self.first.len() + self.second.len()
+    }
+
+    /// Whether no more may wait.
+    fn is_full(&self) -> bool {
+        let too_large = self.bytes.get() > limits::READ_BACK_PENDING_BYTES;
+        too_large || self.len() >= limits::READ_BACK_PENDING
     }
 
     /// When something is due (µs).
@@ -203,7 +255,7 @@ impl Shard {
     /// been: what it changed is read and written to the target, which may have `there` of it.
     pub(super) fn read_back(&mut self, write: Write, is_sure: bool, there: There) {
         let unplanned = Unplanned {
-            write: Rc::new(write),
+            write: Rc::new(Kept::new(write, &self.readback.bytes)),
             is_sure,
             there,
             answered_us: self.now_us,
@@ -212,7 +264,7 @@ impl Shard {
     }
 
     /// What a look was for is settled. The writes are done when no other look needs them.
-    fn done_with(&mut self, writes: Vec<Rc<Write>>) {
+    fn done_with(&mut self, writes: Vec<Rc<Kept>>) {
         for write in writes.into_iter().filter_map(Rc::into_inner) {
             self.common.journal.mark(write.journal, State::Done);
         }
@@ -236,8 +288,13 @@ impl Shard {
             there,
             answered_us,
         } = &unplanned;
-        let full = self.readback.len() >= limits::READ_BACK_PENDING;
-        match readback::looks(write, &mut self.common.plans, *answered_us, *there) {
+        let looks = readback::looks(write, &mut self.common.plans, *answered_us, *there);
+        for look in looks.iter().flatten() {
+            write.count(look.memory_bytes());
+        }
+        let full = self.readback.is_full();
+        match looks {
+            Ok(looks) if looks.is_empty() => self.give_up(write, ROWS_UNKNOWN),
             Ok(looks) if !full => {
                 for look in looks {
                     let key: Key = look.key().into();
@@ -258,9 +315,10 @@ impl Shard {
                 let _ = self.asks.try_send(Ask::Tables); // full: it is asked already
                 self.readback.unplanned.push_back(unplanned);
             }
-            Ok(_) => self.give_up(write, "too many rows wait to be read back"),
+            Ok(_) => self.give_up(write, TOO_MUCH),
+            Err(Unclear::Table) if full => self.give_up(write, TOO_MUCH),
             Err(Unclear::Table) => self.give_up(write, "its table is not known"),
-            Err(Unclear::Rows) => self.give_up(write, "it does not tell which rows it changed"),
+            Err(Unclear::Rows) => self.give_up(write, ROWS_UNKNOWN),
         }
     }
 
@@ -269,9 +327,23 @@ impl Shard {
         self.reject(write, 0, &words, true);
     }
 
-    fn give_up_all(&mut self, writes: &[Rc<Write>], why: &str) {
+    fn give_up_all(&mut self, writes: &[Rc<Kept>], why: &str) {
         for write in writes {
             self.give_up(write, why);
+        }
+    }
+
+    /// No snapshot has told for long of a table: it is not one of the source.
+    pub(super) fn expire_looks(&mut self) {
+        let late = |one: &Unplanned, now_us: i64| now_us - one.answered_us >= UNKNOWN_US;
+        while self
+            .readback
+            .unplanned
+            .front()
+            .is_some_and(|one| late(one, self.now_us))
+            && let Some(unplanned) = self.readback.unplanned.pop_front()
+        {
+            self.plan_look(unplanned);
         }
     }
 
@@ -530,5 +602,50 @@ impl Shard {
         for write in writes {
             self.give_up(&write, why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(size: usize) -> Write {
+        Write {
+            arrived_us: 1,
+            stamp_us: None,
+            repeat: Repeat::Once,
+            kind: Kind::Write,
+            deletes: false,
+            aged_s: 0,
+            journal: None,
+            keyspace: "ks".into(),
+            table: "t".into(),
+            body: Body::Query {
+                text: "".into(),
+                params: vec![0; size],
+            },
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_is_allowed() {
+        let mut readback = ReadBack::default();
+        let mut keep = |size| {
+            let write = Rc::new(Kept::new(write(size), &readback.bytes));
+            write.count(100); // a look
+            readback.unplanned.push_back(Unplanned {
+                write,
+                is_sure: false,
+                answered_us: 1,
+            });
+            readback.is_full()
+        };
+        let large = limits::READ_BACK_PENDING_BYTES / 4;
+        assert!(!keep(large) && !keep(large) && !keep(large));
+        assert!(keep(large));
+        readback.unplanned.pop_front();
+        assert!(!readback.is_full());
+        readback.unplanned.clear();
+        assert_eq!(readback.bytes.get(), 0);
     }
 }

@@ -133,6 +133,8 @@ impl Shard {
     fn learn_tables(&mut self, known: Arc<Known>) {
         let common = &mut self.common;
         common.registry.plan_again(&common.plans, &known);
+        self.lanes.know(known.clone());
+        self.drain.know(known.clone());
         common.plans.know(known);
         self.plan_looks_again();
     }

@@ -440,8 +440,14 @@ impl Shard {
                     }
                 }
                 RemoteEvent::Answer(LinkEvent::Rows(ticket, message)) => {
-                    if self.resolver.owed.applied(ticket).is_some() {
-                        self.looked(ticket, &message);
+                    match self.resolver.owed.applied(ticket) {
+                        Some(_) if self.readback.is_look(ticket) => self.looked(ticket, &message),
+                        // a condition that was not seen in it
+                        Some(entry) => {
+                            let words = "the source answered a second try with rows";
+                            self.reject(&entry.write, 0, words, true);
+                        }
+                        None => {}
                     }
                 }
                 RemoteEvent::Answer(LinkEvent::Unparked(ticket)) => {

@@ -36,6 +36,41 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Memory that it holds beside itself (bytes), about: what stands in the text decides how much
+    /// that is, and a short text can make it large.
+    pub fn heap_bytes(&self) -> usize {
+        /// What the allocator adds to each piece.
+        const PIECE: usize = 16;
+        let name = |name: &TableName| {
+            let keyspace = name.keyspace.as_ref().map_or(0, |k| k.len() + PIECE);
+            name.name.len() + PIECE + keyspace
+        };
+        let of_mutation = |mutation: &Mutation| {
+            let columns = mutation.assignments.iter();
+            let columns = columns.map(|one| size_of_val(one) + one.column.len() + PIECE);
+            let relations = mutation.restrictions.iter().map(|one| {
+                let names = one.columns.iter().map(|c| size_of_val(c) + c.len() + PIECE);
+                size_of_val(one) + names.sum::<usize>() + PIECE
+            });
+            size_of_val(mutation)
+                + name(&mutation.table)
+                + columns.sum::<usize>()
+                + relations.sum::<usize>()
+                + 2 * PIECE
+        };
+        let markers = self.markers.iter().map(|marker| {
+            let name = marker.name.as_ref().map_or(0, |name| name.len() + PIECE);
+            size_of_val(marker) + name
+        });
+        self.object.as_ref().map_or(0, name)
+            + self.mutations.iter().map(of_mutation).sum::<usize>()
+            + markers.sum::<usize>()
+            + size_of_val(&*self.functions)
+            + size_of_val(&*self.unqualified)
+            + self.ddl.as_ref().map_or(0, |ddl| size_of_val(&**ddl))
+            + 4 * PIECE
+    }
+
     /// The first table that the statement is about.
     pub fn table(&self) -> Option<&TableName> {
         self.object

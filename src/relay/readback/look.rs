@@ -81,6 +81,20 @@ pub struct Look {
 }
 
 impl Look {
+    /// Memory that it takes while it waits, its place in queues included (bytes), about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        /// A piece, its allocation and its share of a node of the map.
+        const COLUMN: usize = 96;
+        let columns = self.columns.iter().map(|(name, touch)| {
+            let removed = touch.removed.iter();
+            let removed = removed.map(|(term, _)| term.text.len() + term.values.len() + COLUMN);
+            name.len() + COLUMN + removed.sum::<usize>()
+        });
+        let row = self.relation.text.len() + self.relation.values.len();
+        size_of::<Self>() + 3 * row + 256 + columns.sum::<usize>()
+    }
+
     /// The same for all looks at one row.
     #[must_use]
     pub fn key(&self) -> Box<[u8]> {

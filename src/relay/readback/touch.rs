@@ -20,7 +20,7 @@ use crate::tables::{Known, Role, Shape, Table};
 pub enum Unclear {
     /// A table or a column is not known, or not yet.
     Table,
-    /// The statement names its rows in a way that is not understood here.
+    /// The statement names its rows in a way that is not understood here, or no keyspace.
     Rows,
 }
 
@@ -44,7 +44,7 @@ pub fn looks(
         };
         let session = plan.session_keyspace.as_deref();
         for mutation in &plan.statement.mutations {
-            let keyspace = mutation.table.keyspace_or(session).unwrap_or_default();
+            let keyspace = mutation.table.keyspace_or(session).ok_or(Unclear::Rows)?;
             let frame = Look {
                 keyspace: keyspace.into(),
                 table: (*mutation.table.name).into(),

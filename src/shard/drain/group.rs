@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use crate::relay::link::Ticket;
 use crate::relay::plan::Repeat;
@@ -14,6 +15,7 @@ use crate::relay::write::Write;
 use crate::shard::lanes::{Lanes, Table};
 use crate::spill::Kind;
 use crate::spill::append::Position;
+use crate::tables::Known;
 
 /// Most records of a group.
 const GROUP_MAX: usize = 256;
@@ -45,6 +47,11 @@ fn name_of(key: u64) -> Ticket {
 }
 
 impl Group {
+    /// What the control plane knows of the tables.
+    pub fn know(&mut self, known: Arc<Known>) {
+        self.lanes.know(known);
+    }
+
     /// Whether a write belongs into a group.
     #[must_use]
     pub fn wants(&self, write: &Write) -> bool {

@@ -17,6 +17,7 @@ pub mod pace;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use self::group::Group;
 pub use self::log::Inherited;
@@ -29,6 +30,7 @@ use crate::relay::write::Write;
 use crate::spill::append::Position;
 use crate::spill::progress::{self, Progress, Standing};
 use crate::spill::{Holds, Kind};
+use crate::tables::Known;
 
 /// Progress is written down this often while something moves (µs).
 const STORE_US: i64 = 1_000_000;
@@ -126,6 +128,11 @@ pub enum Found {
 }
 
 impl Drain {
+    /// What the control plane knows of the tables.
+    pub fn know(&mut self, known: Arc<Known>) {
+        self.group.know(known);
+    }
+
     /// Drains these directories, the shard's own first, at most `rate` records a second.
     #[must_use]
     pub fn new(inherited: Vec<Inherited>, rate: Option<u32>) -> Self {
