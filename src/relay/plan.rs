@@ -457,13 +457,15 @@ mod tests {
         ];
         let session: Rc<str> = "ks".into();
         for (count, text) in texts {
+            let mut kept = None;
             let counted = allocation_counter::measure(|| {
                 let mut cache = PlanCache::new(rules.clone(), MAX_BYTES);
                 for n in 0..count {
                     cache.plan(&text(n), Some(&session));
                 }
-                std::mem::forget(cache);
+                kept = Some(cache);
             });
+            assert!(kept.is_some());
             let bytes = usize::try_from(counted.bytes_current).unwrap();
             assert!(bytes < MAX_BYTES * 5 / 4, "{}: {bytes}", &text(1)[..1]);
         }

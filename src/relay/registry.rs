@@ -184,9 +184,11 @@ mod tests {
             (40, |n| format!("SELECT '{}' FROM t{n}", "x".repeat(20_000))),
         ];
         for (count, text) in texts {
+            let mut kept = None;
             let counted = allocation_counter::measure(|| {
-                std::mem::forget(filled((0..count).map(text)));
+                kept = Some(filled((0..count).map(text)));
             });
+            assert!(kept.is_some());
             let bytes = usize::try_from(counted.bytes_current).unwrap();
             assert!(bytes < MAX_BYTES * 5 / 4, "{}: {bytes}", &text(1)[..30]);
             assert!(bytes > MAX_BYTES / 4, "{}: {bytes}", &text(1)[..30]);

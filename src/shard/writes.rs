@@ -440,14 +440,8 @@ impl Shard {
                     }
                 }
                 RemoteEvent::Answer(LinkEvent::Rows(ticket, message)) => {
-                    match self.resolver.owed.applied(ticket) {
-                        Some(_) if self.readback.is_look(ticket) => self.looked(ticket, &message),
-                        // a condition that was not seen in it
-                        Some(entry) => {
-                            let words = "the source answered a second try with rows";
-                            self.reject(&entry.write, 0, words, true);
-                        }
-                        None => {}
+                    if let Some(entry) = self.resolver.owed.applied(ticket) {
+                        self.rows_of(ticket, &entry, &message);
                     }
                 }
                 RemoteEvent::Answer(LinkEvent::Unparked(ticket)) => {
@@ -474,6 +468,15 @@ impl Shard {
             }
         }
         self.remote_events = events;
+    }
+
+    /// The source has answered with rows: a look, or else a condition that was not seen in a write.
+    fn rows_of(&mut self, ticket: Ticket, entry: &Entry, message: &[u8]) {
+        if self.readback.is_look(ticket) {
+            return self.looked(ticket, message);
+        }
+        let words = "the source answered a second try with rows";
+        self.reject(&entry.write, 0, words, true);
     }
 
     pub(super) fn lose(&mut self, side: Side, node: usize, why: &str, ring: &mut impl Net) {

@@ -19,6 +19,7 @@ mod disk;
 mod drivers;
 mod faults;
 mod lwt;
+mod noise;
 mod outages;
 mod replay;
 mod robust;

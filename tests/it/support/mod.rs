@@ -6,5 +6,6 @@ pub mod cql;
 pub mod history;
 pub mod lab;
 pub mod ledger;
+pub mod noise;
 pub mod proxy;
 pub mod wire;

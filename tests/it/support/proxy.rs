@@ -157,9 +157,37 @@ impl Proxy {
 
     /// Resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// Resident memory without that of files, its code above all, in KiB. The journal counts.
+    pub fn own_kib(&self) -> u64 {
+        self.status_kib("RssAnon:") + self.status_kib("RssShmem:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.unwrap().count()
+    }
+
+    /// The sum of a gauge over the shards; of `name{side}` the samples of one side.
+    pub fn gauge(&self, name: &str) -> u64 {
+        let (name, side) = name.split_once('{').unwrap_or((name, ""));
+        let side = format!("\"{}\"", side.trim_end_matches('}'));
+        let (_, body) = self.get("/metrics");
+        let samples = body.lines().filter_map(|line| line.rsplit_once(' '));
+        let ours = samples.filter(|(key, _)| {
+            let labels = key.strip_prefix(name);
+            labels.is_some_and(|l| l.starts_with('{') && (side == "\"\"" || l.contains(&side)))
+        });
+        ours.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
     }
 
     /// GET on the metrics port: status code and body.
