@@ -57,8 +57,8 @@ pub const TLS_SESSIONS: usize = 256;
 /// Prepared statements that one shard remembers; the oldest unused is forgotten first, and its
 /// next EXECUTE gets UNPREPARED, which every driver answers by preparing again.
 pub const PREPARED_PER_SHARD: usize = 32_768;
-/// Memory for the prepared statements of one shard, in bytes: some 12,000 of usual length. It leaves
-/// a process of two shards below 64 MiB when clients prepare whatever they like.
+/// Memory for the prepared statements of one shard, in bytes: some 12,000 of usual length. It
+/// leaves a process of two shards below 64 MiB when clients prepare whatever they like.
 pub const PREPARED_PER_SHARD_BYTES: usize = 12 * MIB;
 /// Memory for the classification of statement texts that one shard remembers, in bytes: some
 /// thousand texts come again and again, those with values in them do not.

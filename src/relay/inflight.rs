@@ -1,6 +1,7 @@
 //! What a session waits for from the source, by stream id.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
@@ -32,6 +33,9 @@ pub enum Pending {
     System(SystemTable),
     /// A statement that cannot be read here: if the source takes it, that is counted.
     Opaque,
+    /// The client had several requests in flight on one stream: nobody can tell whose answers the
+    /// next so many are.
+    Unclear(u32),
 }
 
 /// Stream ids are small integers that clients choose; one multiplication spreads them.
@@ -62,10 +66,24 @@ pub struct Inflight {
 }
 
 impl Inflight {
-    /// Tracks a request. Gives back what the client had in flight on the same stream, which a
-    /// correct client never has.
-    pub fn insert(&mut self, stream: i16, pending: Pending) -> Option<Pending> {
-        self.by_stream.insert(stream, pending)
+    /// Tracks a request. If the client has another in flight on the same stream, which a correct
+    /// client never has, both come back: no answer will tell what became of them.
+    pub fn insert(&mut self, stream: i16, pending: Pending) -> [Option<Pending>; 2] {
+        let mut at = match self.by_stream.entry(stream) {
+            Entry::Vacant(free) => {
+                free.insert(pending);
+                return [None, None];
+            }
+            Entry::Occupied(at) => at,
+        };
+        let answers = match at.get() {
+            Pending::Unclear(answers) => answers.saturating_add(1),
+            _ => 2,
+        };
+        match at.insert(Pending::Unclear(answers)) {
+            Pending::Unclear(_) => [None, Some(pending)],
+            earlier => [Some(earlier), Some(pending)],
+        }
     }
 
     /// The request that an answer on `stream` belongs to.
@@ -74,7 +92,13 @@ impl Inflight {
         if self.by_stream.is_empty() {
             return None;
         }
-        let pending = self.by_stream.remove(&stream);
+        let mut pending = self.by_stream.remove(&stream);
+        if let Some(Pending::Unclear(answers)) = pending {
+            pending = None;
+            if answers > 1 {
+                self.by_stream.insert(stream, Pending::Unclear(answers - 1));
+            }
+        }
         if self.by_stream.is_empty() && self.by_stream.capacity() > 1_024 {
             self.by_stream.shrink_to(64); // a burst must not cost an idle connection its memory
         }
@@ -122,16 +146,29 @@ mod tests {
     #[test]
     fn an_answer_finds_its_request_once() {
         let mut inflight = Inflight::default();
-        assert!(inflight.insert(7, Pending::Use).is_none());
-        assert!(inflight.insert(-3, Pending::Use).is_none());
+        assert!(inflight.insert(7, Pending::Use)[1].is_none());
+        assert!(inflight.insert(-3, Pending::Use)[1].is_none());
         assert!(inflight.has(7) && !inflight.has(8));
         assert!(inflight.take(7).is_some());
         assert!(inflight.take(7).is_none());
         assert_eq!(inflight.len(), 1);
-        assert!(
-            inflight.insert(-3, Pending::Use).is_some(),
-            "a stream in use is reported"
-        );
+    }
+
+    #[test]
+    fn several_requests_on_one_stream_cannot_be_told_apart_until_all_are_answered() {
+        let mut inflight = Inflight::default();
+        assert!(matches!(inflight.insert(3, Pending::Use), [None, None]));
+        let both = inflight.insert(3, Pending::Opaque);
+        assert!(matches!(both, [Some(Pending::Use), Some(Pending::Opaque)]));
+        let third = inflight.insert(3, Pending::Use);
+        assert!(matches!(third, [None, Some(Pending::Use)]));
+        for _ in 0..3 {
+            assert!(inflight.has(3));
+            assert!(inflight.take(3).is_none());
+        }
+        assert!(inflight.is_empty());
+        assert!(matches!(inflight.insert(3, Pending::Use), [None, None]));
+        assert!(matches!(inflight.take(3), Some(Pending::Use)));
     }
 
     #[test]

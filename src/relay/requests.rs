@@ -53,7 +53,7 @@ impl Session {
         scratch: &mut Vec<u8>,
     ) -> Taken {
         let opened = self
-            .open(envelope, scratch, cx.common.max_body_bytes)
+            .open(envelope, scratch, self.body_limit(cx.common))
             .and_then(|body| {
                 let message = request_message(envelope.header.flags, body).ok()?;
                 let (prelude, message) = body.split_at_checked(message.message_at)?;

@@ -71,6 +71,17 @@ pub struct Common {
     pub scratch_frame: Vec<u8>,
 }
 
+impl Common {
+    /// Gives back memory that one large body needed.
+    pub fn trim(&mut self) {
+        for scratch in [&mut self.scratch, &mut self.scratch_frame] {
+            if scratch.capacity() > crate::limits::BUFFER_KEEP_BYTES {
+                *scratch = Vec::new();
+            }
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
@@ -273,10 +284,8 @@ impl Session {
 
     /// Notes that a request goes to the source whose answer matters.
     pub(super) fn expect_answer(&mut self, stream: i16, pending: Pending, cx: &mut Context<'_>) {
-        // Two requests at once on one stream: no driver does that, and the answer of the first
-        // can no longer be told from that of the second.
-        if let Some(earlier) = self.inflight.insert(stream, pending) {
-            unanswered(earlier, &mut cx.common.tally, cx.outputs);
+        for unclear in self.inflight.insert(stream, pending).into_iter().flatten() {
+            unanswered(unclear, &mut cx.common.tally, cx.outputs);
         }
     }
 
@@ -288,7 +297,7 @@ impl Session {
     #[inline]
     #[must_use]
     pub fn may_stream(&self, header: &Header) -> bool {
-        header.opcode == Opcode::Result && header.stream >= 0 && !self.inflight.has(header.stream)
+        header.opcode == Opcode::Result && !self.inflight.has(header.stream)
     }
 
     /// Notes that an answer was passed on in pieces.
@@ -299,8 +308,8 @@ impl Session {
     /// Takes an answer or event of the source.
     pub fn answer(&mut self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
         let header = &envelope.header;
-        if header.stream < 0 {
-            if header.opcode != Opcode::Event || self.event_concerns_client(envelope, cx) {
+        if header.opcode == Opcode::Event {
+            if self.event_concerns_client(envelope, cx) {
                 cx.to_client.extend_from_slice(envelope.raw);
             }
             return;
@@ -323,7 +332,8 @@ impl Session {
             cx.to_client.extend_from_slice(envelope.raw);
             return;
         };
-        if let (Pending::Write(_), Opcode::Result) = (&pending, header.opcode) {
+        let plain = header.flags != Flags::NONE || !is_rows(envelope.body);
+        if let (Pending::Write(_), Opcode::Result, true) = (&pending, header.opcode, plain) {
             // the usual case: nothing inside the answer matters
             cx.common.tally.applied += 1;
             if let Pending::Write(write) = pending {
@@ -401,6 +411,11 @@ impl Session {
         let Common { journal, tally, .. } = &mut *cx.common;
         match pending {
             Pending::Write(write) => {
+                // rows: the answer of a read that the client had in flight on the same stream
+                let verdict = match is_rows(message) {
+                    true if opcode == Opcode::Result => Verdict::Ambiguous,
+                    _ => verdict,
+                };
                 tally.verdict(verdict);
                 note(&write, verdict, journal);
                 let commit = commit_of(&write, verdict, journal);
@@ -444,7 +459,11 @@ impl Session {
                 return commit;
             }
             Pending::Opaque if verdict != Verdict::Refused => tally.opaque_applied += 1,
-            Pending::Opaque | Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
+            Pending::Opaque
+            | Pending::Prepare { .. }
+            | Pending::Use
+            | Pending::System(_)
+            | Pending::Unclear(_) => {}
         }
         None
     }
@@ -471,6 +490,14 @@ impl Session {
         let put = encode::error(to_client, Version::V5, 0, &body);
         debug_assert!(put.is_ok());
         Ending::ClientFrame(error)
+    }
+
+    /// Longest body of the client after decompression (bytes): little before it is let in.
+    pub(super) fn body_limit(&self, common: &Common) -> usize {
+        match self.open {
+            true => common.max_body_bytes,
+            false => crate::limits::PRE_AUTH_BODY_MAX_BYTES,
+        }
     }
 
     /// The body, decompressed if it has to be.
@@ -542,7 +569,7 @@ fn unanswered(pending: Pending, tally: &mut Tally, outputs: &mut Vec<Output>) {
         }
         Pending::Schema(write) => outputs.push(unknown_change(write)),
         Pending::Opaque => tally.opaque_applied += 1,
-        Pending::Prepare { .. } | Pending::Use | Pending::System(_) => {}
+        Pending::Prepare { .. } | Pending::Use | Pending::System(_) | Pending::Unclear(_) => {}
     }
 }
 
@@ -591,6 +618,11 @@ fn learn_prepared(
         binds,
         added: added.into(),
     }));
+}
+
+/// Whether the message of a RESULT holds rows.
+fn is_rows(message: &[u8]) -> bool {
+    message.first_chunk() == Some(&[0, 0, 0, 2])
 }
 
 /// The first column of a conditional write's answer: `[applied]`.

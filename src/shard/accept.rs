@@ -87,11 +87,12 @@ impl Shard {
             return;
         };
         match begun {
+            // the client has said nonsense, or left, before: nothing is sent there any more
+            Ok(_) if !connecting => {}
             Ok(secure) => {
                 ring.tune(id);
-                if connecting {
-                    connection.phase = if secure { Phase::Securing } else { Phase::Open };
-                }
+                connection.connected = true;
+                connection.phase = if secure { Phase::Securing } else { Phase::Open };
                 ring.start_recv(id);
                 self.recorder.opened(Side::Source);
                 self.clients.mark(at);

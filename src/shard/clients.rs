@@ -19,6 +19,9 @@ use crate::topology::{Offer, Shown};
 const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(256 << 20);
 /// A client that left gets its writes' verdicts for this long (µs).
 const OWING_US: i64 = 15_000_000;
+/// A client that has closed its side gets its answers for this long (µs): longer than Cassandra's
+/// own timeouts of reads and writes.
+const ANSWERING_US: i64 = 10_000_000;
 
 /// The table of connections.
 #[derive(Debug)]
@@ -403,6 +406,22 @@ impl Shard {
         count
     }
 
+    /// The client has closed its side. What it has asked before is answered: it may still listen.
+    pub(super) fn client_said_all(&mut self, at: ConnectionId, ring: &mut impl Net) {
+        let now_us = self.now_us;
+        let Some(connection) = self.clients.get(at) else {
+            return;
+        };
+        connection.client.ended = true;
+        let asks = connection.session.unanswered() > 0
+            || !connection.stalled.is_empty()
+            || !connection.client_is_served(ring);
+        match connection.phase {
+            Phase::Open if asks => connection.since_us = now_us,
+            _ => self.client_ended(at, ring),
+        }
+    }
+
     /// The client has gone. Its writes still get their verdicts.
     pub(super) fn client_ended(&mut self, at: ConnectionId, ring: &mut impl Net) {
         let now_us = self.now_us;
@@ -450,7 +469,9 @@ impl Shard {
         connection.phase = Phase::Closing;
         if let Some(id) = connection.source.socket.take() {
             ring.close(id);
-            self.recorder.closed(Side::Source);
+            if std::mem::take(&mut connection.connected) {
+                self.recorder.closed(Side::Source);
+            }
         }
         self.clients.mark(at);
     }
@@ -482,7 +503,7 @@ impl Shard {
         if let Some(id) = connection.source.socket {
             say_goodbye(connection.source.tls.as_mut(), id, ring);
             ring.close(id);
-            if connection.phase != Phase::Connecting {
+            if connection.connected {
                 self.recorder.closed(Side::Source);
             }
         }
@@ -512,6 +533,12 @@ impl Shard {
             }
             let over = match connection.phase {
                 Phase::Closing => connection.client_is_served(ring),
+                Phase::Open if connection.client.ended => {
+                    connection.session.unanswered() == 0
+                        && connection.stalled.is_empty()
+                        && connection.streaming == 0
+                        && connection.client_is_served(ring)
+                }
                 Phase::Owing => !connection.session.owes_verdict(),
                 Phase::Greeting | Phase::Connecting | Phase::Securing | Phase::Open => false,
             };
@@ -553,6 +580,7 @@ impl Shard {
                     let limit_us = match connection.phase {
                         Phase::Greeting | Phase::Connecting | Phase::Securing => handshake_us,
                         Phase::Owing | Phase::Closing => OWING_US,
+                        Phase::Open if connection.client.ended => ANSWERING_US,
                         Phase::Open if connection.session.is_open() => idle_us,
                         Phase::Open => handshake_us.saturating_mul(6),
                     };

@@ -59,6 +59,9 @@ pub struct Connection {
     pub source: Half,
     /// How far it has come.
     pub phase: Phase,
+    /// The source is connected and may be sent to. Not so when the client has said nonsense before:
+    /// then [`Phase::Closing`] comes first.
+    pub connected: bool,
     /// It has something to flush at the end of this turn.
     pub dirty: bool,
     /// Bytes of an answer that are passed on as they come, and are still to come.
@@ -89,6 +92,7 @@ impl Connection {
             },
             source: Half::default(),
             phase: Phase::Connecting,
+            connected: false,
             dirty: false,
             streaming: 0,
             writes: false,
@@ -136,7 +140,7 @@ impl Connection {
             tls.close();
         }
         let mut sent = send(&mut self.client, ring, spare).map_err(|e| (Side::Client, e));
-        if !matches!(self.phase, Phase::Greeting | Phase::Connecting) {
+        if self.connected {
             let source = send(&mut self.source, ring, spare).map_err(|e| (Side::Source, e));
             sent = sent.and(source);
         }

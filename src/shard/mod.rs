@@ -398,6 +398,7 @@ impl Shard {
         turned.spawned = self.work(ring);
         self.flush(ring);
         self.begin_commit(ring);
+        self.common.trim();
         turned
     }
 
@@ -512,8 +513,10 @@ impl Shard {
                 Owner::Client(_) | Owner::Nobody => {}
             },
             Happening::Ended(id, error) => {
+                let orderly = error.is_none();
                 let why = error.map_or_else(|| "closed by the node".to_owned(), |e| e.to_string());
                 match self.owner(id) {
+                    Owner::Client(at) if orderly => self.client_said_all(at, ring),
                     Owner::Client(at) => self.client_ended(at, ring),
                     Owner::Source(at) => self.source_ended(at, ring),
                     Owner::Target(node) => self.lose(Side::Target, node, &why, ring),

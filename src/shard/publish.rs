@@ -25,9 +25,16 @@ impl Shard {
             recorder.skipped(reason, count);
         }
         if tally.opaque_applied > 0 {
-            let count = tally.opaque_applied;
-            recorder.skipped(Skip::Unsupported, count);
-            tracing::warn!("{count} statements that cannot be read were not refused by the source");
+            let before = recorder.shared().skipped(Skip::Unsupported);
+            recorder.skipped(Skip::Unsupported, tally.opaque_applied);
+            let total = recorder.shared().skipped(Skip::Unsupported);
+            if before.checked_ilog2() != total.checked_ilog2() {
+                // not each of them: there can be many, and they are counted
+                tracing::warn!(
+                    total,
+                    "statements that cannot be read were not refused by the source"
+                );
+            }
         }
         recorder.count(Counted::StampInjected, tally.stamped);
         recorder.count(Counted::StampClient, tally.client_stamped);

@@ -636,6 +636,7 @@ mod tests {
             readback.unplanned.push_back(Unplanned {
                 write,
                 is_sure: false,
+                there: There::Nothing,
                 answered_us: 1,
             });
             readback.is_full()

@@ -198,6 +198,7 @@ impl Shard {
         if let Some(connection) = self.clients.get(at) {
             connection.phase = Phase::Connecting;
             connection.source.tls = None;
+            connection.connected = false;
             self.recorder.closed(Side::Source);
             let why = std::io::Error::other(format!("TLS failed: {why}"));
             self.source_connected(at, Err(why), ring);

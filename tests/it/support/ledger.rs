@@ -226,8 +226,12 @@ fn prepare(cql: &mut Cql, keyspace: &str) -> Result<(Vec<u8>, Vec<u8>), Failure>
 impl Ledger {
     /// Checks every entry at a node itself: how many are missing or differ, and the first few.
     pub fn check(&self, node: &Cassandra, keyspace: &str) -> (usize, Vec<String>) {
+        self.check_by(&mut node.connect(), keyspace)
+    }
+
+    /// As [`Ledger::check`], over any connection.
+    pub fn check_by(&self, node: &mut Cql, keyspace: &str) -> (usize, Vec<String>) {
         let rows = node
-            .connect()
             .query(&format!("SELECT writer, seq, v, w FROM {keyspace}.ledger"))
             .unwrap_or_else(|e| panic!("reading the ledger's table: {e}"));
         let int = |cell: &Option<Vec<u8>>| {

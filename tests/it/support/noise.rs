@@ -223,7 +223,9 @@ impl Noise {
                     0 => self.bytes(size),
                     _ => {
                         let mut envelopes = self.damaged_messages(false);
-                        envelopes[0] = 5;
+                        if let Some(first) = envelopes.first_mut() {
+                            *first = 5; // else each was cut before its first byte
+                        }
                         envelopes
                     }
                 };
