@@ -48,7 +48,7 @@
 //! | [`relay`] (pure) | `cql`, `statement`, `tables`, `topology`, `journal` and below |
 //! | [`shard`] | all of the above |
 //! | [`proxy`] | `shard`, [`admin`], [`preflight`], [`watch`] and below |
-//! | `offline` | `limits`, `side` |
+//! | `offline` | `config`, `tls`, `limits`, `side` |
 //! | [`history`] | `offline`, `limits`, `side` |
 //! | [`copy`], [`verify`] | `history`, `offline`, `limits`, `side`; `verify` also `copy`, `spill` |
 //! | [`replay`] | `offline`, `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |

@@ -87,7 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inspect", &["journal", "spill", "limits", "side"]),
     ("rejects", &["replay", "spill"]),
     ("node", &["cql", "statement", "limits"]),
-    ("offline", &["limits", "side"]),
+    ("offline", &["config", "tls", "limits", "side"]),
     ("history", &["offline", "limits", "side"]),
     ("copy", &["history", "offline", "limits", "side"]),
     (

@@ -8,6 +8,7 @@ use scylla::frame::types::Consistency;
 
 use super::tokens::TokenRange;
 use crate::offline::connect;
+use crate::offline::tls::{SourceTlsArgs, TargetTlsArgs};
 use crate::side::Side;
 
 /// Two clusters and a choice of data.
@@ -43,6 +44,12 @@ pub struct EndsArgs {
     /// File that holds the password, and nothing else but a line end
     #[arg(long, value_name = "FILE", requires = "target_username")]
     pub target_password_file: Option<PathBuf>,
+    /// TLS with the source.
+    #[command(flatten)]
+    pub source_tls: SourceTlsArgs,
+    /// TLS with the target.
+    #[command(flatten)]
+    pub target_tls: TargetTlsArgs,
     /// Consistency of reads at the source
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "local-quorum")]
     pub source_consistency: Level,

@@ -42,6 +42,7 @@ impl Ends {
             port: args.source_port,
             username: args.source_username.as_deref(),
             password: passwords.source,
+            tls: args.source_tls.load(Side::Source)?,
         };
         let target = Endpoint {
             side: Side::Target,
@@ -49,6 +50,7 @@ impl Ends {
             port: args.target_port,
             username: args.target_username.as_deref(),
             password: passwords.target,
+            tls: args.target_tls.load(Side::Target)?,
         };
         let keyspace = &args.keyspace;
         let source = Cluster::connect(source, args.source_consistency.into(), keyspace).await?;

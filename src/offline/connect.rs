@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustls::ClientConfig;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::frame::types::Consistency;
@@ -25,6 +26,8 @@ pub(crate) struct Endpoint<'a> {
     pub port: u16,
     pub username: Option<&'a str>,
     pub password: Option<String>,
+    /// TLS; `None`: plain connections.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Endpoint<'_> {
@@ -47,6 +50,7 @@ impl Endpoint<'_> {
         let builder = SessionBuilder::new()
             .known_nodes(self.contacts())
             .connection_timeout(CONNECT_TIMEOUT)
+            .tls_context(self.tls.clone())
             .auto_await_schema_agreement(false)
             .default_execution_profile_handle(profile.into_handle());
         match (self.username, &self.password) {
@@ -59,9 +63,13 @@ impl Endpoint<'_> {
     pub(crate) fn unreachable(&self) -> String {
         let side = self.side;
         format!(
-            "cannot reach the {side} at {}; is it up, and are --{side}-port, --{side}-username \
+            "cannot reach the {side} at {}{}; is it up, and are --{side}-port, --{side}-username \
              and the password right?",
-            self.contacts().join(", ")
+            self.contacts().join(", "),
+            match self.tls {
+                Some(_) => format!(" with TLS (see --{side}-tls-ca, --{side}-tls-name)"),
+                None => String::new(),
+            }
         )
     }
 }

@@ -4,4 +4,5 @@
 pub(crate) mod connect;
 pub(crate) mod pace;
 pub(crate) mod stop;
+pub mod tls;
 pub(crate) mod verdict;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::offline::tls::TargetTlsArgs;
 use crate::spill::Holds;
 
 /// `twinring replay`: bring the writes of a spill directory to the target.
@@ -26,6 +27,9 @@ pub struct ReplayArgs {
     /// File that holds the password, and nothing else but a line end
     #[arg(long, value_name = "FILE", requires = "target_username")]
     pub target_password_file: Option<PathBuf>,
+    /// TLS with the target.
+    #[command(flatten)]
+    pub target_tls: TargetTlsArgs,
     /// Key file of a spill that was written with --spill-key-file
     #[arg(long, value_name = "FILE", env = "TWINRING_SPILL_KEY_FILE")]
     pub spill_key_file: Option<PathBuf>,

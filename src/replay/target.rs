@@ -52,6 +52,7 @@ impl Target {
             port: args.target_port,
             username: args.target_username.as_deref(),
             password,
+            tls: args.target_tls.load(Side::Target)?,
         };
         let contact = endpoint.contacts().join(", ");
         let builder = endpoint.builder(Consistency::LocalQuorum);

@@ -128,6 +128,13 @@ impl Outgoing {
     /// # Errors
     /// What is wrong, with the flag, the file and what to do.
     pub fn load(wanted: &ClientTls) -> Result<Self, Problem> {
+        let name = wanted.name.as_deref().map(|name| {
+            ServerName::try_from(name.to_owned()).map_err(|_| {
+                let place = format!("{} {name}", wanted.name_flag);
+                Problem::new(place, "is no name of a host", "write a host name or an IP")
+            })
+        });
+        let name = name.transpose()?;
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Problem::new("TLS", error.to_string(), "report this"))?;
@@ -142,7 +149,7 @@ impl Outgoing {
             }
             Verify::Full | Verify::Chain => builder
                 .dangerous()
-                .with_custom_certificate_verifier(chain(wanted)?),
+                .with_custom_certificate_verifier(chain(wanted, name.clone())?),
         };
         let (mut config, expiry_s) = match &wanted.identity {
             None => (builder.with_no_client_auth(), None),
@@ -154,15 +161,9 @@ impl Outgoing {
             }
         };
         config.resumption = Resumption::in_memory_sessions(limits::TLS_SESSIONS);
-        let name = wanted.name.as_deref().map(|name| {
-            ServerName::try_from(name.to_owned()).map_err(|_| {
-                let place = format!("{} {name}", wanted.name_flag);
-                Problem::new(place, "is no name of a host", "write a host name or an IP")
-            })
-        });
         Ok(Self {
             config: Arc::new(config),
-            name: name.transpose()?,
+            name,
             expiry_s,
         })
     }
@@ -189,7 +190,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-fn chain(wanted: &ClientTls) -> Result<Arc<Chain>, Problem> {
+fn chain(wanted: &ClientTls, name: Option<ServerName<'static>>) -> Result<Arc<Chain>, Problem> {
     let (roots, trusted) = match &wanted.authorities {
         Some(authorities) => {
             let all = files::authorities(authorities)?;
@@ -207,6 +208,7 @@ fn chain(wanted: &ClientTls) -> Result<Arc<Chain>, Problem> {
         inner,
         trusted,
         name_counts: wanted.verify == Verify::Full,
+        name,
     }))
 }
 

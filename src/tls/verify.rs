@@ -20,6 +20,9 @@ pub(super) struct Chain {
     pub trusted: Vec<CertificateDer<'static>>,
     /// The name has to fit.
     pub name_counts: bool,
+    /// The name that counts, whatever the connection's; `None`: that one. A driver that asks for
+    /// addresses alone has no other way to it.
+    pub name: Option<ServerName<'static>>,
 }
 
 impl ServerCertVerifier for Chain {
@@ -31,6 +34,7 @@ impl ServerCertVerifier for Chain {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let server_name = self.name.as_ref().unwrap_or(server_name);
         let checked = self.inner.verify_server_cert(
             end_entity,
             intermediates,
