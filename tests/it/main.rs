@@ -25,4 +25,5 @@ mod replay;
 mod robust;
 mod self_check;
 mod support;
+mod tls;
 mod verify;

@@ -15,6 +15,8 @@ pub struct NodeOptions {
     pub durable: bool,
     /// Wants a user and password (`cassandra`, `cassandra`).
     pub auth: bool,
+    /// More lines of `cassandra.yaml`.
+    pub yaml: &'static [String],
 }
 
 /// A running node; stopped, and its data deleted, when dropped or when the test process ends.
@@ -51,6 +53,9 @@ impl Cassandra {
         command.arg("--dir").arg(run_dir().join(name));
         command.args(options.durable.then_some("--durable"));
         command.args(options.auth.then_some("--auth"));
+        for line in options.yaml {
+            command.args(["--yaml", line]);
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

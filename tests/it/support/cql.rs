@@ -48,6 +48,9 @@ pub struct Cql {
 const STARTUP: u8 = 1;
 const OPTIONS: u8 = 5;
 const QUERY: u8 = 7;
+const AUTH_RESPONSE: u8 = 15;
+/// What a fresh node that asks for a login takes.
+const SUPERUSER: (&str, &str) = ("cassandra", "cassandra");
 const PREPARE: u8 = 9;
 const EXECUTE: u8 = 10;
 const PAGE_ROWS: i32 = 1000;
@@ -55,6 +58,11 @@ const PAGE_ROWS: i32 = 1000;
 impl Cql {
     /// Connects and says STARTUP; waits at most 30 s for any answer.
     pub fn connect(address: SocketAddr) -> Result<Cql, Failure> {
+        Self::login(address, SUPERUSER)
+    }
+
+    /// The same as another user, if the node asks.
+    pub fn login(address: SocketAddr, login: (&str, &str)) -> Result<Cql, Failure> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -65,6 +73,12 @@ impl Cql {
         }
         match cql.call(STARTUP, &body)? {
             (2, _) => Ok(cql),
+            (3, _) => {
+                let token = format!("\0{}\0{}", login.0, login.1);
+                let mut body = i32_len(token.len()).to_be_bytes().to_vec();
+                body.extend_from_slice(token.as_bytes());
+                cql.call(AUTH_RESPONSE, &body).map(|_| cql)
+            }
             (opcode, _) => Err(Failure::Connection(format!("STARTUP answered {opcode}"))),
         }
     }

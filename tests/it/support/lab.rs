@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::cassandra::{Cassandra, NodeOptions};
 use super::compare::{self, Place, Report};
 use super::proxy::Proxy;
+use super::tls;
 
 /// The versions that the tests know.
 pub const V41: &str = "4.1.10";
@@ -73,6 +74,30 @@ pub fn durable_41() -> &'static Cassandra {
 pub fn source_50() -> &'static Cassandra {
     static CELL: OnceLock<Cassandra> = OnceLock::new();
     node(&CELL, "source-50", V50, 4)
+}
+
+/// Cassandra 4.1 with a login, and with TLS beside plain connections: it wants certificates.
+pub fn secure_source() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    secure(&CELL, "secure-source", 5)
+}
+
+/// Another one, which wants no certificates.
+pub fn secure_target() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    secure(&CELL, "secure-target", 6)
+}
+
+fn secure(cell: &'static OnceLock<Cassandra>, name: &str, host: u8) -> &'static Cassandra {
+    cell.get_or_init(|| {
+        let ip = address(host);
+        let options = NodeOptions {
+            auth: true,
+            yaml: Vec::leak(vec![tls::node_option(name, ip)]),
+            ..NodeOptions::default()
+        };
+        Cassandra::start(name, V41, ip, options)
+    })
 }
 
 /// An address for one more proxy.

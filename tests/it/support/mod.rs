@@ -8,4 +8,5 @@ pub mod lab;
 pub mod ledger;
 pub mod noise;
 pub mod proxy;
+pub mod tls;
 pub mod wire;

@@ -122,6 +122,13 @@ impl Proxy {
         }
     }
 
+    /// SIGHUP: look at the certificates.
+    pub fn hang_up(&self) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-HUP", &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
     /// All it has written so far.
     pub fn words(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

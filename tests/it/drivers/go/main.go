@@ -52,6 +52,12 @@ func cluster(address, keyspace string) *gocql.ClusterConfig {
 	if env("COMPRESSION") == "lz4" {
 		c.Compressor = lz4.LZ4Compressor{}
 	}
+	if user := env("USER"); user != "" {
+		c.Authenticator = gocql.PasswordAuthenticator{Username: user, Password: env("PASSWORD")}
+	}
+	if ca := env("TLS_CA"); ca != "" && address == env("CONTACT") {
+		c.SslOpts = &gocql.SslOptions{CaPath: ca, EnableHostVerification: true}
+	}
 	c.DefaultTimestamp = env("STAMPS") != "server"
 	return c
 }

@@ -15,6 +15,7 @@ import traceback
 import uuid
 
 import cassandra
+import small
 from cassandra import ConsistencyLevel as CL
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy
@@ -45,6 +46,9 @@ def equal(got, want):
 def cluster(address, protocol=PROTOCOL):
     host, port = address.rsplit(":", 1)
     options = {"protocol_version": protocol} if protocol else {}
+    options.update(small.access())
+    if address != ENV["contact"]:
+        options.pop("ssl_context", None)
     profile = ExecutionProfile(load_balancing_policy=RoundRobinPolicy(),
                                retry_policy=FallthroughRetryPolicy(), request_timeout=60)
     return Cluster([host], port=int(port), connect_timeout=30, control_connection_timeout=30,

@@ -1,0 +1,532 @@
+//! TLS on every side, logins, and what happens when they do not fit: real Cassandra nodes with
+//! keytool's stores, the Python and Go drivers, cqlsh.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::cassandra::{run_dir, setup, tests_dir};
+use crate::support::lab::{self, Pair};
+use crate::support::proxy::Proxy;
+use crate::support::tls::{self, Authority};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const SUPERUSER: (&str, &str) = ("cassandra", "cassandra");
+
+/// What a test wants of the proxy, as flags.
+#[derive(Default, Clone)]
+struct Flags(Vec<String>);
+
+impl Flags {
+    fn with(mut self, flag: &str, value: impl AsRef<Path>) -> Flags {
+        self.0.push(flag.to_owned());
+        self.0.push(value.as_ref().to_str().unwrap().to_owned());
+        self
+    }
+
+    /// TLS with clients, by our authority.
+    fn listener(self, ip: Ipv4Addr) -> Flags {
+        let (cert, key) = tls::authority().sign(&format!("proxy-{ip}"), &ip.to_string());
+        self.with("--proxy-pem-certfile", cert)
+            .with("--proxy-pem-keyfile", key)
+    }
+
+    /// TLS with the source, which wants a certificate.
+    fn source(self) -> Flags {
+        let (cert, key) = tls::authority().sign("to-source", "proxy.example");
+        self.with("--disable-source-tls", "false")
+            .with("--source-tls-ca", tls::certificate_of("secure-source"))
+            .with("--source-tls-cert", cert)
+            .with("--source-tls-key", key)
+    }
+
+    /// TLS with the target.
+    fn target(self) -> Flags {
+        self.with("--disable-target-tls", "false")
+            .with("--target-tls-ca", tls::trust_of("secure-target"))
+            .with("--target-tls-password-file", tls::word_file())
+    }
+
+    fn start(&self, name: &str, ip: Ipv4Addr) -> Proxy {
+        let flags: Vec<_> = self.0.iter().map(String::as_str).collect();
+        let nodes = [lab::secure_source().address, lab::secure_target().address];
+        Proxy::start_with(name, &run_dir().join(name), ip, nodes, &flags, &[])
+    }
+
+    /// `--check`: exit code and words.
+    fn check(&self, name: &str) -> (Option<i32>, String) {
+        let dir = run_dir().join(name);
+        let nodes = [lab::secure_source().address, lab::secure_target().address];
+        let output = Command::new(env!("CARGO_BIN_EXE_twinring"))
+            .args(["proxy", &nodes[0].to_string(), &nodes[1].to_string()])
+            .args(["--check", "--metrics", "false", "--listen", "127.0.0.1:0"])
+            .args(["--cores", "1", "--data-dir", dir.to_str().unwrap()])
+            .args(&self.0)
+            .output()
+            .unwrap();
+        let words = [output.stdout, output.stderr].concat();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        (output.status.code(), words)
+    }
+}
+
+/// A keyspace on both nodes with the table of `small.py`, and no proxy yet.
+fn pair(name: &str) -> Pair {
+    setup();
+    let pair = Pair::without_proxy(name, lab::secure_source(), lab::secure_target());
+    let table = format!("{}.small (id int PRIMARY KEY, v text)", pair.keyspace);
+    pair.run_at_both(&format!("CREATE TABLE {table}"));
+    pair
+}
+
+/// A program in the Python driver's environment, as `drivers/python/run` starts it.
+fn python(args: &[&str], contact: SocketAddr, keyspace: &str, login: (&str, &str)) -> Command {
+    let mut command = Command::new(tests_dir().join("it/drivers/python/run"));
+    command.args(args);
+    command.env("TWINRING_CONTACT", contact.to_string());
+    command.env("TWINRING_KEYSPACE", keyspace);
+    command.env("TWINRING_USER", login.0);
+    command.env("TWINRING_PASSWORD", login.1);
+    command
+}
+
+fn secured(mut command: Command, tls: bool) -> Command {
+    if tls {
+        command.env("TWINRING_TLS_CA", &tls::authority().file);
+    }
+    command
+}
+
+fn ran(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {words}");
+    output
+}
+
+fn refused(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{command:?}: it went well");
+    words
+}
+
+/// The sum of a metric over the lines that hold all of `words`.
+fn metric(proxy: &Proxy, name: &str, words: &[&str]) -> u64 {
+    let (_, text) = proxy.get("/metrics");
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let lines = lines.filter(|line| words.iter().all(|word| line.contains(word)));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // counts
+    values.map(|value| value as u64).sum()
+}
+
+fn handshakes(proxy: &Proxy, side: &str) -> u64 {
+    let side = format!("side=\"{side}\"");
+    metric(proxy, "twinring_tls_handshakes_total", &[&side])
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < LIMIT, "not after {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn all_combinations() {
+    let _turn = lab::beside_others();
+    for which in 0..8 {
+        let on = |bit: u32| which & (1 << bit) != 0;
+        let mut pair = pair("combined");
+        let ip = lab::proxy_address();
+        let mut flags = Flags::default();
+        if on(0) {
+            flags = flags.listener(ip);
+        }
+        if on(1) {
+            flags = flags.source();
+        }
+        if on(2) {
+            flags = flags.target();
+        }
+        let proxy = flags.start(&pair.keyspace, ip);
+        let write = ["write", "0", "60"];
+        let mut client = python(&write, proxy.listen, &pair.keyspace, SUPERUSER);
+        client.env("TWINRING_PROTOCOL", if which % 2 == 0 { "5" } else { "4" });
+        ran(secured(client, on(0)));
+        for (bit, side) in [(0, "client"), (1, "source"), (2, "target")] {
+            let seen = handshakes(&proxy, side) > 0;
+            wait_until(side, || seen == on(bit) || handshakes(&proxy, side) > 0);
+            assert_eq!(handshakes(&proxy, side) > 0, on(bit), "{which} {side}");
+        }
+        pair.proxy = Some(proxy);
+        pair.assert_equal(&[]);
+    }
+}
+
+/// The whole matrix of statements, over TLS on all sides.
+#[test]
+fn python_suite() {
+    let _turn = lab::beside_others();
+    suite("python");
+}
+
+#[test]
+fn go_suite() {
+    let _turn = lab::beside_others();
+    suite("go");
+}
+
+fn suite(driver: &str) {
+    let mut pair = pair(&format!("tls_{driver}"));
+    let ip = lab::proxy_address();
+    let flags = Flags::default().listener(ip).source().target();
+    let proxy = flags.start(&pair.keyspace, ip);
+    let mut command = Command::new(tests_dir().join("it/drivers").join(driver).join("run"));
+    command.env("TWINRING_DRIVERS", tests_dir().join("it/drivers"));
+    command.env("TWINRING_CONTACT", proxy.listen.to_string());
+    command.env("TWINRING_DIRECT", pair.source.address.to_string());
+    command.env("TWINRING_KEYSPACE", &pair.keyspace);
+    command.env("TWINRING_USER", SUPERUSER.0);
+    command.env("TWINRING_PASSWORD", SUPERUSER.1);
+    let output = secured(command, true).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stdout);
+    let bad: Vec<_> = words
+        .lines()
+        .filter(|l| !l.contains(r#""ok": true"#))
+        .collect();
+    let trouble = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{trouble}", bad.join("\n"));
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+}
+
+#[test]
+fn cqlsh() {
+    let _turn = lab::beside_others();
+    let mut pair = pair("cqlsh");
+    let ip = lab::proxy_address();
+    let flags = Flags::default().listener(ip).source().target();
+    let proxy = flags.start(&pair.keyspace, ip);
+    let (host, port) = (ip.to_string(), proxy.listen.port().to_string());
+    let text = format!(
+        "INSERT INTO {0}.small (id, v) VALUES (1, 'by hand'); SELECT v FROM {0}.small; \
+         DESCRIBE TABLE {0}.small",
+        pair.keyspace
+    );
+    let args = ["cqlsh", &host, &port, "--ssl", "-e", &text];
+    let mut command = python(&args, proxy.listen, &pair.keyspace, SUPERUSER);
+    command.args(["-u", SUPERUSER.0, "-p", SUPERUSER.1]);
+    command.env("SSL_CERTFILE", &tls::authority().file);
+    command.env("SSL_VALIDATE", "true");
+    let output = ran(command);
+    let words = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        words.contains("by hand") && words.contains("CREATE TABLE"),
+        "{words}"
+    );
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+}
+
+/// Clients must show certificates; plain clients and strangers cost the source nothing.
+#[test]
+fn clients_with_certificates() {
+    let _turn = lab::beside_others();
+    let pair = pair("mutual");
+    let ip = lab::proxy_address();
+    let flags = Flags::default().listener(ip).source();
+    let flags = flags.with("--proxy-client-ca", &tls::authority().file);
+    let proxy = flags.start(&pair.keyspace, ip);
+    let client = || {
+        python(
+            &["write", "0", "5"],
+            proxy.listen,
+            &pair.keyspace,
+            SUPERUSER,
+        )
+    };
+    let (cert, key) = tls::authority().sign("client", "client.example");
+    let (strange_cert, strange_key) = Authority::new("strange").sign("strange", "client.example");
+    let showing = |cert: &PathBuf, key: &PathBuf| {
+        let mut command = secured(client(), true);
+        command.env("TWINRING_TLS_CERT", cert);
+        command.env("TWINRING_TLS_KEY", key);
+        command
+    };
+    ran(showing(&cert, &key));
+    let opened = handshakes(&proxy, "source");
+    refused(secured(client(), true));
+    refused(showing(&strange_cert, &strange_key));
+    refused(client());
+    assert_eq!(
+        handshakes(&proxy, "source"),
+        opened,
+        "the source was not asked"
+    );
+    let failures = |reason: &str| {
+        let reason = format!("reason=\"{reason}\"");
+        metric(
+            &proxy,
+            "twinring_tls_failures_total",
+            &["side=\"client\"", &reason],
+        )
+    };
+    assert!(failures("no_certificate") > 0 && failures("untrusted") > 0);
+    assert!(failures("protocol") > 0, "the plain client");
+    ran(showing(&cert, &key));
+}
+
+/// What does not fit is found before the first client comes.
+#[test]
+fn wrong_certificates_at_the_source() {
+    let _turn = lab::beside_others();
+    let _nodes = pair("unfit");
+    let plain = Flags::default().with("--disable-target-tls", "true");
+    let (cert, key) = tls::authority().sign("unfit", "proxy.example");
+    let show = |flags: Flags| {
+        flags
+            .with("--source-tls-cert", &cert)
+            .with("--source-tls-key", &key)
+    };
+    let own = tls::certificate_of("secure-source");
+    let cases = [
+        (
+            plain
+                .clone()
+                .with("--source-tls-ca", &tls::authority().file),
+            "is signed by nobody who is trusted here",
+            "--source-tls-ca",
+        ),
+        (
+            plain
+                .clone()
+                .with("--source-tls-ca", &own)
+                .with("--source-tls-name", "other.example"),
+            "not valid for name",
+            "--source-tls-name",
+        ),
+        (
+            plain.clone().with("--source-tls-ca", "/does/not/exist"),
+            "--source-tls-ca /does/not/exist: cannot be read",
+            "name a file",
+        ),
+    ];
+    for (flags, what, mend) in cases {
+        let (code, words) = show(flags).check("unfit");
+        assert_eq!(code, Some(1), "{words}");
+        assert!(
+            words.contains(what) && words.contains(mend),
+            "{what}: {words}"
+        );
+    }
+    let ways_out = [
+        plain.clone().with("--source-tls-verify", "none"),
+        plain
+            .with("--source-tls-ca", &own)
+            .with("--source-tls-name", "other.example")
+            .with("--source-tls-verify", "ca"),
+    ];
+    for flags in ways_out {
+        let (code, words) = show(flags).check("unfit");
+        assert_eq!(code, Some(0), "{words}");
+    }
+}
+
+/// The target's certificate is not trusted: clients see nothing of it, writes wait in the spill.
+/// The right file comes while the proxy runs: they arrive.
+#[test]
+fn a_target_that_is_not_trusted_until_the_file_is_mended() {
+    let _turn = lab::beside_others();
+    let mut pair = pair("untrusted");
+    let ip = lab::proxy_address();
+    let ca = tls::dir().join("target-ca-in-use.pem");
+    std::fs::copy(&tls::authority().file, &ca).unwrap();
+    let flags = Flags::default()
+        .with("--disable-target-tls", "false")
+        .with("--target-tls-ca", &ca);
+    let proxy = flags.start(&pair.keyspace, ip);
+    let client = |from: &str| {
+        let args = ["write", from, "40"];
+        ran(python(&args, proxy.listen, &pair.keyspace, SUPERUSER));
+    };
+    client("0");
+    let words = ["side=\"target\"", "reason=\"untrusted\""];
+    wait_until("counted", || {
+        metric(&proxy, "twinring_tls_failures_total", &words) > 0
+    });
+    wait_until("spilled", || {
+        metric(&proxy, "twinring_backlog_records", &[]) > 0
+    });
+    // a broken file changes nothing but a count
+    std::fs::write(&ca, "-----BEGIN nonsense").unwrap();
+    proxy.hang_up();
+    wait_until("refused", || {
+        metric(&proxy, "twinring_tls_reload_failures_total", &[]) > 0
+    });
+    client("40");
+    std::fs::copy(tls::certificate_of("secure-target"), &ca).unwrap();
+    wait_until("drained", || {
+        metric(&proxy, "twinring_backlog_records", &[]) == 0
+    });
+    client("80");
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+}
+
+/// A new certificate for clients: new connections see it, those that are there live on.
+#[test]
+fn a_new_certificate_without_a_restart() {
+    let _turn = lab::beside_others();
+    let pair = pair("renewed");
+    let ip = lab::proxy_address();
+    let proxy = Flags::default().listener(ip).start(&pair.keyspace, ip);
+    let mut held = Held::start(secured(
+        python(&["hold"], proxy.listen, &pair.keyspace, SUPERUSER),
+        true,
+    ));
+    held.write(1);
+    let before = shown(proxy.listen);
+    tls::authority().sign(&format!("proxy-{ip}"), &ip.to_string());
+    proxy.hang_up();
+    wait_until("renewed", || shown(proxy.listen) != before);
+    held.write(2);
+    let args = ["write", "3", "5"];
+    let client = python(&args, proxy.listen, &pair.keyspace, SUPERUSER);
+    ran(secured(client, true));
+    assert!(
+        metric(
+            &proxy,
+            "twinring_tls_certificate_expiry_seconds",
+            &["client"]
+        ) > 0
+    );
+    held.write(9);
+}
+
+/// `small.py hold`.
+struct Held {
+    child: Child,
+    words: BufReader<std::process::ChildStdout>,
+}
+
+impl Held {
+    fn start(mut command: Command) -> Held {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let words = BufReader::new(child.stdout.take().unwrap());
+        let mut held = Held { child, words };
+        held.expect("held");
+        held
+    }
+
+    fn write(&mut self, id: i32) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{id}").unwrap();
+        self.expect("written");
+    }
+
+    fn expect(&mut self, word: &str) {
+        let mut line = String::new();
+        self.words.read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), word);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The certificate that the proxy shows.
+fn shown(listen: SocketAddr) -> String {
+    let program = "import ssl, sys; print(ssl.get_server_certificate((sys.argv[1], 9042)))";
+    let mut command = Command::new("python3");
+    command.args(["-c", program, &listen.ip().to_string()]);
+    String::from_utf8(ran(command).stdout).unwrap()
+}
+
+/// A client's own login goes to the source as it is, and serves at the target.
+#[test]
+fn own_logins() {
+    let _turn = lab::beside_others();
+    let mut pair = pair("logins");
+    let role = format!("user_{}", pair.keyspace);
+    pair.run_at_both(&format!(
+        "CREATE ROLE {role} WITH PASSWORD = 'own word' AND LOGIN = true"
+    ));
+    pair.run_at_both(&format!(
+        "GRANT ALL ON KEYSPACE {} TO {role}",
+        pair.keyspace
+    ));
+    let proxy = Flags::default().start(&pair.keyspace, lab::proxy_address());
+    let client = |word| {
+        let args = ["write", "0", "20"];
+        python(&args, proxy.listen, &pair.keyspace, (&role, word))
+    };
+    let mut direct = client("wrong");
+    direct.env("TWINRING_CONTACT", pair.source.address.to_string());
+    let reason = "Provided username";
+    let (through, direct) = (refused(client("wrong")), refused(direct));
+    assert!(
+        through.contains(reason) && direct.contains(reason),
+        "{through}\n{direct}"
+    );
+    ran(client("own word"));
+    let log = proxy.words();
+    assert!(!log.contains("own word") && !log.contains("wrong"), "{log}");
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+}
+
+/// Wrong credentials for the target never touch a client; once they are right, writes arrive.
+#[test]
+fn wrong_target_credentials_until_they_are_mended() {
+    let _turn = lab::beside_others();
+    let mut pair = pair("mended");
+    let word = run_dir().join("target-word");
+    std::fs::write(&word, "sesame\n").unwrap();
+    let role = format!("mirror_{}", pair.keyspace);
+    let flags = Flags::default()
+        .with("--target-username", &role)
+        .with("--target-password-file", &word);
+    let proxy = flags.start(&pair.keyspace, lab::proxy_address());
+    let client = |from: &str| {
+        let args = ["write", from, "40"];
+        ran(python(&args, proxy.listen, &pair.keyspace, SUPERUSER));
+    };
+    client("0");
+    wait_until("spilled", || {
+        metric(&proxy, "twinring_backlog_records", &[]) > 0
+    });
+    let failed = || {
+        metric(
+            &proxy,
+            "twinring_connects_failed_total",
+            &["side=\"target\""],
+        )
+    };
+    wait_until("counted", || failed() > 0);
+    let log = proxy.words();
+    assert!(
+        log.contains("not connected") && !log.contains("sesame"),
+        "{log}"
+    );
+    client("40");
+    let mut target = pair.target.connect();
+    let create = format!("CREATE ROLE {role} WITH PASSWORD = 'sesame' AND LOGIN = true");
+    target.query(&create).unwrap();
+    let grant = format!("GRANT ALL ON KEYSPACE {} TO {role}", pair.keyspace);
+    target.query(&grant).unwrap();
+    wait_until("drained", || {
+        metric(&proxy, "twinring_backlog_records", &[]) == 0
+    });
+    client("80");
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+}
