@@ -30,7 +30,7 @@ pub enum Rejects {
     List(ListArgs),
     /// Send what was refused again, after a mend; what is in doubt is never sent
     #[command(after_help = SEND_HELP)]
-    Send(ReplayArgs),
+    Send(Box<ReplayArgs>),
 }
 
 /// `twinring rejects list`.

@@ -443,6 +443,7 @@ mod tests {
             mirror_ddl: MirrorDdl::Tables,
             replication: None,
             filter: None,
+            wanted: Wanted::default(),
         };
         type Text = fn(usize) -> String;
         let texts: [(usize, Text); 4] = [

@@ -147,6 +147,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::relay::plan::{MirrorDdl, Rules};
+    use crate::relay::wanted::Wanted;
     use crate::tables::Known;
 
     const MAX_BYTES: usize = 256 << 10;
@@ -156,6 +157,7 @@ mod tests {
             mirror_ddl: MirrorDdl::Tables,
             replication: None,
             filter: None,
+            wanted: Wanted::default(),
         };
         let (binds, known) = (Box::default(), Known::default());
         Rc::new(Plan::new(text, Some("ks".into()), binds, &rules, &known))

@@ -14,6 +14,7 @@ fn args(dir: &Path) -> ReplayArgs {
         target_port: 9042,
         target_username: None,
         target_password_file: None,
+        target_tls: Default::default(),
         rate: None,
         concurrency: 8,
         give_up_seconds: 1,

@@ -103,6 +103,7 @@ fn args(path: &Path, target: String) -> ReplayArgs {
         target_port: 9042,
         target_username: None,
         target_password_file: None,
+        target_tls: Default::default(),
         rate: None,
         concurrency: 64,
         give_up_seconds: 30,

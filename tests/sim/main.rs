@@ -107,6 +107,7 @@ fn seeds(scope: Scope, share: u64) {
     let lane = &|| {
         let mut steps = 0;
         loop {
+            #[allow(clippy::disallowed_methods)] // not on a request path
             let seed = next.fetch_add(1, Ordering::Relaxed);
             let stops = !goes_on && failed.load(Ordering::Relaxed) != u64::MAX;
             if seed >= first + count || stops {
