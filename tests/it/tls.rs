@@ -451,6 +451,66 @@ fn shown(listen: SocketAddr) -> String {
     String::from_utf8(ran(command).stdout).unwrap()
 }
 
+/// The offline tools reach both clusters over TLS, too.
+#[test]
+fn copy_verify_and_replay() {
+    let _turn = lab::beside_others();
+    let pair = pair("offline");
+    let insert = |node: &crate::support::cassandra::Cassandra, id: u32| {
+        let keyspace = &pair.keyspace;
+        let text = format!("INSERT INTO {keyspace}.small (id, v) VALUES ({id}, 'x')");
+        node.connect().query(&text).unwrap();
+    };
+    (0..20).for_each(|id| insert(pair.source, id));
+    let ends = [pair.source.address, pair.target.address].map(|a| a.to_string());
+    let both = Flags::default().source().target();
+    let checkpoint = run_dir().join("offline.checkpoint");
+    let tool = |args: &[&str], flags: &Flags| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+        command.args(args).args(&flags.0);
+        command.env("TWINRING_SOURCE_USERNAME", SUPERUSER.0);
+        command.env("TWINRING_SOURCE_PASSWORD", SUPERUSER.1);
+        command.env("TWINRING_TARGET_USERNAME", SUPERUSER.0);
+        command.env("TWINRING_TARGET_PASSWORD", SUPERUSER.1);
+        command
+    };
+    let of = ["--keyspace", &pair.keyspace, "--splits", "4"];
+    let copy = [&["copy", &ends[0], &ends[1]][..], &of].concat();
+    let named = both.clone().with("--checkpoint", &checkpoint);
+    ran(tool(&copy, &named));
+    let verify = [&["verify", &ends[0], &ends[1]][..], &of].concat();
+    ran(tool(&verify, &both));
+    insert(pair.source, 99);
+    refused(tool(&verify, &both));
+    let (cert, key) = tls::authority().sign("offline", "proxy.example");
+    let strange = Flags::default()
+        .with("--source-tls-ca", &tls::authority().file)
+        .with("--source-tls-cert", cert)
+        .with("--source-tls-key", key);
+    let words = refused(tool(&verify, &strange));
+    assert!(words.contains("cannot reach the source"), "{words}");
+    // what a proxy could not bring to a target that it does not trust, replay brings
+    let unfit = Flags::default()
+        .with("--disable-target-tls", "false")
+        .with("--target-tls-ca", &tls::authority().file);
+    let proxy = unfit.start(&pair.keyspace, lab::proxy_address());
+    let write = ["write", "200", "30"];
+    ran(python(&write, proxy.listen, &pair.keyspace, SUPERUSER));
+    wait_until("spilled", || {
+        metric(&proxy, "twinring_backlog_records", &[]) > 0
+    });
+    let spill = proxy.data_dir.to_str().unwrap().to_owned();
+    let (status, words) = proxy.terminate(LIMIT);
+    assert!(status.success(), "{words}");
+    ran(tool(
+        &["replay", &spill, &ends[1]],
+        &Flags::default().target(),
+    ));
+    let repair = [&verify[..], &["--repair"]].concat();
+    tool(&repair, &both).output().unwrap(); // its exit code tells of what it found
+    ran(tool(&verify, &both));
+}
+
 /// A client's own login goes to the source as it is, and serves at the target.
 #[test]
 fn own_logins() {
