@@ -37,27 +37,24 @@ object Jobs {
       finished: Seq[(Job, T)] => Unit): Vector[(Job, String)] = {
     var open = jobs.toVector
     var failed = Vector.empty[(Job, String)]
-    var round = 1
+    var (round, failuresInARow) = (1, 0)
     while (open.nonEmpty) {
       sc.setJobDescription(s"twinring: $what" + (if (round > 1) s", try $round" else ""))
       var next = Vector.empty[Job]
-      val perhaps = open.size
-      var (successes, last) = (0, "")
       once(sc, open)(work) { results =>
         finished(results.collect { case (job, Right(result)) => (job, result) })
-        successes += results.count(_._2.isRight)
         results.foreach {
           case (job, Left(words)) =>
-            last = words
+            failuresInARow += 1
+            if (failuresInARow > sc.defaultParallelism * Limits.RangeAttemptsMax)
+              throw new UsageError(s"nothing succeeds any more; the last failure: $words")
             job.again match {
               case Some(jobs) => next ++= jobs
               case None       => failed :+= ((job, words))
             }
-          case _ =>
+          case _ => failuresInARow = 0
         }
       }
-      if (successes == 0 && perhaps > Limits.RangeAttemptsMax)
-        throw new UsageError(s"nothing succeeds any more; the last failure: $last")
       open = next
       round += 1
     }

@@ -4,18 +4,14 @@ import java.nio.ByteBuffer
 
 import Stages._
 
-/** What a token range came to. */
+/** How many rows of a token range are equal at once, equal when looked at again, different. */
 private[spark] final case class Found(
     equal: Long = 0,
     settled: Long = 0,
-    rowsDiffering: Long = 0,
-    differences: Vector[Difference] = Vector.empty) {
+    rowsDiffering: Long = 0) {
 
-  def +(other: Found): Found = Found(
-    equal + other.equal,
-    settled + other.settled,
-    rowsDiffering + other.rowsDiffering,
-    differences ++ other.differences)
+  def +(other: Found): Found =
+    Found(equal + other.equal, settled + other.settled, rowsDiffering + other.rowsDiffering)
 }
 
 /** What both sides have of a row now. */
@@ -28,7 +24,7 @@ private final case class Look(
 
 /** Compares token ranges of one pass over one table: both streams through the join, then a second
   * look at what is doubtful, up to three times. Only what differs each time, and does not change
-  * meanwhile, is a difference.
+  * meanwhile, is a difference: it is given to `enter`.
   */
 private[spark] final class TableVerify(
     table: Table,
@@ -37,7 +33,8 @@ private[spark] final class TableVerify(
     tolerance: Tolerance,
     settleMs: Long,
     repair: Repair,
-    looks: Throttle) {
+    looks: Throttle,
+    enter: Difference => Unit) {
   private val select = source.select
   private val columns = select.columns
 
@@ -79,7 +76,8 @@ private[spark] final class TableVerify(
       read += 1
     }
     val left = open.flatMap(_._2)
-    Found(0, settled.toLong, left.size.toLong, left.flatMap(settle))
+    left.foreach(look => settle(look).foreach(enter))
+    Found(0, settled.toLong, left.size.toLong)
   }
 
   /** Reads a row at both sides and compares it; `before` is what was there the last time. */

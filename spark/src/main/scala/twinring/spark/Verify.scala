@@ -1,8 +1,5 @@
 package twinring.spark
 
-import java.nio.charset.StandardCharsets.UTF_8
-
-import org.apache.hadoop.fs.Path
 import org.apache.spark.SparkContext
 import org.apache.spark.util.SerializableConfiguration
 
@@ -60,9 +57,9 @@ object Verify {
 
   private def add(toShow: Int)(summary: VerifySummary, range: RangeFound): VerifySummary =
     summary.copy(
-      equal = summary.equal + range.equal,
-      settled = summary.settled + range.settled,
-      rowsDiffering = summary.rowsDiffering + range.rowsDiffering,
+      equal = summary.equal + range.rows.equal,
+      settled = summary.settled + range.rows.settled,
+      rowsDiffering = summary.rowsDiffering + range.rows.rowsDiffering,
       differences = range.differences.foldLeft(summary.differences) { case (sum, (kind, count)) =>
         sum.updated(kind, sum.getOrElse(kind, 0L) + count)
       },
@@ -70,11 +67,9 @@ object Verify {
       shown = (summary.shown ++ range.shown).take(toShow))
 }
 
-/** What the driver is told of a range. */
+/** What the driver is told of a range; of its differences only some are shown. */
 private[spark] final case class RangeFound(
-    equal: Long,
-    settled: Long,
-    rowsDiffering: Long,
+    rows: Found,
     differences: Map[Kind, Long],
     repaired: Long,
     shown: Vector[Difference])
@@ -91,57 +86,30 @@ private[spark] final case class VerifyTask(
 
   /** Compares a token range. */
   def apply(job: Job): RangeFound = {
-    val Step(table, pass) = steps(job.step)
-    val select = Select(table, pass, perElement, options.ends.condition)
-    val found = Task.withBoth(source, target) { (source, target) =>
-      val here = new Scanner(source, select, limits.reads)
-      val there = new Scanner(target, select, limits.reads)
-      val rules = RepairRules(
-        options.repair,
-        options.deleteExtra,
-        options.repairCounters,
-        options.settleMs)
-      val repair = new Repair(rules, table, here, there, limits.writes)
-      val looks = limits.copy(writeRate = None).writes
-      new TableVerify(table, here, there, options.tolerance, options.settleMs, repair, looks)
-        .range(job.range)
-    }
-    report.foreach(_.write(table, pass, job.range, found.differences))
-    RangeFound(
-      found.equal,
-      found.settled,
-      found.rowsDiffering,
-      found.differences.groupBy(_.kind).map { case (kind, each) => kind -> each.size.toLong },
-      found.differences.count(_.repaired).toLong,
-      found.differences.take(options.failuresToFetch))
-  }
-}
-
-/** The folder of differences: a file for each token range that has some, written by its task. */
-private[spark] final class Report(dir: String, conf: SerializableConfiguration)
-    extends Serializable {
-
-  /** Makes the folder, and takes an earlier report away. */
-  def empty(): Unit = {
-    val path = new Path(dir)
-    val fs = path.getFileSystem(conf.value)
-    fs.mkdirs(path)
-    val (ours, others) = fs.listStatus(path).map(_.getPath).partition { file =>
-      val name = file.getName
-      name.startsWith("part-") && name.endsWith(".jsonl")
-    }
-    others.headOption.foreach { other =>
-      throw new UsageError(s"--report $dir holds $other, which is no report of ours")
-    }
-    ours.foreach(fs.delete(_, false))
+    val step = steps(job.step)
+    val differences =
+      new Differences(options.failuresToFetch, report.map(_.file(step, job.range)))
+    differences.whole(Task.withBoth(source, target)(compare(step, job.range, differences)))
   }
 
-  def write(table: Table, pass: Pass, range: TokenRange, differences: Seq[Difference]): Unit =
-    if (differences.nonEmpty) {
-      val name = s"part-${table.name}-${pass.name}-${range.after}-${range.upTo}.jsonl"
-      val path = new Path(dir, name)
-      val out = path.getFileSystem(conf.value).create(path, true)
-      try differences.foreach(d => out.write((d.toJson + "\n").getBytes(UTF_8)))
-      finally out.close()
-    }
+  private def compare(step: Step, range: TokenRange, differences: Differences)(
+      source: Cluster,
+      target: Cluster): Found = {
+    val select = Select(step.table, step.pass, perElement, options.ends.condition)
+    val here = new Scanner(source, select, limits.reads)
+    val there = new Scanner(target, select, limits.reads)
+    val rules =
+      RepairRules(options.repair, options.deleteExtra, options.repairCounters, options.settleMs)
+    val repair = new Repair(rules, step.table, here, there, limits.writes)
+    val looks = limits.copy(writeRate = None).writes
+    new TableVerify(
+      step.table,
+      here,
+      there,
+      options.tolerance,
+      options.settleMs,
+      repair,
+      looks,
+      differences.add).range(range)
+  }
 }

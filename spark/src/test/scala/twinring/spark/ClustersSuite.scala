@@ -13,9 +13,9 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
   override def afterAll(): Unit = Lab.stop()
 
   /** A keyspace, and the words that name it and two nodes to either tool. */
-  private case class Case(name: String, from: Node, to: Node) {
+  private case class Case(name: String, from: Node, to: Node, splits: Int = 6) {
     def words(more: String*): Seq[String] =
-      Seq(from.address, to.address, "--keyspace", name, "--splits", "16") ++
+      Seq(from.address, to.address, "--keyspace", name, "--splits", splits.toString) ++
         from.user("source") ++ to.user("target") ++ more
 
     private def checkpoint = Seq("--checkpoint", Lab.dir.resolve(s"$name-${to.name}").toString)
@@ -51,11 +51,16 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
         .flatMap(Files.readAllLines(_).asScala)
   }
 
-  private def everything(name: String, from: Node, to: Node, seed: Long): Case = {
+  private def everything(
+      name: String,
+      from: Node,
+      to: Node,
+      seed: Long,
+      rows: Int = 200): Case = {
     Lab.createKeyspace(from, name)
     val past = new Past(from, name, seed)
     past.createTables()
-    past.write(200)
+    past.write(rows)
     Case(name, from, to)
   }
 
@@ -134,29 +139,26 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
   }
 
   test("the notebook copies, compares and shows what differs") {
-    val ours = everything("spark_notebook", Lab.source, Lab.target, 4)
-    def run(more: (String, String)*) = {
-      val given = Map(
+    val ours = everything("spark_notebook", Lab.source, Lab.target, 4, 20)
+    val secrets = new SecretScopes(Map(("twinring", "target-password") -> "cassandra"))
+    val widgets = new Widgets(
+      Map(
         "source" -> ours.from.address,
         "target" -> ours.to.address,
         "keyspace" -> ours.name,
         "target_user" -> "cassandra",
         "folder" -> Lab.dir.toUri.toString,
-        "options" -> "--splits 8",
-        "verify_options" -> "--settle-ms 100") ++ more
-      val secrets = new SecretScopes(Map(("twinring", "target-password") -> "cassandra"))
-      NotebookRun(Lab.spark, Utilities(new Widgets(given), secrets))
-    }
-    val (nothing, failed) = run()
-    assert(failed.isEmpty && nothing.frames.isEmpty, failed)
-    ours.rustVerify(0)
-    ours.to.run("DELETE FROM spark_notebook.keys_only WHERE k = 5 AND c = 5")
-    val (shown, wrong) = run()
-    assert(wrong.exists(_.contains("the clusters are not equal")), wrong)
-    assert(shown.frames.map(_.count()) == Seq(1, 1))
-    val (_, left) = run("verify_options" -> "--settle-ms 100 --repair", "tables" -> "keys_only")
-    assert(left.isEmpty, left)
-    ours.rustVerify(0)
+        "options" -> "--splits 4",
+        "verify_options" -> "--settle-ms 100"))
+    val notebook = new NotebookRun(Lab.spark, Utilities(widgets, secrets))
+    try {
+      assert(notebook.run().isEmpty && notebook.shown.frames.isEmpty)
+      ours.rustVerify(0)
+      ours.to.run("DELETE FROM spark_notebook.keys_only WHERE k = 5 AND c = 5")
+      val wrong = notebook.run()
+      assert(wrong.exists(_.contains("the clusters are not equal")), wrong)
+      assert(notebook.shown.frames.map(_.count()) == Seq(1, 1))
+    } finally notebook.close()
   }
 
   test("counters are repaired by difference") {
@@ -171,7 +173,7 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
   }
 
   test("killed twice it goes on, as spark-submit runs it") {
-    val ours = Case("spark_killed", Lab.source, Lab.target)
+    val ours = Case("spark_killed", Lab.source, Lab.target, splits = 16)
     Lab.createKeyspace(ours.from, ours.name)
     ours.from.run(
       "CREATE TABLE spark_killed.t (k int, c int, v text, l list<int>, PRIMARY KEY (k, c))")
@@ -200,10 +202,9 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
       process.destroyForcibly().waitFor() // SIGKILL
     }
     assert(finished < 16)
-    val (code, out) = Lab.program(Lab.submit("Copy", ours.copyWords("--json")))
-    assert(code == 0, out)
-    val summary = Json.read(out.linesIterator.find(_.startsWith("{")).get)
-    assert(summary.get("ranges_resumed").asLong >= 6 && summary.get("rows").asLong == 3000, out)
+    val summary = ours.copy()
+    assert(summary.isComplete && summary.rangesResumed >= 6, summary)
+    assert(summary.tally("rows") == 3000, summary)
     ours.rustVerify(0)
   }
 

@@ -110,7 +110,7 @@ object Lab {
   def target: Node = nodes(2)
   def other: Node = nodes(3)
 
-  lazy val spark: SparkSession = SparkSession.builder
+  def spark: SparkSession = SparkSession.builder
     .master("local[2]")
     .appName("twinring tests")
     .config("spark.ui.enabled", "false")

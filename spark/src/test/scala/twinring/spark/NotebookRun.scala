@@ -34,26 +34,31 @@ final class Shown {
 }
 
 /** Runs the cells of the notebook one by one, as its users do. */
-object NotebookRun {
-
-  /** Gives what was shown, and the words of the cell that failed if one did. */
-  def apply(spark: SparkSession, utilities: Utilities): (Shown, Option[String]) = {
-    val path = Lab.root.resolve("spark/notebook/migrate.scala")
-    val cells = new String(Files.readAllBytes(path), "UTF-8").split("// COMMAND ----------")
+final class NotebookRun(spark: SparkSession, utilities: Utilities) {
+  private val words = new StringWriter
+  private val interpreter = {
     val settings = new Settings
     settings.usejavacp.value = true
-    val words = new StringWriter
-    val shown = new Shown
-    val interpreter = new IMain(settings, new PrintWriter(words))
-    try {
-      interpreter.bind("spark", "org.apache.spark.sql.SparkSession", spark)
-      interpreter.bind("dbutils", "twinring.spark.Utilities", utilities)
-      interpreter.bind("display", "twinring.spark.Shown", shown)
-      val failed = cells.find { cell =>
-        words.getBuffer.setLength(0)
-        cell.linesIterator.exists(!_.trim.isEmpty) && interpreter.interpret(cell) == IR.Error
-      }
-      (shown, failed.map(_ => words.toString))
-    } finally interpreter.close()
+    new IMain(settings, new PrintWriter(words))
   }
+
+  /** What was shown. */
+  val shown = new Shown
+
+  interpreter.bind("spark", "org.apache.spark.sql.SparkSession", spark)
+  interpreter.bind("dbutils", "twinring.spark.Utilities", utilities)
+  interpreter.bind("display", "twinring.spark.Shown", shown)
+
+  /** Runs all cells; gives the words of the first that failed. */
+  def run(): Option[String] = {
+    val path = Lab.root.resolve("spark/notebook/migrate.scala")
+    val cells = new String(Files.readAllBytes(path), "UTF-8").split("// COMMAND ----------")
+    val failed = cells.find { cell =>
+      words.getBuffer.setLength(0)
+      interpreter.interpret(cell) == IR.Error
+    }
+    failed.map(_ => words.toString)
+  }
+
+  def close(): Unit = interpreter.close()
 }
