@@ -64,7 +64,11 @@ pub fn error(
 /// None in fact: the words are short.
 pub fn refusal(out: &mut Vec<u8>, refused: EnvelopeError) -> Result<(), EncodeError> {
     let words = refused.to_string();
-    let body = ErrorBody::new(ErrorCode::Protocol, &words);
+    let code = match refused {
+        EnvelopeError::TooLarge { .. } => ErrorCode::Invalid,
+        _ => ErrorCode::Protocol,
+    };
+    let body = ErrorBody::new(code, &words);
     error(out, refused.answer_version(), refused.stream(), &body)
 }
 

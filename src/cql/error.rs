@@ -175,8 +175,12 @@ pub enum EnvelopeError {
         /// The length as it came.
         length: i32,
     },
-    /// The body is longer than the limit of this side.
-    #[error("Request is too big: length {length} exceeds maximum allowed length {limit}")]
+    /// The body is longer than the limit of this side. In the words of Cassandra, which counts the
+    /// header, too.
+    #[error(
+        "Request is too big: length {} exceeds maximum allowed length {limit}.",
+        u64::from(*length) + crate::envelope::HEADER_LEN as u64
+    )]
     TooLarge {
         /// Protocol version, direction bit cleared.
         version: u8,

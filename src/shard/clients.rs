@@ -428,8 +428,9 @@ impl Shard {
         let Some(connection) = self.clients.get(at) else {
             return;
         };
+        // what never left for the source has no verdict to wait for
         let owes = connection.session.owes_verdict()
-            && connection.source.socket.is_some()
+            && connection.connected
             && matches!(connection.phase, Phase::Open | Phase::Closing);
         if !owes {
             return self.close(at, ring);

@@ -21,6 +21,7 @@ mod faults;
 mod lwt;
 mod noise;
 mod outages;
+mod probes;
 mod replay;
 mod robust;
 mod self_check;
