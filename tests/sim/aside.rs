@@ -9,7 +9,7 @@ use twinring::spill::dirty::Windows;
 use twinring::spill::read::SegmentReader;
 use twinring::spill::{Body, Holds, Kind, Record, Step as Scanned};
 
-use crate::ledger::{Deed, Ledger};
+use crate::ledger::{Deed, Fate, Ledger};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Aside {
     records: BTreeMap<String, Vec<Vec<u8>>>,
     /// Tables and keys that writes in a window may have changed; an empty key: all of the table.
     windows: BTreeSet<(String, String)>,
+    /// Bytes of records in doubt because a process died, with their tables.
+    unsure: Vec<(String, Vec<u8>)>,
     /// What must not be there.
     pub wrong: Vec<String>,
 }
@@ -95,7 +97,27 @@ impl Aside {
                 format!("refused though the target refuses nothing there ({words}): {shown}");
             self.wrong.push(wrong);
         }
+        if words.starts_with("the proxy died before the source") && !conditional {
+            self.unsure.push((table.clone(), bytes.clone()));
+        }
         self.records.entry(table).or_default().push(bytes);
+    }
+
+    /// Writes of which the journal of a dead process did not know that the source had answered,
+    /// though the client did: only a crash of the machine takes that away.
+    pub fn forgotten(&self, ledger: &Ledger) -> Vec<String> {
+        let forgotten = self.unsure.iter().filter_map(|(table, bytes)| {
+            let is_named = |deed: &&Deed| {
+                let key = deed.key.as_bytes();
+                deed.table == *table && bytes.windows(key.len()).any(|window| window == key)
+            };
+            let mut deeds = ledger.deeds.iter().filter(is_named).peekable();
+            deeds.peek()?;
+            let known = deeds.all(|deed| deed.fate == Fate::Acknowledged);
+            let shown = || String::from_utf8_lossy(bytes).into_owned();
+            known.then(|| format!("in doubt, though it was acknowledged: {}", shown()))
+        });
+        forgotten.collect()
     }
 
     /// Whether a write to this key is put aside, or was made at a time that is.

@@ -89,6 +89,9 @@ pub fn all(world: &World) -> Vec<String> {
     let folder = world.folder.path();
     let aside = Aside::read(folder, &world.ledger);
     wrong.extend(aside.wrong.iter().cloned());
+    if !world.forecast.machine {
+        wrong.extend(aside.forgotten(&world.ledger));
+    }
     let open_tables = world.ledger.open_tables();
     let excused =
         |table: &str, key: &str| aside.names(table, key) || open_tables.contains_key(table);
