@@ -45,6 +45,7 @@ mod remote;
 mod schema;
 mod secured;
 mod spiller;
+mod stop;
 pub mod time;
 mod writes;
 
@@ -95,8 +96,8 @@ use self::net::Net;
 use self::readback::ReadBack;
 use self::remote::{Remote, RemoteConfig, RemoteEvent};
 use self::spiller::Spiller;
+pub use self::stop::Owed;
 use self::time::TimeBase;
-pub use self::writes::Owed;
 
 /// The token of the inbox's eventfd in the ring.
 const WAKEUP: u32 = 1;
