@@ -18,8 +18,12 @@ const EXPIRY_S: i64 = 2;
 /// the node looks at it, and the proxy gives up after so long (s).
 const LINGER_S: i64 = 12;
 
-/// The table of conditional writes.
-const LWT: &str = "sim.lwt";
+/// Tables of which rows are read back from the source, with what a client can see there: what
+/// conditional writes left, and lists whose writes had an unknown end.
+const READ_BACK: [(&str, &str); 2] = [
+    ("sim.lwt", "v, writetime(v), n, writetime(n)"),
+    ("sim.lst", "l"),
+];
 
 /// The handshake of a line.
 pub fn open(line: &mut Line) {
@@ -102,7 +106,7 @@ pub fn all(world: &World) -> Vec<String> {
         + if world.target_lingers { LINGER_S } else { 0 };
     let all: BTreeSet<&Place> = source.keys().chain(target.keys()).collect();
     for place in all {
-        if place.0 == LWT {
+        if READ_BACK.iter().any(|(table, _)| place.0 == *table) {
             continue; // only what is to be seen can be the same
         }
         let (at_source, at_target) = (source.get(place), target.get(place));
@@ -141,7 +145,9 @@ pub fn all(world: &World) -> Vec<String> {
         let differ: Vec<_> = one.symmetric_difference(&other).collect();
         wrong.push(format!("schemas differ: {differ:?}"));
     }
-    wrong.extend(rows_differ(world, &aside));
+    for (table, columns) in READ_BACK {
+        wrong.extend(rows_differ(world, &aside, table, columns));
+    }
     wrong.extend(spill_left(folder));
     wrong.extend(journal_left(world));
     wrong.extend(acknowledged(&world.ledger, &source));
@@ -152,11 +158,8 @@ fn is_same(one: &Fact, other: &Fact, now_s: i64, slack_s: i64, steps: bool) -> b
     if one.value != other.value {
         return false;
     }
-    // a list that had to be written again got a later stamp
-    let again_us = if one.table == "sim.lst" { 16 } else { 0 };
-    let later_us = other.stamp_us - one.stamp_us;
     // a delete of counters has each cluster's own time, as its counters have
-    if one.table != "sim.cnt" && !(0..=again_us).contains(&later_us) {
+    if one.table != "sim.cnt" && one.stamp_us != other.stamp_us {
         return false;
     }
     let over = |fact: &Fact| fact.ends_s != 0 && fact.ends_s <= now_s;
@@ -170,11 +173,11 @@ fn is_same(one: &Fact, other: &Fact, now_s: i64, slack_s: i64, steps: bool) -> b
     }
 }
 
-/// Rows with conditional writes: what a client sees of them, with the stamps.
-fn rows_differ(world: &World, aside: &Aside) -> Vec<String> {
+/// Rows as a client sees them.
+fn rows_differ(world: &World, aside: &Aside, table: &str, columns: &str) -> Vec<String> {
     let deeds = world.ledger.deeds.iter();
     let keys: BTreeSet<_> = deeds
-        .filter(|deed| deed.table == LWT && !aside.names(LWT, &deed.key))
+        .filter(|deed| deed.table == table && !aside.names(table, &deed.key))
         .map(|deed| deed.key.as_str())
         .collect();
     let connect = |cluster: &Cluster| {
@@ -184,12 +187,12 @@ fn rows_differ(world: &World, aside: &Aside) -> Vec<String> {
     };
     let [mut source, mut target] = world.clusters.each_ref().map(connect);
     let differ = |key: &str| {
-        let text = format!("SELECT v, writetime(v), n, writetime(n) FROM {LWT} WHERE k = '{key}'");
+        let text = format!("SELECT {columns} FROM {table} WHERE k = '{key}'");
         let (one, other) = (run(&mut source, &text), run(&mut target, &text));
         let shown = |rows: &[u8]| rows.escape_ascii().to_string();
         (one != other).then(|| {
             let (one, other) = (shown(&one), shown(&other));
-            format!("row {key} of {LWT} differs:\n  source {one}\n  target {other}")
+            format!("row {key} of {table} differs:\n  source {one}\n  target {other}")
         })
     };
     keys.into_iter().filter_map(differ).collect()
