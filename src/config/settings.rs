@@ -312,7 +312,8 @@ impl Settings {
             source target source_port target_port proxy_port listen cores data_dir
             target_username target_password_file target_password topology ghost_ips mode
             mirror_ddl target_replication filter_tables include exclude
-            mirror_linger_us mirror_inflight durability journal_dir journal_bytes spill_max_bytes spill_reserve_bytes
+            mirror_linger_us mirror_inflight durability journal_dir journal_bytes
+            spill_max_bytes spill_reserve_bytes
             on_spill_full drain_rate assume_gc_grace
             force_old_deletes spill_key_file drain_timeout max_connections
             max_envelope_bytes

@@ -53,12 +53,12 @@ pub struct ListArgs {
 
 const LIST_HELP: &str = "Refused: the target said no, and the record is kept with its words. In \
 doubt: it must not be sent twice and the target may have it; `twinring verify --data-dir DIR` \
-looks at these tables first. Exit code 0: there are none; 3: there are some, or something is damaged; \
-`twinring inspect --records` shows each.";
+looks at these tables first. Exit code 0: there are none; 3: there are some, or something is \
+damaged; `twinring inspect --records` shows each.";
 
 const SEND_HELP: &str = "As `twinring replay --include-rejected`, without the backlog. A proxy \
-that runs holds the directory: stop it, or send from a copy of the directory (sending a write twice \
-changes nothing, as it keeps its timestamp). What the target refuses again is kept again.";
+that runs holds the directory: stop it, or send from a copy of the directory (sending a write \
+twice changes nothing, as it keeps its timestamp). What the target refuses again is kept again.";
 
 /// There is something.
 const SOME: u8 = 3;
