@@ -543,7 +543,9 @@ impl Shard {
             } else {
                 self.now_us + AGAIN_US
             };
-            wanted.look.there = There::Looks;
+            if fence_us.is_some() {
+                wanted.look.there = There::Looks; // one without a fence says no list
+            }
             if !composed.seen.is_empty() {
                 wanted.look.answered_us = self.now_us; // what was under way comes before the next
                 wanted.look.seen = composed.seen;
