@@ -52,7 +52,7 @@ impl Shard {
         let Some(connection) = self.clients.get(at) else {
             return;
         };
-        let address = points[connection.contact_point % points.len()];
+        let address = connection.source_address(points);
         match ring.connect(address) {
             Ok(id) => {
                 connection.source.socket = Some(id);

@@ -135,36 +135,46 @@ impl Clients {
 }
 
 impl Shard {
-    /// Plain bytes of a client. Gives the number of requests in them.
-    pub(super) fn client_plain(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
-        let half = self
-            .clients
-            .get(at)
-            .map(|connection| &mut connection.client);
+    /// Plain bytes of a side. Gives the number of requests or answers in them.
+    pub(super) fn plain_bytes(&mut self, at: ConnectionId, side: Side, bytes: &[u8]) -> u64 {
+        let half = self.clients.get(at).map(|one| one.half(side));
         let Some(mut frames) = half.and_then(|half| half.frames.take()) else {
-            return self.requests(at, bytes);
+            return self.envelopes(at, side, bytes);
         };
         let mut scratch = std::mem::take(&mut self.common.scratch_frame);
         let mut count = 0;
         let opened = frames.open(bytes, &mut scratch, |payload| {
-            let ended = self.requests(at, payload);
+            let ended = self.envelopes(at, side, payload);
             count += ended;
-            let half = self.clients.get(at).map(|connection| &connection.client);
-            (ended, half.is_none_or(|half| half.partial.is_empty()))
+            (
+                ended,
+                self.clients.get(at).is_none_or(|one| one.is_between(side)),
+            )
         });
         self.common.scratch_frame = scratch;
         let Some(connection) = self.clients.get(at) else {
             return count;
         };
-        connection.client.frames = Some(frames);
-        if let Err(error) = opened
-            && connection.phase != Phase::Closing
-        {
-            let why = Session::bad_frame(error, &mut connection.client.out);
-            self.recorder.protocol_error(Side::Client);
-            self.end(at, &why);
-        }
+        connection.half(side).frames = Some(frames);
+        let Err(error) = opened else {
+            return count;
+        };
+        let why = match side {
+            Side::Client if connection.phase == Phase::Closing => return count,
+            Side::Client => Session::bad_frame(error, &mut connection.client.out),
+            Side::Source | Side::Target => crate::relay::Ending::SourceFrame(error),
+        };
+        self.recorder.protocol_error(side);
+        self.end(at, &why);
         count
+    }
+
+    #[inline]
+    fn envelopes(&mut self, at: ConnectionId, side: Side, bytes: &[u8]) -> u64 {
+        match side {
+            Side::Client => self.requests(at, bytes),
+            Side::Source | Side::Target => self.answers(at, bytes),
+        }
     }
 
     /// Envelopes of a client. Gives the number of requests in them.
@@ -300,37 +310,6 @@ impl Shard {
             connection.phase = Phase::Closing;
             self.clients.mark(at);
         }
-    }
-
-    /// Plain bytes of the source. Gives the number of answers in them.
-    pub(super) fn source_plain(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
-        let half = self
-            .clients
-            .get(at)
-            .map(|connection| &mut connection.source);
-        let Some(mut frames) = half.and_then(|half| half.frames.take()) else {
-            return self.answers(at, bytes);
-        };
-        let mut scratch = std::mem::take(&mut self.common.scratch_frame);
-        let mut count = 0;
-        let opened = frames.open(bytes, &mut scratch, |payload| {
-            let ended = self.answers(at, payload);
-            count += ended;
-            let finished = self.clients.get(at).is_none_or(|connection| {
-                connection.streaming == 0 && connection.source.partial.is_empty()
-            });
-            (ended, finished)
-        });
-        self.common.scratch_frame = scratch;
-        let Some(connection) = self.clients.get(at) else {
-            return count;
-        };
-        connection.source.frames = Some(frames);
-        if let Err(error) = opened {
-            self.recorder.protocol_error(Side::Source);
-            self.end(at, &crate::relay::Ending::SourceFrame(error));
-        }
-        count
     }
 
     /// Envelopes of the source. Gives the number of answers in them.

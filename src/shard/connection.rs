@@ -1,5 +1,7 @@
 //! One client connection and its twin to the source: buffers, water marks, how it ends.
 
+use std::net::SocketAddr;
+
 use crate::relay::Session;
 use crate::side::Side;
 use crate::sys::ring::SocketId;
@@ -102,6 +104,30 @@ impl Connection {
             contact_point,
             failed_connects: 0,
         }
+    }
+
+    /// The half towards a side.
+    #[inline]
+    pub fn half(&mut self, side: Side) -> &mut Half {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Source | Side::Target => &mut self.source,
+        }
+    }
+
+    /// Whether what came from a side ended with an envelope.
+    #[must_use]
+    pub fn is_between(&self, side: Side) -> bool {
+        match side {
+            Side::Client => self.client.partial.is_empty(),
+            Side::Source | Side::Target => self.streaming == 0 && self.source.partial.is_empty(),
+        }
+    }
+
+    /// Which of the source's `points` it uses.
+    #[must_use]
+    pub fn source_address(&self, points: &[SocketAddr]) -> SocketAddr {
+        points[self.contact_point % points.len()]
     }
 
     /// Both halves use frames from here on, if the source has accepted a STARTUP of v5.

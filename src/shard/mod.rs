@@ -445,8 +445,12 @@ impl Shard {
             later.push(match event {
                 Event::Received { id, bytes } => {
                     match self.owner(id) {
-                        Owner::Client(at) => turned.requests += self.client_bytes(at, bytes),
-                        Owner::Source(at) => turned.answers += self.source_bytes(at, bytes),
+                        Owner::Client(at) => {
+                            turned.requests += self.received_bytes(at, Side::Client, bytes)
+                        }
+                        Owner::Source(at) => {
+                            turned.answers += self.received_bytes(at, Side::Source, bytes)
+                        }
                         Owner::Target(node) => {
                             let (events, now_us) = (&mut self.remote_events, self.now_us);
                             if let Err(why) = self.target.received(node, bytes, now_us, events) {

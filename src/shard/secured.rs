@@ -10,7 +10,7 @@
 //! ([`Shard::work_on_tls`]).
 
 use super::Shard;
-use super::connection::{ConnectionId, Half, Phase};
+use super::connection::{ConnectionId, Phase};
 use super::net::Net;
 use crate::metrics::{Flow, TlsFailure};
 use crate::relay::Ending;
@@ -57,30 +57,15 @@ impl Tls {
 }
 
 impl Shard {
-    /// Bytes of a client. Gives the number of requests in them.
-    pub(super) fn client_bytes(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
+    /// Bytes of a side. Gives the number of requests or answers in them.
+    pub(super) fn received_bytes(&mut self, at: ConnectionId, side: Side, bytes: &[u8]) -> u64 {
         let count = bytes.len() as u64;
-        self.recorder.bytes(Side::Client, Flow::In, count);
-        match self.take_secure(at, Side::Client) {
-            None => self.client_plain(at, bytes),
-            Some(secure) => self.open_records(at, Side::Client, secure, bytes),
+        self.recorder.bytes(side, Flow::In, count);
+        let connection = self.clients.get(at);
+        match connection.and_then(|connection| connection.half(side).tls.take()) {
+            None => self.plain_bytes(at, side, bytes),
+            Some(secure) => self.open_records(at, side, secure, bytes),
         }
-    }
-
-    /// Bytes of the source. Gives the number of answers in them.
-    pub(super) fn source_bytes(&mut self, at: ConnectionId, bytes: &[u8]) -> u64 {
-        let count = bytes.len() as u64;
-        self.recorder.bytes(Side::Source, Flow::In, count);
-        match self.take_secure(at, Side::Source) {
-            None => self.source_plain(at, bytes),
-            Some(secure) => self.open_records(at, Side::Source, secure, bytes),
-        }
-    }
-
-    #[inline]
-    fn take_secure(&mut self, at: ConnectionId, side: Side) -> Option<Box<Secure>> {
-        let connection = self.clients.get(at)?;
-        half_of(connection, side).tls.take()
     }
 
     fn open_records(
@@ -95,14 +80,12 @@ impl Shard {
         let received = secure.receive(bytes, &mut scratch, |plain| {
             if side == Side::Client {
                 self.greeted(at);
-                count += self.client_plain(at, plain);
-            } else {
-                count += self.source_plain(at, plain);
             }
+            count += self.plain_bytes(at, side, plain);
         });
         self.tls.scratch = scratch;
         if let Some(connection) = self.clients.get(at) {
-            half_of(connection, side).tls = Some(secure);
+            connection.half(side).tls = Some(secure);
         }
         match received {
             Ok(Received { ready, closed }) => {
@@ -214,7 +197,7 @@ impl Shard {
         let Some(connection) = self.clients.get(at) else {
             return Ok(false);
         };
-        let address = points[connection.contact_point % points.len()];
+        let address = connection.source_address(points);
         let host = self.config.source.name_of(address);
         let name = source
             .name_of(&host)
@@ -262,13 +245,6 @@ impl Shard {
             let at_s = expiry_s.and_then(|at_s| u64::try_from(at_s).ok());
             self.recorder.tls_expiry(side, at_s.unwrap_or(0));
         }
-    }
-}
-
-fn half_of(connection: &mut super::connection::Connection, side: Side) -> &mut Half {
-    match side {
-        Side::Client => &mut connection.client,
-        Side::Source | Side::Target => &mut connection.source,
     }
 }
 
