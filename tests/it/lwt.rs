@@ -260,6 +260,9 @@ fn mixed_with_plain_writes() {
             });
         }
     });
+    // all others may end deleted
+    cql.query("INSERT INTO lwt_mix (p, c, a) VALUES (9, 9, 9)")
+        .unwrap();
     pair.assert_equal(&[]);
 }
 
