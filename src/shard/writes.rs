@@ -533,7 +533,9 @@ impl Shard {
     fn see_to(&mut self, found: Vec<Found>) {
         for found in found {
             let key = match found {
-                Found::InDoubt(write, key) if write.kind == Kind::List => {
+                Found::InDoubt(write, key)
+                    if write.kind == Kind::List || write.repeat == Repeat::Bump =>
+                {
                     self.read_back(write, true, There::Looks);
                     key
                 }

@@ -306,6 +306,8 @@ impl Forecast {
     /// also with another number of shards.
     fn add_kills(&mut self, rng: &mut Rng) {
         let crashes = rng.chance(if self.machine { 700 } else { 300 });
+        // a fuse that is lit when all is well again would go off when nobody starts the proxy again
+        let last_us = self.length_us - 1;
         let mut at_us = rng.range(0, self.length_us);
         for _ in 0..1 + rng.below(4) {
             let fuse = rng
@@ -313,7 +315,7 @@ impl Forecast {
                 .then(|| u32::try_from(rng.below(40)).unwrap());
             let crash = crashes && rng.chance(500);
             self.changes.push((at_us, Change::Kill { crash, fuse }));
-            at_us = (at_us + rng.range(1_000, 3 * SECOND_US)).min(self.length_us);
+            at_us = (at_us + rng.range(1_000, 3 * SECOND_US)).min(last_us);
             let shards = match rng.chance(400) {
                 true => 1 + rng.below(3),
                 false => self.shards,
@@ -325,7 +327,7 @@ impl Forecast {
                 1 => rng.range(1, SECOND_US),
                 _ => rng.range(1, self.length_us),
             };
-            at_us = at_us.min(self.length_us);
+            at_us = at_us.min(last_us);
         }
     }
 }

@@ -55,7 +55,7 @@ impl Group {
     /// Whether a write belongs into a group.
     #[must_use]
     pub fn wants(&self, write: &Write) -> bool {
-        write.repeat == Repeat::Once || self.lanes.is_ordered(write)
+        write.repeat != Repeat::Free || self.lanes.is_ordered(write)
     }
 
     /// Takes a write. `place`: where it has to be stored as started.

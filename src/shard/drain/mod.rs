@@ -356,7 +356,8 @@ impl Drain {
             means.owed.admit(write, Origin::Spill(key));
             return;
         }
-        let once = write.repeat == Repeat::Once;
+        // a whole list with the same stamp again would have each element twice (CASSANDRA-11368)
+        let once = write.repeat != Repeat::Free;
         let place = self.sending.get(&key).copied().filter(|_| once);
         if let Some((log, at)) = place
             && let Some(log) = self.logs.get_mut(log)
