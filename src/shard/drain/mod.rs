@@ -357,8 +357,8 @@ impl Drain {
             return;
         }
         // a whole list with the same stamp again would have each element twice (CASSANDRA-11368)
-        let once = write.repeat != Repeat::Free;
-        let place = self.sending.get(&key).copied().filter(|_| once);
+        let noted = write.repeat != Repeat::Free;
+        let place = self.sending.get(&key).copied().filter(|_| noted);
         if let Some((log, at)) = place
             && let Some(log) = self.logs.get_mut(log)
         {
