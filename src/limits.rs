@@ -68,6 +68,9 @@ pub const CLASSIFIED_TEXT_MAX_BYTES: usize = 4 * KIB;
 /// Tables with lists or counters that one shard remembers: far more than a cluster can have, which
 /// grows slow beyond some hundred tables. Of more, the schema says whether they are such.
 pub const SENSITIVE_TABLES: usize = 4_096;
+/// Stamps of list writes that one shard remembers: at 10,000 of them a second for longer than a
+/// conditional write waits to be read back.
+pub const LIST_STAMPS: usize = 32_768;
 /// News from other shards that may wait for one shard.
 pub const INBOX_MESSAGES: usize = 65_536;
 

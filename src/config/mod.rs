@@ -220,6 +220,8 @@ pub struct Spill {
     pub on_full: OnSpillFull,
     /// Space of its file system that the spill leaves free, in bytes.
     pub reserve_bytes: u64,
+    /// A segment is closed before it grows beyond this, in bytes.
+    pub segment_bytes: u64,
     /// Spilled writes per second that go to the target, all shards together; `None`: as fast as
     /// live writes allow.
     pub drain_rate: Option<u32>,

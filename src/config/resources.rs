@@ -211,6 +211,7 @@ impl Check {
             max_bytes,
             on_full,
             reserve_bytes: reserve.unwrap_or(limits::SPILL_RESERVE_DEFAULT_BYTES),
+            segment_bytes: limits::SPILL_SEGMENT_BYTES,
             drain_rate: u32::try_from(rate).ok().filter(|rate| *rate > 0),
             assumed_gc_grace: Duration::from_secs(grace_s),
             force_old_deletes: s.force_old_deletes.unwrap_or(false),

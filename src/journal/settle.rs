@@ -13,13 +13,12 @@ pub enum Action {
     Ask,
     /// It is mirrored. What must not be repeated is marked as sent first, as always.
     Mirror,
-    /// It is mirrored with the next stamp: a list that may be there already is replaced, where the
-    /// same stamp would double it (CASSANDRA-11368).
-    MirrorLater,
     /// A schema change or TRUNCATE goes to the target behind a barrier.
     Schema,
     /// What it changed is read from the source, and what the source shows goes to the target: only
-    /// its rows tell whether a condition held, and what a list holds now.
+    /// its rows tell whether a condition held, and what a list holds now. A list that may be there
+    /// already must not come with its stamp again, or each element is there twice
+    /// (CASSANDRA-11368); and the next stamp can be that of a process that has died since.
     ReadBack,
     /// It is put aside among the writes in doubt: nothing that could be done is certainly right.
     InDoubt,
@@ -53,9 +52,8 @@ pub fn action(state: Option<State>, nature: Nature) -> Action {
         (Some(State::Applied), false, ..) => Action::Mirror,
         (Some(State::Sent), false, kind, repeat) => match (repeat, kind) {
             (Repeat::Free, _) => Action::Mirror,
-            (Repeat::Bump, _) => Action::MirrorLater,
-            (Repeat::Once, Kind::Counter) => Action::InDoubt,
-            (Repeat::Once, _) => Action::ReadBack,
+            (_, Kind::Counter) => Action::InDoubt,
+            (Repeat::Bump | Repeat::Once, _) => Action::ReadBack,
         },
     }
 }
@@ -82,16 +80,16 @@ mod tests {
     use super::*;
 
     /// One letter for each of INTENT, APPLIED, SENT, DONE and a damaged word: `a`sk, `m`irror,
-    /// mirror `l`ater, `r`ead back, `s`chema, in `d`oubt, `n`othing.
+    /// `r`ead back, `s`chema, in `d`oubt, `n`othing.
     const TABLE: &[(&str, Kind, Repeat, bool)] = &[
         ("ammnd", Kind::Write, Repeat::Free, false),
-        ("rmlnd", Kind::Write, Repeat::Bump, false),
+        ("rmrnd", Kind::Write, Repeat::Bump, false),
         ("rmrnd", Kind::Write, Repeat::Once, false),
         ("ammnd", Kind::Counter, Repeat::Free, false),
-        ("dmlnd", Kind::Counter, Repeat::Bump, false),
+        ("dmdnd", Kind::Counter, Repeat::Bump, false),
         ("dmdnd", Kind::Counter, Repeat::Once, false),
         ("ammnd", Kind::List, Repeat::Free, false),
-        ("rmlnd", Kind::List, Repeat::Bump, false),
+        ("rmrnd", Kind::List, Repeat::Bump, false),
         ("rmrnd", Kind::List, Repeat::Once, false),
         ("sssnd", Kind::Ddl, Repeat::Free, false),
         ("sssnd", Kind::Ddl, Repeat::Bump, false),
@@ -170,7 +168,6 @@ mod tests {
                         let wanted = match letter {
                             'a' => Action::Ask,
                             'm' => Action::Mirror,
-                            'l' => Action::MirrorLater,
                             'r' => Action::ReadBack,
                             's' => Action::Schema,
                             'd' => Action::InDoubt,

@@ -342,6 +342,7 @@ pub(super) fn new_write(
         kind: plan.kind,
         deletes: plan.deletes,
         aged_s: 0,
+        unaged: None,
         journal: None,
         keyspace: plan.keyspace.clone(),
         table: plan.table.clone(),

@@ -38,6 +38,7 @@ impl SpareWrites {
         if self.writes.len() >= limits::SPARE_WRITES_PER_SHARD {
             return;
         }
+        write.unaged = None;
         match &mut write.body {
             Body::Query { params, .. } | Body::Execute { params, .. }
                 if params.capacity() <= limits::SPARE_PARAMS_MAX_BYTES =>

@@ -50,7 +50,7 @@ pub fn record<T>(
     with: impl FnOnce(&Record<'_>) -> Result<T, TooLarge>,
 ) -> Result<T, TooLarge> {
     let mut children = ChildrenBuf::default();
-    let body = match &write.body {
+    let body = match write.original() {
         Body::Query { text, params } => spill::Body::Query { text, params },
         Body::Execute { prepared, params } => spill::Body::Query {
             text: &prepared.plan.target_text,
@@ -91,6 +91,18 @@ pub fn record<T>(
 /// and never less than one second, since an expired cell must still hide older ones.
 #[must_use]
 pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Write {
+    let whole = after(record, plans, 0);
+    if elapsed_s <= 0 || !carries_ttl(&whole, plans) {
+        return whole;
+    }
+    Write {
+        unaged: Some(Box::new(whole.body)),
+        aged_s: elapsed_s,
+        ..after(record, plans, elapsed_s)
+    }
+}
+
+fn after(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Write {
     let mut deletes = false;
     let (mut repeat, body) = match record.body {
         spill::Body::Query { text, params } => {
@@ -143,7 +155,8 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
         repeat,
         kind: record.kind,
         deletes,
-        aged_s: elapsed_s.max(0),
+        aged_s: 0,
+        unaged: None,
         journal: None,
         keyspace: record.keyspace.into(),
         table: record.table.into(),
@@ -154,13 +167,12 @@ pub fn write(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Writ
 /// The write as it must be sent now, if it has waited so long that its TTL is to be shortened.
 #[must_use]
 pub fn aged(write: &Write, plans: &mut PlanCache, now_us: i64) -> Option<Write> {
-    let elapsed_s = (now_us - write.arrived_us).max(0) / 1_000_000 - write.aged_s;
-    if elapsed_s < 1 || !carries_ttl(write, plans) {
+    let elapsed_s = (now_us - write.arrived_us).max(0) / 1_000_000;
+    if elapsed_s <= write.aged_s || !carries_ttl(write, plans) {
         return None;
     }
     let made = record(write, None, |view| Ok(self::write(view, plans, elapsed_s))).ok()?;
     Some(Write {
-        aged_s: write.aged_s + elapsed_s,
         repeat: write.repeat,
         journal: write.journal,
         ..made

@@ -773,6 +773,10 @@ fn a_write_survives_its_record_and_its_ttl_shrinks() {
             (back.stamp_us, params_of(&write)),
             (write.stamp_us, &params[..])
         );
+        // what it has aged while it waited is not taken off twice
+        let mut again = Vec::new();
+        super::spilled::record(&back, None, |view| record::encode(view, &mut again)).unwrap();
+        assert_eq!(again, bytes, "after {elapsed_s} s");
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Write {
     pub deletes: bool,
     /// How much of its age is already taken off its TTL (s).
     pub aged_s: i64,
+    /// Statement and values with the whole TTL, if `body` has only what is left of it.
+    pub unaged: Option<Box<Body>>,
     /// Its record in the journal; who holds the write stores its state there.
     pub journal: Option<Place>,
     /// Keyspace of the written table, or of the first one in a batch; for barriers and filters.
@@ -96,21 +98,41 @@ impl ChildStatement {
     }
 }
 
+impl Body {
+    fn cost_bytes(&self) -> usize {
+        match self {
+            Self::Query { text, params } => text.len() + params.len(),
+            Self::Execute { params, .. } => params.len(),
+            Self::Batch {
+                children,
+                values,
+                tail,
+                ..
+            } => children.len() * size_of::<Child>() + values.len() + tail.len(),
+        }
+    }
+
+    /// Those that the stamp is the end of, if there is one.
+    fn last_bytes(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Query { params, .. } | Self::Execute { params, .. } => params,
+            Self::Batch { tail, .. } => tail,
+        }
+    }
+}
+
 impl Write {
     /// Memory that it holds, near enough for the bounds (bytes).
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
-        size_of::<Self>()
-            + match &self.body {
-                Body::Query { text, params } => text.len() + params.len(),
-                Body::Execute { params, .. } => params.len(),
-                Body::Batch {
-                    children,
-                    values,
-                    tail,
-                    ..
-                } => children.len() * size_of::<Child>() + values.len() + tail.len(),
-            }
+        let unaged = self.unaged.as_ref().map(|unaged| unaged.cost_bytes());
+        size_of::<Self>() + self.body.cost_bytes() + unaged.unwrap_or_default()
+    }
+
+    /// Statement and values as they came.
+    #[must_use]
+    pub fn original(&self) -> &Body {
+        self.unaged.as_deref().unwrap_or(&self.body)
     }
 
     /// Calls `visit` with the slot of every prepared statement that it needs.
@@ -144,22 +166,19 @@ impl Write {
             return;
         };
         *stamp += 1;
-        let bytes = match &mut self.body {
-            Body::Query { params, .. } | Body::Execute { params, .. } => params,
-            Body::Batch { tail, .. } => tail,
-        };
-        // The timestamp is the last field of <query_parameters> and of a batch in v3 and v4.
-        if let Some(at) = bytes.len().checked_sub(8) {
-            bytes[at..].copy_from_slice(&stamp.to_be_bytes());
+        let stamp = stamp.to_be_bytes();
+        for body in std::iter::once(&mut self.body).chain(self.unaged.as_deref_mut()) {
+            let bytes = body.last_bytes();
+            // The timestamp is the last field of <query_parameters> and of a batch in v3 and v4.
+            if let Some(at) = bytes.len().checked_sub(8) {
+                bytes[at..].copy_from_slice(&stamp);
+            }
         }
     }
 
     /// Takes the stamp off, so that the cluster gives its own.
     pub fn unstamp(&mut self) {
-        let bytes = match &mut self.body {
-            Body::Query { params, .. } | Body::Execute { params, .. } => params,
-            Body::Batch { tail, .. } => tail,
-        };
+        let bytes = self.body.last_bytes(); // a delete has no TTL
         // consistency, then flags; the timestamp is the last field
         if self.stamp_us.take().is_some()
             && let (Some(flags), Some(end)) = (bytes.get(2).copied(), bytes.len().checked_sub(8))

@@ -25,6 +25,9 @@ pub(super) struct Commit {
     file: Option<Arc<File>>,
     /// Connections with answers that wait.
     waiting: Vec<ConnectionId>,
+    /// Records of the spill that have their place in the journal now: which commit brings it to the
+    /// disk, and the drain's name for them.
+    from_spill: Vec<(u64, u64)>,
     /// There is time for what nobody waits for.
     idle: bool,
 }
@@ -40,6 +43,11 @@ impl Commit {
     /// Notes that a connection has answers that wait.
     pub(super) fn wait(&mut self, at: ConnectionId) {
         self.waiting.push(at);
+    }
+
+    /// A record of the spill may leave it when the commit has ended.
+    pub(super) fn take_from_spill(&mut self, commit: u64, key: u64) {
+        self.from_spill.push((commit, key));
     }
 
     /// Called ten times a second.
@@ -81,5 +89,13 @@ impl Shard {
             waits
         });
         self.commit.waiting = waiting;
+        let from_spill = std::mem::take(&mut self.commit.from_spill);
+        let (ended, later) = from_spill
+            .into_iter()
+            .partition::<Vec<_>, _>(|(commit, _)| *commit <= committed);
+        self.commit.from_spill = later;
+        for (_, key) in ended {
+            self.leave_spill(key);
+        }
     }
 }

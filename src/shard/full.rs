@@ -302,6 +302,7 @@ mod tests {
             kind: Kind::Write,
             deletes: false,
             aged_s: 0,
+            unaged: None,
             journal: None,
             keyspace: "ks".into(),
             table: table.into(),

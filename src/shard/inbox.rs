@@ -63,6 +63,17 @@ pub enum Message {
     /// To the owner of a table: a write that must keep its place, as a spill record, and its record
     /// in the journal.
     Ordered(Vec<u8>, Option<Place>),
+    /// To the owner of a table with lists: a write that is to be read back.
+    ReadBack {
+        /// The write, as a spill record.
+        record: Vec<u8>,
+        /// Its record in the journal.
+        journal: Option<Place>,
+        /// It was applied; else it may have been.
+        is_sure: bool,
+        /// The target may have it, or what was made of it.
+        may_be_there: bool,
+    },
     /// The tables of both clusters, as the control plane has read them.
     Tables(Arc<Known>),
     /// The answer to [`Note::MayDrop`]: the open window is on the disk.

@@ -3,7 +3,6 @@
 use super::Shard;
 use crate::journal::{Action, Nature, Place, State, action};
 use crate::metrics::Gauge;
-use crate::relay::readback::There;
 use crate::relay::spilled;
 use crate::relay::write::Write;
 use crate::spill::{Kind, record};
@@ -64,17 +63,13 @@ impl Shard {
         self.tend_journal();
     }
 
-    fn settle_one(&mut self, mut write: Write, state: Option<State>, nature: Nature) {
+    fn settle_one(&mut self, write: Write, state: Option<State>, nature: Nature) {
         match action(state, nature) {
             Action::Nothing => {}
             Action::Mirror => self.place(write),
-            Action::MirrorLater => {
-                write.bump_stamp();
-                self.place(write);
-            }
             Action::Ask => self.ask(write),
             Action::Schema => self.announce(write),
-            Action::ReadBack => self.read_back(write, false, There::Looks),
+            Action::ReadBack => self.read_back(write, false, true),
             Action::InDoubt => {
                 let words = match state {
                     None => "its state in the journal of a proxy that died cannot be known",
@@ -93,8 +88,8 @@ impl Shard {
         match action(Some(State::Intent), write.nature(false)) {
             Action::Ask => self.ask(write),
             Action::Schema => self.announce(write),
-            Action::ReadBack => self.read_back(write, false, There::Nothing),
-            Action::Nothing | Action::Mirror | Action::MirrorLater | Action::InDoubt => {
+            Action::ReadBack => self.read_back(write, false, false),
+            Action::Nothing | Action::Mirror | Action::InDoubt => {
                 let words = "the source did not say whether it was applied";
                 self.reject(&write, 0, words, true);
             }
@@ -132,12 +127,8 @@ impl Shard {
                  target go to the spill; --journal-bytes gives it more room"
             );
         }
-        for (ticket, entry) in self.target.owed.take_unsent() {
-            self.put_back(entry, ticket);
-        }
-        for write in self.lanes.take_waiting() {
-            self.spill(&write);
-        }
+        self.put_back_unsent();
+        self.spill_lanes();
     }
 
     /// Looks what others have done with records, and shows how full the journal is.

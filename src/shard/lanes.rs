@@ -27,6 +27,8 @@ struct Lane {
     sent: usize,
     /// What is on its way are counter updates.
     sent_counters: bool,
+    /// Later writes went into the spill while some were on their way.
+    overtaken: bool,
 }
 
 /// The lanes of the tables that this shard owns, and the tables that need one.
@@ -165,27 +167,26 @@ impl Lanes {
         }
     }
 
-    /// A write has left the mirror, whatever became of it. False if it was in no lane.
-    pub fn left(&mut self, ticket: Ticket) -> bool {
-        let Some(table) = self.tickets.remove(&ticket) else {
-            return false;
-        };
-        if let Some(lane) = self.lanes.get_mut(&table) {
-            lane.sent -= 1;
-            if lane.sent == 0 && lane.waiting.is_empty() {
-                self.lanes.remove(&table);
-            }
+    /// A write has left the mirror, whatever became of it. None if it was in no lane, else whether
+    /// later writes of its table are in the spill already.
+    pub fn left(&mut self, ticket: Ticket) -> Option<bool> {
+        let table = self.tickets.remove(&ticket)?;
+        let lane = self.lanes.get_mut(&table)?;
+        let overtaken = lane.overtaken;
+        lane.sent -= 1;
+        if lane.sent == 0 && lane.waiting.is_empty() {
+            self.lanes.remove(&table);
         }
-        true
+        Some(overtaken)
     }
 
     /// Takes everything that waits, in order, to be spilled.
     pub fn take_waiting(&mut self) -> Vec<Write> {
-        let mut taken: Vec<Write> = self
-            .lanes
-            .values_mut()
-            .flat_map(|lane| lane.waiting.drain(..))
-            .collect();
+        let mut taken: Vec<Write> = Vec::new();
+        for lane in self.lanes.values_mut() {
+            lane.overtaken |= !lane.waiting.is_empty();
+            taken.extend(lane.waiting.drain(..));
+        }
         self.lanes.retain(|_, lane| lane.sent > 0);
         self.bytes = 0;
         taken.sort_by_key(|write| write.arrived_us);
@@ -207,6 +208,7 @@ mod tests {
             kind,
             deletes,
             aged_s: 0,
+            unaged: None,
             journal: None,
             keyspace: "ks".into(),
             table: table.into(),
@@ -251,6 +253,9 @@ mod tests {
         assert_eq!(sent(&mut lanes, &mut next), [7]);
         let waiting: Vec<_> = lanes.take_waiting().iter().map(|w| w.arrived_us).collect();
         assert_eq!(waiting, [3]);
+        assert_eq!(lanes.left(2), Some(true), "the third is in the spill");
+        assert_eq!(lanes.left(2), None);
+        assert_eq!(lanes.left(6), Some(false));
     }
 
     #[test]

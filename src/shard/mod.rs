@@ -308,15 +308,11 @@ impl Shard {
     /// A shard that has not begun; clients come in through `listener`.
     #[must_use]
     pub fn new(setup: Setup, listener: SocketId, disk: Box<dyn Disk>, now_us: i64) -> Self {
+        let (first_backlog, first_rejected) = setup.first_segments;
+        let backlog = spiller(&setup, Holds::Backlog, first_backlog);
+        let rejects = spiller(&setup, Holds::Rejected, first_rejected);
         let config = setup.config;
         let (target, resolver) = remotes(&config, &setup.seed, now_us);
-        let writer = |holds, first_segment| {
-            let shard = setup.dir.shard;
-            let config = WriterConfig::new(holds, shard, setup.instance, first_segment);
-            let writer = SegmentWriter::new(config).with_keys(setup.dir.keys.clone());
-            Spiller::new(setup.dir.clone(), holds, writer)
-        };
-        let (first_backlog, first_rejected) = setup.first_segments;
         setup.recorder.set(Gauge::RejectedHeld, setup.kept.0);
         setup.recorder.set(Gauge::InDoubtHeld, setup.kept.1);
         let mut shard = Self {
@@ -344,8 +340,8 @@ impl Shard {
             listener: Some(listener),
             target,
             resolver,
-            spiller: writer(Holds::Backlog, first_backlog),
-            rejects: writer(Holds::Rejected, first_rejected),
+            spiller: backlog,
+            rejects,
             drain: Drain::new(
                 setup.inherited,
                 config.spill.drain_rate_per_shard(setup.count),
@@ -353,7 +349,7 @@ impl Shard {
             disk,
             barriers: Barriers::default(),
             lanes: Lanes::default(),
-            readback: ReadBack::default(),
+            readback: ReadBack::new(setup.index, now_us),
             changes: std::collections::VecDeque::new(),
             outputs: Vec::new(),
             remote_events: Vec::new(),
@@ -631,6 +627,15 @@ impl Shard {
         self.commit.tick();
         self.publish_metrics();
     }
+}
+
+fn spiller(setup: &Setup, holds: Holds, first_segment: u64) -> Spiller {
+    let config = WriterConfig {
+        limit_bytes: setup.config.spill.segment_bytes,
+        ..WriterConfig::new(holds, setup.dir.shard, setup.instance, first_segment)
+    };
+    let writer = SegmentWriter::new(config).with_keys(setup.dir.keys.clone());
+    Spiller::new(setup.dir.clone(), holds, writer)
 }
 
 /// The shard's own connections to the target, and to the source for writes whose fate is unknown.

@@ -95,11 +95,7 @@ impl Shard {
                     record,
                     journal,
                 } => {
-                    if !record.is_empty()
-                        && let Ok(view) = crate::spill::record::decode(&record)
-                    {
-                        let mut write = spilled::write(&view, &mut self.common.plans, 0);
-                        write.journal = journal;
+                    if let Some(write) = self.received(&record, journal) {
                         self.queue_change(id, write);
                     }
                     self.hold(id, keyspace.into(), arrived_us);
@@ -111,7 +107,21 @@ impl Shard {
                 } => {
                     self.lanes.note(keyspace.into(), table.into(), kind);
                 }
-                Message::Ordered(record, journal) => self.ordered_from_elsewhere(&record, journal),
+                Message::Ordered(record, journal) => {
+                    if let Some(write) = self.received(&record, journal) {
+                        self.place(write);
+                    }
+                }
+                Message::ReadBack {
+                    record,
+                    journal,
+                    is_sure,
+                    may_be_there,
+                } => {
+                    if let Some(write) = self.received(&record, journal) {
+                        self.read_back(write, is_sure, may_be_there);
+                    }
+                }
                 Message::Reached { id } => self.reached(id),
                 Message::Release { id } => self.release(id),
                 Message::Tables(known) => self.learn_tables(known),
@@ -156,6 +166,8 @@ impl Shard {
                 && nothing_spilled
                 && self.lanes.is_empty()
                 && self.target.owed.has_passed(fence)
+                // what a next process would send again must not come behind the change
+                && self.drain.write_down(self.now_us)
             {
                 hold.reached = true;
                 let id = hold.id;

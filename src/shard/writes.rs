@@ -13,10 +13,10 @@ use crate::metrics::Event as Counted;
 use crate::relay::link::{LinkEvent, Ticket};
 use crate::relay::mirror::{Entry, Origin, Outcome};
 use crate::relay::plan::Repeat;
-use crate::relay::readback::There;
 use crate::relay::write::Write;
 use crate::relay::{Output, spilled};
 use crate::side::Side;
+use crate::spill::record::{self, TooLarge};
 use crate::spill::{Kind, Refusal};
 
 /// A target that is down for longer than this gets its writes through the spill (µs).
@@ -36,7 +36,7 @@ impl Shard {
                 Output::Resolve(write) => self.resolve(*write),
                 Output::Schema(write) => self.announce(*write),
                 Output::Conditional { write, is_sure } => {
-                    self.read_back(*write, is_sure, There::Nothing);
+                    self.read_back(*write, is_sure, false);
                 }
                 Output::Publish(news) => self.inbox.publish(&news),
             }
@@ -57,10 +57,7 @@ impl Shard {
     pub(super) fn place(&mut self, write: impl Into<Box<Write>>) {
         let write = write.into();
         if self.barriers.holds(&write.keyspace, write.arrived_us) {
-            if self.barriers.held_bytes < limits::PENDING_MIRROR_PER_SHARD_BYTES / 4 {
-                return self.barriers.keep(*write);
-            }
-            return self.spill(&write);
+            return self.lay_aside(*write);
         }
         if self.lanes.is_ordered(&write) {
             if self.lanes.is_news(&write) {
@@ -104,33 +101,45 @@ impl Shard {
         if self.stop_at_us.is_some() {
             return self.spill(&write); // the owner may have ended; the next start keeps the order
         }
-        let mut record = Vec::new();
-        let encoded = spilled::record(&write, None, |view| {
-            crate::spill::record::encode(view, &mut record)
-        });
-        match encoded {
-            Ok(()) => {
-                let message = Message::Ordered(record, write.journal);
-                match self.inbox.try_tell(owner, message) {
-                    Ok(()) => self.common.journal.lend(write.journal),
-                    // the owner is far behind: no shard waits for another
-                    Err(_) => self.spill(&write),
-                }
-            }
-            Err(_) => self.reject(&write, 0, "it does not fit into a record", false),
+        match self.give(&write, owner, Message::Ordered) {
+            Ok(true) => {}
+            Ok(false) => self.spill(&write), // no shard waits for another
+            Err(TooLarge) => self.reject(&write, 0, "it does not fit into a record", false),
         }
     }
 
-    pub(super) fn ordered_from_elsewhere(&mut self, record: &[u8], journal: Option<Place>) {
-        if let Ok(view) = crate::spill::record::decode(record) {
-            let mut write = spilled::write(&view, &mut self.common.plans, 0);
-            write.journal = journal;
-            self.place(write);
+    /// Gives a write to another shard, and its record in the journal with it. False if that shard
+    /// is far behind.
+    pub(super) fn give(
+        &mut self,
+        write: &Write,
+        shard: usize,
+        message: impl FnOnce(Vec<u8>, Option<Place>) -> Message,
+    ) -> Result<bool, TooLarge> {
+        let mut encoded = Vec::new();
+        spilled::record(write, None, |view| record::encode(view, &mut encoded))?;
+        let given = self.inbox.try_tell(shard, message(encoded, write.journal));
+        if given.is_ok() {
+            self.common.journal.lend(write.journal);
         }
+        Ok(given.is_ok())
+    }
+
+    /// A write that another shard has given, if there is one.
+    pub(super) fn received(&mut self, encoded: &[u8], journal: Option<Place>) -> Option<Write> {
+        let view = record::decode(encoded).ok()?;
+        let mut write = spilled::write(&view, &mut self.common.plans, 0);
+        write.journal = journal;
+        Some(write)
     }
 
     fn order_here(&mut self, mut write: Write) {
         self.lanes.prepare(&mut write);
+        if let (Kind::List, Some(stamp_us)) = (write.kind, write.stamp_us) {
+            let stamps = &mut self.readback.stamps;
+            stamps.note(&write.keyspace, &write.table, stamp_us);
+        }
+        self.lanes.push(write);
         // behind what is in the spill, if anything is
         let behind = !self.drain.is_empty()
             || self.spiller.is_open()
@@ -138,12 +147,24 @@ impl Shard {
             || self.target.down_us(self.now_us) > GRACE_US
             || self.lanes.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES / 4;
         if behind {
-            for earlier in self.lanes.take_waiting() {
-                self.spill(&earlier);
-            }
-            return self.spill(&write);
+            self.spill_lanes();
         }
-        self.lanes.push(write);
+    }
+
+    /// What waits in the lanes goes into the spill, and before it what the mirror cannot send.
+    pub(super) fn spill_lanes(&mut self) {
+        if self.target.down_us(self.now_us) > GRACE_US {
+            self.put_back_unsent();
+        }
+        for write in self.lanes.take_waiting() {
+            self.lay_aside(write);
+        }
+    }
+
+    pub(super) fn put_back_unsent(&mut self) {
+        for (ticket, entry) in self.target.owed.take_unsent() {
+            self.put_back(entry, ticket);
+        }
     }
 
     /// Sends what is next in the lanes.
@@ -152,9 +173,7 @@ impl Shard {
             return;
         }
         if self.target.down_us(self.now_us) > GRACE_US {
-            for write in self.lanes.take_waiting() {
-                self.spill(&write);
-            }
+            self.spill_lanes();
         }
         let target = &mut self.target;
         self.lanes.pump(|write| {
@@ -322,7 +341,7 @@ impl Shard {
             }
             Some(Outcome::InDoubt(entry)) if entry.write.kind == Kind::List => {
                 self.finish(&entry, ticket);
-                self.read_back(*entry.write, true, There::Itself);
+                self.read_back(*entry.write, true, true);
             }
             Some(Outcome::InDoubt(entry)) => {
                 self.reject(&entry.write, code, message, true);
@@ -343,10 +362,7 @@ impl Shard {
             self.lanes.left(ticket);
         }
         match entry.origin {
-            Origin::Spill(key) => {
-                self.backlog_records = self.backlog_records.saturating_sub(1);
-                self.drain.finish(key);
-            }
+            Origin::Spill(key) => self.leave_spill(key),
             Origin::Live if entry.write.kind.is_barrier() => self.change_done(ticket),
             Origin::Live => {}
         }
@@ -354,22 +370,27 @@ impl Shard {
 
     /// The target cannot take a write now.
     pub(super) fn put_back(&mut self, entry: Entry, ticket: Ticket) {
-        if entry.origin == Origin::Live {
-            self.lanes.left(ticket);
-        }
+        let overtaken = entry.origin == Origin::Live && self.lanes.left(ticket) == Some(true);
         match entry.origin {
             Origin::Spill(_) => self.drain.postpone(entry, self.now_us + POSTPONE_US),
             Origin::Live if entry.write.kind.is_barrier() => self.change_failed(entry, ticket),
-            // not into the spill, where it would keep what must come before the change behind it
-            Origin::Live if self.is_held(&entry.write) => self.barriers.keep(*entry.write),
-            Origin::Live => self.spill(&entry.write),
+            // in the spill it would come behind its successors
+            Origin::Live if overtaken && entry.write.kind == Kind::List => {
+                self.read_back(*entry.write, true, true);
+            }
+            Origin::Live => self.lay_aside(*entry.write),
         }
     }
 
-    /// Whether a write waits for a schema change in memory, where there is room.
-    fn is_held(&self, write: &Write) -> bool {
-        self.barriers.holds(&write.keyspace, write.arrived_us)
-            && self.barriers.held_bytes < limits::PENDING_MIRROR_PER_SHARD_BYTES / 4
+    /// Into the spill; or if it waits for a schema change into memory, where there is room: in the
+    /// spill it would keep what must come before the change behind it.
+    fn lay_aside(&mut self, write: Write) {
+        let is_held = self.barriers.holds(&write.keyspace, write.arrived_us);
+        if is_held && self.barriers.held_bytes < limits::PENDING_MIRROR_PER_SHARD_BYTES / 4 {
+            self.barriers.keep(write);
+        } else {
+            self.spill(&write);
+        }
     }
 
     /// Deals with what the links to the source reported.
@@ -470,9 +491,7 @@ impl Shard {
     /// Moves records to the disk and back. True if tasks were spawned.
     pub(super) fn work_on_spill(&mut self) -> bool {
         if self.target.down_us(self.now_us) > GRACE_US {
-            for (ticket, entry) in self.target.owed.take_unsent() {
-                self.put_back(entry, ticket);
-            }
+            self.put_back_unsent();
         }
         if let Some(grown) = self.spiller.poll(self.now_us)
             && grown.complete
@@ -533,10 +552,21 @@ impl Shard {
     fn see_to(&mut self, found: Vec<Found>) {
         for found in found {
             let key = match found {
-                Found::InDoubt(write, key)
+                Found::InDoubt(mut write, key)
                     if write.kind == Kind::List || write.repeat == Repeat::Bump =>
                 {
-                    self.read_back(write, true, There::Looks);
+                    let kept = self.keep(&mut write, State::Sent);
+                    let commit = self.common.journal.record_commit(write.journal);
+                    match kept {
+                        Ok(()) => self.read_back(write, true, true),
+                        Err(_) => {
+                            self.reject(&write, 0, "it was being sent when the proxy died", true);
+                        }
+                    }
+                    if let Some(commit) = commit {
+                        self.commit.take_from_spill(commit, key);
+                        continue;
+                    }
                     key
                 }
                 Found::InDoubt(write, key) => {
@@ -562,8 +592,13 @@ impl Shard {
                     continue;
                 }
             };
-            self.backlog_records = self.backlog_records.saturating_sub(1);
-            self.drain.finish(key);
+            self.leave_spill(key);
         }
+    }
+
+    /// A record of the spill is not needed there any more.
+    pub(super) fn leave_spill(&mut self, key: u64) {
+        self.backlog_records = self.backlog_records.saturating_sub(1);
+        self.drain.finish(key);
     }
 }

@@ -14,10 +14,11 @@
 
 use std::collections::VecDeque;
 
-use super::format::{self, FRAME_BYTES, HEADER_BYTES, SEGMENT_LIMIT_BYTES};
+use super::format::{self, FRAME_BYTES, HEADER_BYTES};
 use super::record::{self, Record, TooLarge};
 use super::seal::{Keys, TAG_BYTES};
 use super::segment::{Header, Holds};
+use crate::limits;
 
 /// What a writer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl WriterConfig {
             shard,
             instance,
             first_segment,
-            limit_bytes: SEGMENT_LIMIT_BYTES,
+            limit_bytes: limits::SPILL_SEGMENT_BYTES,
         }
     }
 }

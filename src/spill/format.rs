@@ -16,8 +16,6 @@ pub const RECORD_MAGIC: [u8; 4] = [0xE7, b'w', b'R', 0x1D];
 pub const FRAME_BYTES: usize = 16;
 /// Longest body: the longest envelope of the protocol (256 MiB) with room for texts and names.
 pub const BODY_MAX_BYTES: usize = 272 << 20;
-/// A segment is closed when the next record would take it beyond this.
-pub const SEGMENT_LIMIT_BYTES: u64 = 64 << 20;
 
 /// Where the checksums of a segment's records start: the checksum of its header.
 ///

@@ -158,7 +158,7 @@ impl World {
         for path in self.journal_files() {
             let mut bytes = fs::read(&path).unwrap();
             let (mut header, _) = Header::read(&bytes).unwrap();
-            header.boot = !header.boot;
+            header.boot = header.boot.wrapping_add(1).max(1);
             let page = header.page();
             bytes[..page.len()].copy_from_slice(&page);
             self.disk.set_durable(&path, bytes);

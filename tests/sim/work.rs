@@ -12,6 +12,7 @@ pub const SCHEMA: &[&str] = &[
     "CREATE TABLE sim.lst (k text PRIMARY KEY, l list<text>)",
     "CREATE TABLE sim.rej (k text PRIMARY KEY, v text)",
     "CREATE TABLE sim.lwt (k text PRIMARY KEY, v text, n int)",
+    "CREATE TABLE sim.lwl (k text PRIMARY KEY, l list<text>)",
 ];
 
 /// Statements that every client prepares.
@@ -31,6 +32,8 @@ pub const PREPARED: &[&str] = &[
     "INSERT INTO sim.lwt (k, v) VALUES (?, ?) IF NOT EXISTS",
     "UPDATE sim.lwt SET v = ?, n = ? WHERE k = ? IF v = ?",
     "INSERT INTO sim.lwt (k, v, n) VALUES (?, ?, ?)",
+    "UPDATE sim.lwl SET l = l + ? WHERE k = ? IF EXISTS",
+    "INSERT INTO sim.lwl (k, l) VALUES (?, ?)",
 ];
 
 /// A statement of a batch, or alone.
@@ -325,6 +328,9 @@ impl Work {
     }
 
     fn conditional(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        if self.rng.chance(250) {
+            return self.conditional_list(keys);
+        }
         let key = match self.rng.chance(700) {
             true => format!("c{:02}", self.rng.below(5)),
             false => keys.fresh(),
@@ -352,6 +358,34 @@ impl Work {
                 format!("DELETE n FROM sim.lwt WHERE k = '{key}'"),
                 Vec::new(),
             ),
+        };
+        (deed, Ask::One(statement))
+    }
+
+    /// Of lists, several clients at one row; also plain ones that replace the list, whose order
+    /// their stamps tell: not those of a client, which may lie there longer than clocks may differ.
+    fn conditional_list(&mut self, keys: &mut Keys) -> (Deed, Ask) {
+        let key = format!("l{:02}", self.rng.below(3));
+        let deed = Self::deed("sim.lwl", &key);
+        let item = keys.fresh();
+        let text_of = |words: String| Statement::Text(words, Vec::new());
+        let kinds = if self.own_stamps { 5 } else { 7 };
+        let statement = match self.rng.below(kinds) {
+            0 => Statement::Prepared(15, vec![collection(&[&item]), text(&key)]),
+            1 => text_of(format!(
+                "INSERT INTO sim.lwl (k, l) VALUES ('{key}', ['{item}']) IF NOT EXISTS"
+            )),
+            2 => text_of(format!(
+                "UPDATE sim.lwl SET l = ['{item}', 'plain'] WHERE k = '{key}' IF EXISTS"
+            )),
+            3 => text_of(format!(
+                "UPDATE sim.lwl SET l = l - ['plain'] WHERE k = '{key}' IF EXISTS"
+            )),
+            4 => text_of(format!("DELETE FROM sim.lwl WHERE k = '{key}' IF EXISTS")),
+            5 => Statement::Prepared(16, vec![text(&key), collection(&[&item, "plain"])]),
+            _ => text_of(format!(
+                "INSERT INTO sim.lwl (k, l) VALUES ('{key}', ['{item}'])"
+            )),
         };
         (deed, Ask::One(statement))
     }

@@ -87,6 +87,7 @@ fn config(forecast: &Forecast, folder: &Path, rng: &mut Rng) -> ProxyConfig {
         config.journal.durability = Durability::Machine;
     }
     config.spill.reserve_bytes = 0; // the disk is made up
+    config.spill.segment_bytes = rng.pick(&[1 << 10, 16 << 10, 64 << 20]);
     if forecast.drops {
         config.spill.on_full = OnSpillFull::DropAndMark;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::SLACK_US;
-use super::look::{Answer, Look, Read, There, Touch};
+use super::look::{Answer, Look, Read, Touch};
 use super::piece::{Piece, collection, elements};
 use crate::relay::plan::Repeat;
 use crate::relay::write::{Body, Write};
@@ -13,12 +13,16 @@ use crate::statement::quote;
 use crate::tables::{Shape, Table};
 
 /// When the source was looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+#[derive(Clone, Copy)]
+pub struct Moment<'m> {
     /// When the answer came (µs).
     pub now_us: i64,
+    /// About now (µs), and no other look has it.
+    pub own_us: i64,
     /// All writes that arrived before this (µs) had their verdict before the look was taken.
     pub fence_us: Option<i64>,
+    /// Whether a list with this stamp (µs) may be at the target, or on its way.
+    pub is_taken: &'m dyn Fn(i64) -> bool,
 }
 
 /// What follows from a look.
@@ -37,7 +41,7 @@ type Life = (i64, i32);
 
 struct Composer<'c> {
     look: &'c Look,
-    moment: Moment,
+    moment: Moment<'c>,
     /// `UPDATE ks.t`, `DELETE … FROM ks.t`: the table as CQL writes it.
     table: String,
     /// Names the row.
@@ -47,7 +51,12 @@ struct Composer<'c> {
 
 /// Says what the target needs. `row`: as read; none if the source has no such row.
 #[must_use]
-pub fn compose(look: &Look, table: &Table, row: Option<&Answer<'_>>, moment: Moment) -> Composed {
+pub fn compose(
+    look: &Look,
+    table: &Table,
+    row: Option<&Answer<'_>>,
+    moment: Moment<'_>,
+) -> Composed {
     let mut composer = Composer {
         look,
         moment,
@@ -250,8 +259,9 @@ impl Composer<'_> {
     /// A value as a whole, stamped with the fence.
     ///
     /// Not a list, whose appends are no cells that may come twice: what was seen of it includes
-    /// some that arrived behind the fence. It is stamped so that it takes the place of all that was
-    /// seen; and looked at again, in case one was under way. When two looks see the same, none was.
+    /// some that arrived behind the fence. It is stamped with this moment, so that it takes the
+    /// place of all that was seen; and looked at again, in case one was under way. When two looks
+    /// see the same, none was.
     fn whole(&mut self, name: &str, shape: Shape, read: &Read<'_>) {
         let Some(fence_us) = self.moment.fence_us else {
             self.out.settled = false;
@@ -260,7 +270,7 @@ impl Composer<'_> {
         let Some(value) = read.value else {
             return self.delete(&[name], fence_us);
         };
-        let stamp_us = match (shape, self.uniform(read)) {
+        let stamp_us = match (shape, self.uniform(read, fence_us)) {
             (Shape::List, Some(stamp_us)) => stamp_us,
             (Shape::List, None) => {
                 let seen = hash_of(name, value);
@@ -269,7 +279,7 @@ impl Composer<'_> {
                     return;
                 }
                 self.out.settled = false;
-                self.list_stamp(read)
+                self.moment.own_us
             }
             _ => fence_us,
         };
@@ -285,24 +295,15 @@ impl Composer<'_> {
         self.put(piece, stamp_us, kind, false);
     }
 
-    /// The stamp of a list that was written at once: such a one keeps it, and is said once. None
-    /// of it may be at the target.
-    fn uniform(&self, read: &Read<'_>) -> Option<i64> {
-        let stamps = stamps(read).filter(|_| self.look.there == There::Nothing)?;
+    /// The stamp of a list that was written at once, by a conditional write: such a one keeps it,
+    /// and is said once. None of it may be at the target. What is stamped behind the fence may be
+    /// of a write that is only being mirrored.
+    fn uniform(&self, read: &Read<'_>, fence_us: i64) -> Option<i64> {
+        let stamps = stamps(read).filter(|_| !self.look.may_be_there)?;
         let first = *stamps.first()?;
         let is_uniform = stamps.iter().all(|stamp| *stamp == first);
-        (is_uniform && self.is_recent(first)).then_some(first)
-    }
-
-    /// The stamp of a list as a whole: above those of its elements, if they are known and this was
-    /// not said before; else this moment.
-    fn list_stamp(&self, read: &Read<'_>) -> i64 {
-        let newest = stamps(read).and_then(|stamps| stamps.into_iter().max());
-        let is_first = self.look.seen.is_empty() && self.look.there < There::Looks;
-        match newest.filter(|_| is_first) {
-            Some(newest_us) => newest_us.saturating_add(1).min(self.moment.now_us),
-            None => self.moment.now_us,
-        }
+        let may_be = is_uniform && self.is_recent(first) && first < fence_us;
+        (may_be && !(self.moment.is_taken)(first)).then_some(first)
     }
 
     fn update(&mut self, life: Life, cells: &[(&str, Vec<u8>)], operator: &str) {
@@ -374,6 +375,7 @@ impl Composer<'_> {
             kind,
             deletes,
             aged_s: 0,
+            unaged: None,
             journal: None,
             keyspace: self.look.keyspace.clone(),
             table: self.look.table.clone(),

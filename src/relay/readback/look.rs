@@ -34,19 +34,6 @@ impl Touch {
     }
 }
 
-/// What the target may have of a write already. It matters for lists, which double when the same
-/// cells are written twice with one stamp.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum There {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// The write itself.
-    Itself,
-    /// Also what an earlier look has made of it.
-    Looks,
-}
-
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
@@ -74,8 +61,9 @@ pub struct Look {
     pub since_us: i64,
     /// When the source answered the last of them (µs).
     pub answered_us: i64,
-    /// What the target may have of them.
-    pub there: There,
+    /// The target may have them already, or what an earlier look has made of them. It matters for
+    /// lists, which double when the same cells are written twice with one stamp.
+    pub may_be_there: bool,
     /// Hashes of the lists that the look before has written to the target as it saw them.
     pub seen: Vec<u64>,
 }
@@ -122,7 +110,7 @@ impl Look {
         self.ttl_s = later.ttl_s;
         self.since_us = self.since_us.min(later.since_us);
         self.answered_us = self.answered_us.max(later.answered_us);
-        self.there = self.there.max(later.there);
+        self.may_be_there |= later.may_be_there;
         self.seen.clear();
     }
 

@@ -5,6 +5,7 @@
 //! piece     bits of CQL with the values of their markers
 //! look      one row to read: the SELECT, and its answer
 //! compose   the answer → plain writes with the source's own stamps
+//! stamps    which stamps the target's lists have
 //! json      INSERT JSON names its key inside a document
 //! ```
 //! # Stamps
@@ -19,20 +20,25 @@
 //! whole with the fence's stamp.
 //!
 //! Writes to lists that are not frozen cannot be repeated, so one whose outcome is unknown is read
-//! back in the same way: the list is written whole, stamped above all elements that were seen,
-//! until two looks see the same.
+//! back in the same way: the list is written whole, stamped with the moment of the look, until two
+//! looks see the same. No two such writes may have the same stamp, or each element is there twice
+//! (CASSANDRA-11368): no two looks share their moment, and one shard takes all looks at a table
+//! with lists. It knows the stamps of the lists that it has sent, and so which lists the target has
+//! from a write that is mirrored by itself.
 
 mod compose;
 mod json;
 mod look;
 mod piece;
+mod stamps;
 #[cfg(test)]
 mod tests;
 mod touch;
 
 pub use compose::{Composed, Moment, compose};
-pub use look::{Answer, Look, There, Touch};
+pub use look::{Answer, Look, Touch};
 pub use piece::Piece;
+pub use stamps::ListStamps;
 pub use touch::{Unclear, looks};
 
 /// The source's clock may be behind ours by this (µs): a stamp that is older than the request less

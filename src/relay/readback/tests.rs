@@ -72,6 +72,7 @@ fn conditional(text: &str, values: &[&[u8]]) -> Write {
         kind: Kind::Write,
         deletes: false,
         aged_s: 0,
+        unaged: None,
         journal: None,
         keyspace: "ks".into(),
         table: "t".into(),
@@ -87,7 +88,7 @@ fn looks_of(text: &str, values: &[&[u8]]) -> Result<Vec<Look>, Unclear> {
         &conditional(text, values),
         &mut plans(),
         SINCE_US + 1_000,
-        There::Nothing,
+        false,
     )
 }
 
@@ -237,7 +238,9 @@ fn made(text: &str, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> (Vec<(Str
     let row = found[0].read(table, true, &message).unwrap();
     let moment = Moment {
         now_us: SINCE_US + 2_000_000,
+        own_us: SINCE_US + 1_999_999,
         fence_us,
+        is_taken: &|_| false,
     };
     let composed = compose(&found[0], table, row.as_ref(), moment);
     let text = |write: Write| {
@@ -395,7 +398,9 @@ fn a_list_is_written_until_two_looks_see_the_same() {
         let row = look.read(table, true, &message).unwrap();
         let moment = Moment {
             now_us,
+            own_us: now_us - 1,
             fence_us: FENCE,
+            is_taken: &|_| false,
         };
         let composed = compose(&look, table, row.as_ref(), moment);
         look.seen = composed.seen;
@@ -406,8 +411,8 @@ fn a_list_is_written_until_two_looks_see_the_same() {
     };
     let list = |last: u8| [0, 0, 0, 2, 0, 0, 0, 1, 1, 0, 0, 0, 1, last];
     let at = |seconds: i64| SINCE_US + seconds * 1_000_000;
-    assert_eq!(looked(&list(3), at(1)), (vec![Some(SINCE_US + 3)], false));
-    assert_eq!(looked(&list(4), at(2)), (vec![Some(at(2))], false));
+    assert_eq!(looked(&list(3), at(1)), (vec![Some(at(1) - 1)], false));
+    assert_eq!(looked(&list(4), at(2)), (vec![Some(at(2) - 1)], false));
     assert_eq!(looked(&list(4), at(3)), (Vec::new(), true));
 }
 
@@ -425,13 +430,14 @@ fn a_list_that_may_be_at_the_target_never_comes_with_the_same_stamp() {
     let stamps = [&[0, 0, 0, 1, 0, 0, 0, 8][..], &stamp_us.to_be_bytes()].concat();
     let ttls = [0, 0, 0, 1, 255, 255, 255, 255];
     let list = [0, 0, 0, 1, 0, 0, 0, 1, 3];
-    let now_us = SINCE_US + 1_000_000;
-    for (there, wanted_us) in [
-        (There::Nothing, stamp_us),
-        (There::Itself, stamp_us + 1),
-        (There::Looks, now_us),
+    let own_us = SINCE_US + 900_000;
+    for (may_be_there, taken, fence_us, wanted_us) in [
+        (false, false, FENCE, stamp_us),
+        (true, false, FENCE, own_us),
+        (false, true, FENCE, own_us),
+        (false, false, Some(stamp_us), own_us), // a write that came behind the fence
     ] {
-        look.there = there;
+        look.may_be_there = may_be_there;
         let cells: &[Option<&[u8]>] = &[
             Some(&[1]),
             Some(&[1]),
@@ -442,11 +448,13 @@ fn a_list_that_may_be_at_the_target_never_comes_with_the_same_stamp() {
         let message = answered(&look, cells);
         let row = look.read(table, true, &message).unwrap();
         let moment = Moment {
-            now_us,
-            fence_us: FENCE,
+            now_us: SINCE_US + 1_000_000,
+            own_us,
+            fence_us,
+            is_taken: &|stamp| taken && stamp == stamp_us,
         };
         let composed = compose(&look, table, row.as_ref(), moment);
         let stamps: Vec<_> = composed.writes.iter().map(|write| write.stamp_us).collect();
-        assert_eq!(stamps, [Some(wanted_us)], "{there:?}");
+        assert_eq!(stamps, [Some(wanted_us)], "{may_be_there} {taken}");
     }
 }

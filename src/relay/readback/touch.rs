@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::json;
-use super::look::{Look, There, Touch};
+use super::look::{Look, Touch};
 use super::piece::{Bound, Piece, elements};
 use crate::cql::request::params::QueryParams;
 use crate::cql::values::Values;
@@ -24,8 +24,8 @@ pub enum Unclear {
     Rows,
 }
 
-/// The rows that a write may have changed. `answered_us`: when its answer came; `there`: what the
-/// target may have of it.
+/// The rows that a write may have changed. `answered_us`: when its answer came; `may_be_there`: the
+/// target may have it, or what an earlier look has made of it.
 ///
 /// # Errors
 /// See [`Unclear`].
@@ -33,7 +33,7 @@ pub fn looks(
     write: &Write,
     plans: &mut PlanCache,
     answered_us: i64,
-    there: There,
+    may_be_there: bool,
 ) -> Result<Vec<Look>, Unclear> {
     let mut found = Vec::new();
     let mut add = |plan: &Plan, values, levels: (Consistency, Consistency), known: &Known| {
@@ -58,7 +58,7 @@ pub fn looks(
                 ttl_s: ttl_s(mutation, &bound, known, keyspace),
                 since_us: write.arrived_us,
                 answered_us,
-                there,
+                may_be_there,
                 seen: Vec::new(),
             };
             let table = known.source.get(keyspace, &mutation.table.name);
@@ -73,7 +73,7 @@ pub fn looks(
         }
         Ok(())
     };
-    match &write.body {
+    match write.original() {
         Body::Query { text, params } => {
             let (plan, parsed) = (plans.plan(text, None), parse(params)?);
             add(&plan, parsed.values, levels(&parsed), plans.known())?;

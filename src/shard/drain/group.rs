@@ -119,7 +119,7 @@ impl Group {
 
     /// A record is dealt with. True if it was in a lane.
     pub fn left(&mut self, key: u64) -> bool {
-        let known = self.lanes.left(name_of(key));
+        let known = self.lanes.left(name_of(key)).is_some();
         self.under_way -= usize::from(known);
         known
     }

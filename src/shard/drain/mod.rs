@@ -7,7 +7,8 @@
 //! Oldest first over all logs of the shard: none starves, and what came before a schema change goes
 //! before it. Only complete segments are read; the shard completes the open one when there is
 //! nothing else to drain. What is done is written down in the log's progress file, which may lag: a
-//! stamped write that is sent once more changes nothing. Memory does not grow with the backlog: per
+//! stamped write that is sent once more changes nothing; unless a schema change or TRUNCATE lies
+//! between, so that waits until all is written down. Memory does not grow with the backlog: per
 //! log a chunk, a record and the places of what is under way.
 
 mod group;
@@ -371,7 +372,7 @@ impl Drain {
     fn try_held(&mut self, held: Held, means: &mut Means<'_>, rules: &impl Rules) -> Option<Held> {
         if held.head.kind.is_barrier() {
             self.at_gate = false;
-            if self.sending.len() > 1 {
+            if self.sending.len() > 1 || !self.write_down(means.now_us) {
                 return Some(held);
             }
             self.barrier = Some(held.key);
@@ -534,6 +535,15 @@ impl Drain {
         };
         disk.store(path, bytes, finished, Box::new(ended));
         true
+    }
+
+    /// As [`Self::is_stored`]; what is not written down will be at once.
+    pub fn write_down(&mut self, now_us: i64) -> bool {
+        let stored = self.is_stored();
+        if !stored {
+            self.store_at_us = self.store_at_us.min(now_us);
+        }
+        stored
     }
 
     /// Whether all that is done is also written down.

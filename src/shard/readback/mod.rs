@@ -4,28 +4,29 @@
 //! A first look is taken at once (and of a busy row four times a second): it settles what has
 //! stamps. What is left waits for a second look behind a fence; see [`crate::relay::readback`].
 //! The fence is passed when no shard has a write without a verdict that arrived before it; the
-//! shards ask each other.
+//! shards ask each other. Looks at a table with lists are taken by its owner alone (see
+//! [`super::lanes`]).
 
-use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use super::Shard;
+mod state;
+
+pub use self::state::ReadBack;
+use self::state::{Kept, Key, Reading, Unplanned, Wanted};
 use super::inbox::{Ask, Message};
+use super::{Shard, lanes};
 use crate::journal::{Full, Journal, State};
 use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::Ticket;
 use crate::relay::mirror::Origin;
 use crate::relay::plan::Repeat;
-use crate::relay::readback::{self, Look, Moment, There, Unclear};
+use crate::relay::readback::{self, Look, Moment, Unclear};
 use crate::relay::spilled;
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
-use crate::tables::{Known, Table};
+use crate::tables::{Known, Shape, Table};
 
 /// A first look waits this long for others at the same row (µs).
 const GATHER_US: i64 = 5_000;
@@ -49,215 +50,15 @@ const AGAIN_US: i64 = 1_000_000;
 const ROWS_UNKNOWN: &str = "it does not tell which rows it changed";
 const TOO_MUCH: &str = "too much waits to be read back";
 
-/// Names a row.
-type Key = Rc<[u8]>;
-
-/// A conditional write until all that was to be looked at for it is settled. Its memory and that of
-/// its looks counts in a sum.
-#[derive(Debug)]
-struct Kept {
-    write: Write,
-    bytes: Cell<usize>,
-    sum: Rc<Cell<usize>>,
-}
-
-impl Kept {
-    fn new(write: Write, sum: &Rc<Cell<usize>>) -> Self {
-        let kept = Self {
-            bytes: Cell::default(),
-            sum: Rc::clone(sum),
-            write,
-        };
-        kept.count(kept.write.cost_bytes());
-        kept
-    }
-
-    fn count(&self, bytes: usize) {
-        self.bytes.set(self.bytes.get() + bytes);
-        self.sum.set(self.sum.get() + bytes);
-    }
-}
-
-impl Deref for Kept {
-    type Target = Write;
-    fn deref(&self) -> &Write {
-        &self.write
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.sum.set(self.sum.get() - self.bytes.get());
-    }
-}
-
-/// Something to look at, and the writes that made it. They stay in the journal until what the look
-/// shows is there.
-#[derive(Debug)]
-struct Wanted {
-    look: Look,
-    writes: Vec<Rc<Kept>>,
-    tries: u8,
-}
-
-impl Wanted {
-    fn merge(&mut self, later: Self) {
-        self.look.merge(later.look);
-        self.writes.extend(later.writes);
-    }
-}
-
-/// First looks at one row.
-#[derive(Debug, Default)]
-struct First {
-    next: Option<Wanted>,
-    reading: bool,
-    /// When the next look may be taken (µs).
-    free_us: i64,
-}
-
-/// The second look at one row.
-#[derive(Debug)]
-struct Second {
-    wanted: Wanted,
-    fence_us: i64,
-    since_us: i64,
-    /// What came when it could not be put off any more.
-    next: Option<Wanted>,
-}
-
-/// A look that is on its way.
-#[derive(Debug)]
-struct Reading {
-    key: Key,
-    wanted: Wanted,
-    fence_us: Option<i64>,
-    /// What was known when it was asked.
-    known: Arc<Known>,
-}
-
-/// A write whose table is not known yet.
-#[derive(Debug)]
-struct Unplanned {
-    write: Rc<Kept>,
-    is_sure: bool,
-    there: There,
-    answered_us: i64,
-}
-
-/// See the module.
-#[derive(Debug, Default)]
-pub struct ReadBack {
-    unplanned: VecDeque<Unplanned>,
-    /// Memory of all writes that are kept here, and of their looks (bytes).
-    bytes: Rc<Cell<usize>>,
-    first: HashMap<Key, First>,
-    second: HashMap<Key, Second>,
-    reading: HashMap<Ticket, Reading>,
-    /// When something is due (µs), with true for second looks.
-    due: BinaryHeap<Reverse<(i64, bool, Key)>>,
-    /// Of each shard: all that arrived before this has its verdict (µs).
-    settled_us: Vec<i64>,
-}
-
-impl ReadBack {
-    /// Whether nothing is left to look at.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.unplanned.is_empty()
-            && self.second.is_empty()
-            && self.reading.is_empty()
-            && self.first.values().all(|first| first.next.is_none())
-    }
-
-    /// Rows to look at.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.unplanned.len() + self.first.len() + self.second.len()
-    }
-
-    /// Whether no more may wait.
-    fn is_full(&self) -> bool {
-        let too_large = self.bytes.get() > limits::READ_BACK_PENDING_BYTES;
-        too_large || self.len() >= limits::READ_BACK_PENDING
-    }
-
-    /// When something is due (µs).
-    #[must_use]
-    pub fn next_due_us(&self) -> Option<i64> {
-        self.due.peek().map(|Reverse((due_us, ..))| *due_us)
-    }
-
-    /// When the oldest request arrived that is not settled (µs).
-    #[must_use]
-    pub fn oldest_us(&self) -> Option<i64> {
-        let unplanned = self.unplanned.iter().map(|one| one.write.arrived_us);
-        let first = self.first.values().filter_map(|first| first.next.as_ref());
-        let second = self.second.values().map(|second| &second.wanted);
-        let reading = self.reading.values().map(|reading| &reading.wanted);
-        let looks = first.chain(second).chain(reading);
-        unplanned
-            .chain(looks.map(|wanted| wanted.look.since_us))
-            .min()
-    }
-
-    fn add_first(&mut self, key: Key, wanted: Wanted, now_us: i64) {
-        let first = self.first.entry(key.clone()).or_default();
-        match &mut first.next {
-            Some(next) => return next.merge(wanted),
-            None => first.next = Some(wanted),
-        }
-        if !first.reading {
-            let due_us = (now_us + GATHER_US).max(first.free_us);
-            self.due.push(Reverse((due_us, false, key)));
-        }
-    }
-
-    fn add_second(&mut self, key: Key, wanted: Wanted, fence_us: i64) {
-        if let Some(second) = self.second.get_mut(&key) {
-            if fence_us - second.since_us > LONGEST_US {
-                match &mut second.next {
-                    Some(next) => next.merge(wanted),
-                    None => second.next = Some(wanted),
-                }
-                return;
-            }
-            second.wanted.merge(wanted);
-            second.fence_us = second.fence_us.max(fence_us);
-            return; // its place in the queue is moved when it is due
-        }
-        let second = Second {
-            wanted,
-            fence_us,
-            since_us: fence_us,
-            next: None,
-        };
-        self.second.insert(key.clone(), second);
-        self.due.push(Reverse((fence_us + SETTLE_US, true, key)));
-    }
-
-    /// A look goes on under another name.
-    pub fn renamed(&mut self, from: Ticket, to: Ticket) {
-        if let Some(reading) = self.reading.remove(&from) {
-            self.reading.insert(to, reading);
-        }
-    }
-
-    /// Whether the ticket is that of a look.
-    #[must_use]
-    pub fn is_look(&self, ticket: Ticket) -> bool {
-        self.reading.contains_key(&ticket)
-    }
-}
-
 impl Shard {
     /// A write that only the source's rows tell of was applied there, or without `is_sure` may have
-    /// been: what it changed is read and written to the target, which may have `there` of it.
-    pub(super) fn read_back(&mut self, write: Write, is_sure: bool, there: There) {
+    /// been: what it changed is read and written to the target. `may_be_there`: it may have it, or
+    /// what was made of it.
+    pub(super) fn read_back(&mut self, write: Write, is_sure: bool, may_be_there: bool) {
         let unplanned = Unplanned {
             write: Rc::new(Kept::new(write, &self.readback.bytes)),
             is_sure,
-            there,
+            may_be_there,
             answered_us: self.now_us,
         };
         self.plan_look(unplanned);
@@ -270,25 +71,68 @@ impl Shard {
         }
     }
 
-    /// Puts a write that a look has composed into the journal: the source has it. False if there is
-    /// no room.
-    fn keep(&mut self, write: &mut Write) -> bool {
+    /// Puts a write that came from no client into the journal.
+    pub(super) fn keep(&mut self, write: &mut Write, state: State) -> Result<(), Full> {
         let journal = &mut self.common.journal;
-        if spilled::journal(write, false, journal, Journal::append_awaited) == Err(Full::Now) {
-            return false; // one that never fits goes without
-        }
-        journal.mark(write.journal, State::Applied);
-        true
+        spilled::journal(write, false, journal, Journal::append_awaited)?;
+        journal.mark(write.journal, state);
+        Ok(())
     }
 
-    fn plan_look(&mut self, unplanned: Unplanned) {
+    /// Whether a look is for the table's owner: the shard, if it is another. Once this one stops,
+    /// the owner may have ended.
+    fn owner_of(&self, looks: &[Look]) -> Option<usize> {
+        let known = self.common.plans.known();
+        let has_lists = |look: &&Look| {
+            Self::table_of(known, look).is_some_and(|table| table.has_shape(Shape::List))
+        };
+        let look = looks.iter().find(has_lists)?;
+        let owner = lanes::owner(&look.keyspace, &look.table, self.count);
+        (owner != self.index && self.stop_at_us.is_none()).then_some(owner)
+    }
+
+    /// Gives a write to the shard that takes the looks. False if it cannot be given.
+    fn give_look(&mut self, unplanned: &Unplanned, owner: usize) -> bool {
+        let Unplanned {
+            is_sure,
+            may_be_there,
+            ..
+        } = *unplanned;
+        let message = |record, journal| Message::ReadBack {
+            record,
+            journal,
+            is_sure,
+            may_be_there,
+        };
+        self.give(&unplanned.write, owner, message) == Ok(true)
+    }
+
+    fn plan_look(&mut self, mut unplanned: Unplanned) {
+        let Unplanned {
+            write,
+            may_be_there,
+            answered_us,
+            ..
+        } = &unplanned;
+        let mut looks = readback::looks(write, &mut self.common.plans, *answered_us, *may_be_there);
+        if let Ok(looks) = &mut looks
+            && let Some(owner) = self.owner_of(looks)
+        {
+            if self.give_look(&unplanned, owner) {
+                return;
+            }
+            // what the owner sends is not known here
+            unplanned.may_be_there = true;
+            for look in looks {
+                look.may_be_there = true;
+            }
+        }
         let Unplanned {
             write,
             is_sure,
-            there,
             answered_us,
+            ..
         } = &unplanned;
-        let looks = readback::looks(write, &mut self.common.plans, *answered_us, *there);
         for look in looks.iter().flatten() {
             write.count(look.memory_bytes());
         }
@@ -485,6 +329,7 @@ impl Shard {
             kind: Kind::Write,
             deletes: false,
             aged_s: 0,
+            unaged: None,
             journal: None,
             keyspace: wanted.look.keyspace.clone(),
             table: wanted.look.table.clone(),
@@ -524,14 +369,26 @@ impl Shard {
             self.end_look(&key, fence_us);
             return self.give_up_all(&wanted.writes, "its answer cannot be read");
         };
+        // above all that was stamped before a clock was set back
+        let latest_us = self.now_us.max(self.common.clock.last_us());
+        let own_us = self.readback.stamps.own_us(latest_us);
+        let stamps = &self.readback.stamps;
+        let Look {
+            keyspace,
+            table: name,
+            ..
+        } = &wanted.look;
         let moment = Moment {
             now_us: self.now_us,
+            own_us,
             fence_us,
+            is_taken: &|stamp_us| stamps.is_taken(keyspace, name, stamp_us),
         };
         let composed = readback::compose(&wanted.look, table, row.as_ref(), moment);
         let mut kept = true;
         for mut write in composed.writes {
-            kept &= self.keep(&mut write); // else the look is taken again, when there may be room
+            // without room the look is taken again later; one that never fits goes without
+            kept &= self.keep(&mut write, State::Applied) != Err(Full::Now);
             self.mirror(write);
         }
         self.end_look(&key, fence_us);
@@ -544,7 +401,7 @@ impl Shard {
                 self.now_us + AGAIN_US
             };
             if fence_us.is_some() {
-                wanted.look.there = There::Looks; // one without a fence says no list
+                wanted.look.may_be_there = true; // one without a fence says no list
             }
             if !composed.seen.is_empty() {
                 wanted.look.answered_us = self.now_us; // what was under way comes before the next
@@ -591,12 +448,13 @@ impl Shard {
     /// The process stops and cannot wait any longer.
     pub(super) fn give_up_looks(&mut self) {
         let why = "the proxy stopped before they were read back";
-        let readback = std::mem::take(&mut self.readback);
-        let unplanned = readback.unplanned.into_iter().map(|one| one.write);
-        let first = readback.first.into_values().filter_map(|first| first.next);
-        let reading = readback.reading.into_values().map(|reading| reading.wanted);
-        let second = readback.second.into_values();
-        let second = second.flat_map(|second| [Some(second.wanted), second.next]);
+        let readback = &mut self.readback;
+        let unplanned = readback.unplanned.drain(..).map(|one| one.write);
+        let first = readback.first.drain().filter_map(|(_, first)| first.next);
+        let reading = readback.reading.drain();
+        let reading = reading.map(|(_, reading)| reading.wanted);
+        let second = readback.second.drain();
+        let second = second.flat_map(|(_, second)| [Some(second.wanted), second.next]);
         let wanted = first.chain(reading).chain(second.flatten());
         let writes: Vec<_> = unplanned
             .chain(wanted.flat_map(|wanted| wanted.writes))
@@ -604,51 +462,5 @@ impl Shard {
         for write in writes {
             self.give_up(&write, why);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(size: usize) -> Write {
-        Write {
-            arrived_us: 1,
-            stamp_us: None,
-            repeat: Repeat::Once,
-            kind: Kind::Write,
-            deletes: false,
-            aged_s: 0,
-            journal: None,
-            keyspace: "ks".into(),
-            table: "t".into(),
-            body: Body::Query {
-                text: "".into(),
-                params: vec![0; size],
-            },
-        }
-    }
-
-    #[test]
-    fn no_more_is_kept_than_is_allowed() {
-        let mut readback = ReadBack::default();
-        let mut keep = |size| {
-            let write = Rc::new(Kept::new(write(size), &readback.bytes));
-            write.count(100); // a look
-            readback.unplanned.push_back(Unplanned {
-                write,
-                is_sure: false,
-                there: There::Nothing,
-                answered_us: 1,
-            });
-            readback.is_full()
-        };
-        let large = limits::READ_BACK_PENDING_BYTES / 4;
-        assert!(!keep(large) && !keep(large) && !keep(large));
-        assert!(keep(large));
-        readback.unplanned.pop_front();
-        assert!(!readback.is_full());
-        readback.unplanned.clear();
-        assert_eq!(readback.bytes.get(), 0);
     }
 }
