@@ -367,9 +367,12 @@ impl Journal {
         self.own.as_mut().map_or(&[], |own| own.memory.bytes())
     }
 
-    fn is_done(&self, place: Place) -> bool {
-        self.load(place)
-            .is_none_or(|stored| stored == word(place.id.get(), State::Done))
+    /// Whether a record is done, of whatever file; its place may be another's already.
+    #[must_use]
+    pub fn is_done(&self, place: Place) -> bool {
+        let id = place.id.get();
+        let is_done = |stored: u64| stored >> 16 != id || stored == word(id, State::Done);
+        self.load(place).is_none_or(is_done)
     }
 
     fn load(&self, place: Place) -> Option<u64> {

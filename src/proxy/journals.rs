@@ -14,7 +14,6 @@ mod running;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::num::NonZeroU64;
 use std::os::unix::fs::OpenOptionsExt;
@@ -153,6 +152,7 @@ impl Journals {
         if !windows.is_empty() {
             windows.store(&data_dir)?; // before anything that tells of them goes
         }
+        let oldest_us = found.iter().flatten().map(Unsettled::arrived_us).min();
         let instance = setups.first().map_or(0, |setup| setup.instance);
         let mut journals = Self {
             run: Run::new(
@@ -165,11 +165,11 @@ impl Journals {
             data_dir,
             own: Vec::new(),
             old,
-            old_us: found.iter().flatten().filter_map(arrival_us).min(),
+            old_us: oldest_us.and_then(|us| u64::try_from(us).ok()),
             _locks: locks,
         };
         journals.equip(config, setups, &dir, now_us)?;
-        journals.deal(setups, found);
+        shard::deal(found, setups);
         journals.renew(None, now_us);
         if let Err(error) = journals.run.store(&journals.data_dir) {
             // a full disk: what makes room is this start; it is tried again each second
@@ -225,37 +225,6 @@ impl Journals {
             }
         }
         Ok(())
-    }
-
-    /// Deals the old records out to the shards, file by file, each shard's by arrival. Those of
-    /// tables in which order matters go to the shard that owns the table, whoever had them before:
-    /// a client may have come over from one shard to another between them.
-    fn deal(&self, setups: &mut [Setup], found: Vec<Vec<Unsettled>>) {
-        let total: usize = found.iter().map(Vec::len).sum();
-        let files = found.len();
-        let count = setups.len().max(1);
-        let ordered = found.iter().flatten().filter(|left| left.is_ordered());
-        let ordered: BTreeSet<_> = ordered.filter_map(Unsettled::table).collect();
-        for (index, records) in found.into_iter().enumerate() {
-            for record in records {
-                let table = record.table().filter(|table| ordered.contains(table));
-                let owner = table.map(|(keyspace, table)| shard::owner(&keyspace, &table, count));
-                let shard = owner.unwrap_or(index % count);
-                if let Some(setup) = setups.get_mut(shard) {
-                    setup.unsettled.push(record);
-                }
-            }
-        }
-        for setup in setups {
-            setup.unsettled.sort_by_key(arrival_us);
-        }
-        if total > 0 {
-            tracing::warn!(
-                writes = total,
-                files,
-                "settling what a proxy that died left in its journal"
-            );
-        }
     }
 
     /// Once a second: renews the `running` file and deletes the old files that are settled.
@@ -385,12 +354,6 @@ fn name_of(boot: &str) -> u64 {
     first.and_then(Result::ok).unwrap_or(0)
 }
 
-/// When a write arrived, µs since 1970: a spill record's body has it at byte 8.
-fn arrival_us(left: &Unsettled) -> Option<u64> {
-    let bytes = left.body.get(8..16)?;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
-}
-
 /// Records that are not done.
 fn undone(words: &[AtomicU64]) -> Vec<(u32, u64)> {
     let live = (0..).zip(words).filter_map(|(index, stored)| {
@@ -503,6 +466,7 @@ fn take_over(
             },
             state,
             nature: live.nature,
+            change: None,
             body: body.to_vec(),
         });
     }

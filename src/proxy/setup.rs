@@ -64,6 +64,7 @@ pub fn prepare(
             journal: Journal::none(Arc::from([])),
             journal_file: None,
             unsettled: Vec::new(),
+            changes: Vec::new(),
             instance,
             tls: Material::default(),
             stamp_floor_us,

@@ -14,11 +14,18 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::limits;
 use crate::relay::link::Ticket;
 use crate::relay::write::Write;
 
 /// Names a change: the shard that saw it, and its number there.
 pub type ChangeId = u64;
+
+/// The name of a change that an earlier process left, the `n`th: no shard gives it.
+#[must_use]
+pub fn earlier(n: usize) -> ChangeId {
+    ((limits::SHARDS_MAX as u64) << 48) | n as u64
+}
 
 /// Writes of a keyspace wait for a change.
 #[derive(Debug, Clone)]

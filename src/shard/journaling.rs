@@ -1,6 +1,7 @@
 //! The journal in the shard's life: settling at the start, and clients that wait for room in it.
 
 use super::Shard;
+use super::barrier::ChangeId;
 use crate::journal::{Action, Nature, Place, State, action};
 use crate::metrics::Gauge;
 use crate::relay::spilled;
@@ -16,6 +17,8 @@ pub struct Unsettled {
     pub state: Option<State>,
     /// What the journal says of it.
     pub nature: Nature,
+    /// The name of the schema change or TRUNCATE that it is.
+    pub change: Option<ChangeId>,
     /// The record's body: a spill record.
     pub body: Vec<u8>,
 }
@@ -25,6 +28,13 @@ impl Unsettled {
     #[must_use]
     pub fn is_ordered(&self) -> bool {
         matches!(self.nature.kind, Kind::List | Kind::Counter)
+    }
+
+    /// When it arrived (µs since the Unix epoch): a spill record has that at byte 8.
+    #[must_use]
+    pub fn arrived_us(&self) -> i64 {
+        let bytes = self.body.get(8..16).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, i64::from_le_bytes)
     }
 
     /// Its keyspace and table, if it can be read.
@@ -44,6 +54,7 @@ impl Shard {
                 place,
                 state,
                 nature,
+                change,
                 body,
             } = left;
             self.common.journal.inherit(place);
@@ -58,7 +69,10 @@ impl Shard {
             let mut write = spilled::write(&view, &mut self.common.plans, 0);
             write.journal = Some(place);
             write.repeat = nature.repeat;
-            self.settle_one(write, state, nature);
+            match change {
+                Some(id) => self.queue_change(id, write),
+                None => self.settle_one(write, state, nature),
+            }
         }
         self.tend_journal();
     }

@@ -6,7 +6,7 @@
 //! clients    bytes in, how connections end
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
 //! lanes      writes whose order matters, one after the other
-//! journaling settling at the start, clients that wait for room in the journal
+//! journaling settling at the start, clients that wait for room in the journal    deal  who settles what
 //! commit     the journal on the disk, and the answers that wait for that
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! secured    TLS of the two: records → plain bytes
@@ -30,6 +30,7 @@ mod buffers;
 mod clients;
 mod commit;
 mod connection;
+mod deal;
 pub mod disk;
 mod drain;
 mod files;
@@ -84,6 +85,7 @@ use self::barrier::{Barriers, Change};
 use self::clients::Clients;
 use self::commit::Commit;
 use self::connection::{ConnectionId, Spare};
+pub use self::deal::{Earlier, deal};
 use self::disk::Disk;
 use self::drain::Drain;
 pub use self::drain::Inherited;
@@ -130,6 +132,8 @@ pub struct Setup {
     pub journal_file: Option<Arc<File>>,
     /// What earlier processes left in their journals for it to settle, by arrival.
     pub unsettled: Vec<Unsettled>,
+    /// Schema changes among them, of all shards.
+    pub changes: Vec<Earlier>,
     /// Random id of this process.
     pub instance: u64,
     /// TLS on all sides.
@@ -372,6 +376,9 @@ impl Shard {
             config,
         };
         shard.renew_tls(&setup.tls);
+        for change in setup.changes {
+            shard.hold(change.id, change.keyspace.into(), change.arrived_us);
+        }
         shard.settle(setup.unsettled);
         shard
     }
@@ -622,6 +629,7 @@ impl Shard {
         });
         self.warn_of_age();
         self.expire_looks();
+        self.close_looks();
         self.expire_clients(ring);
         self.tend_journal();
         self.commit.tick();

@@ -58,7 +58,7 @@ impl Shard {
         self.hold(id, keyspace, arrived_us);
     }
 
-    fn hold(&mut self, id: ChangeId, keyspace: Rc<str>, arrived_us: i64) {
+    pub(super) fn hold(&mut self, id: ChangeId, keyspace: Rc<str>, arrived_us: i64) {
         let hold = Hold {
             id,
             keyspace,
@@ -69,7 +69,7 @@ impl Shard {
         self.barriers.add(hold);
     }
 
-    fn queue_change(&mut self, id: ChangeId, write: Write) {
+    pub(super) fn queue_change(&mut self, id: ChangeId, write: Write) {
         let place = (write.arrived_us, id);
         let change = Change {
             id,
@@ -228,14 +228,13 @@ impl Shard {
 
     /// Puts everything that waits into the spill, for the stop.
     pub(super) fn spill_held(&mut self) {
-        for change in std::mem::take(&mut self.changes) {
-            if let Some(write) = change.write {
-                self.spill(&write);
-            }
-        }
         self.barriers.holds.clear();
         self.barriers.held_bytes = 0;
-        for write in std::mem::take(&mut self.barriers.held) {
+        let changes = std::mem::take(&mut self.changes).into_iter();
+        let mut waiting: Vec<Write> = changes.filter_map(|change| change.write).collect();
+        waiting.extend(std::mem::take(&mut self.barriers.held));
+        waiting.sort_by_key(|write| write.arrived_us); // what is held may be from before a change
+        for write in waiting {
             self.spill(&write);
         }
     }

@@ -64,10 +64,23 @@ impl Shard {
         self.plan_look(unplanned);
     }
 
-    /// What a look was for is settled. The writes are done when no other look needs them.
-    fn done_with(&mut self, writes: Vec<Rc<Kept>>) {
-        for write in writes.into_iter().filter_map(Rc::into_inner) {
-            self.common.journal.mark(write.journal, State::Done);
+    /// What a look was for is seen. The writes are done when what was made of them is, and no other
+    /// look needs them: until then they wait for the target.
+    fn close_look(&mut self, mut wanted: Wanted) {
+        let journal = &mut self.common.journal;
+        wanted.made.retain(|place| !journal.is_done(*place));
+        if !wanted.made.is_empty() {
+            return self.readback.closing.push(wanted);
+        }
+        for write in wanted.writes.into_iter().filter_map(Rc::into_inner) {
+            journal.mark(write.journal, State::Done);
+        }
+    }
+
+    /// Ten times a second: what is done now?
+    pub(super) fn close_looks(&mut self) {
+        for wanted in std::mem::take(&mut self.readback.closing) {
+            self.close_look(wanted);
         }
     }
 
@@ -146,6 +159,7 @@ impl Shard {
                         look,
                         writes: vec![write.clone()],
                         tries: 0,
+                        made: Vec::new(),
                     };
                     if *is_sure {
                         self.readback.add_first(key, wanted, self.now_us);
@@ -307,7 +321,7 @@ impl Shard {
     fn take_look(&mut self, key: Key, mut wanted: Wanted, fence_us: Option<i64>) {
         let known = self.common.plans.known().clone();
         let Some(table) = Self::table_of(&known, &wanted.look) else {
-            self.done_with(wanted.writes);
+            self.close_look(wanted);
             return self.end_look(&key, fence_us); // dropped since: nothing is left to show
         };
         wanted
@@ -361,7 +375,7 @@ impl Shard {
             known,
         } = reading;
         let Some(table) = Self::table_of(&known, &wanted.look) else {
-            self.done_with(wanted.writes);
+            self.close_look(wanted);
             return self.end_look(&key, fence_us);
         };
         let element_stamps = known.source.tells_element_stamps();
@@ -389,11 +403,12 @@ impl Shard {
         for mut write in composed.writes {
             // without room the look is taken again later; one that never fits goes without
             kept &= self.keep(&mut write, State::Applied) != Err(Full::Now);
+            wanted.made.extend(write.journal);
             self.mirror(write);
         }
         self.end_look(&key, fence_us);
         if composed.settled && kept {
-            self.done_with(wanted.writes);
+            self.close_look(wanted);
         } else {
             let again_us = if kept {
                 i64::MIN

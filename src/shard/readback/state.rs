@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{GATHER_US, LONGEST_US, SETTLE_US};
+use crate::journal::Place;
 use crate::limits;
 use crate::relay::link::Ticket;
 use crate::relay::readback::{ListStamps, Look};
@@ -56,19 +57,22 @@ impl Drop for Kept {
     }
 }
 
-/// Something to look at, and the writes that made it. They stay in the journal until what the look
-/// shows is there.
+/// Something to look at, and the writes that made it. They stay in the journal until what the looks
+/// have made of them is done there.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) look: Look,
     pub(super) writes: Vec<Rc<Kept>>,
     pub(super) tries: u8,
+    /// What was made of them, in the journal.
+    pub(super) made: Vec<Place>,
 }
 
 impl Wanted {
     pub(super) fn merge(&mut self, later: Self) {
         self.look.merge(later.look);
         self.writes.extend(later.writes);
+        self.made.extend(later.made);
     }
 }
 
@@ -121,6 +125,8 @@ pub struct ReadBack {
     pub(super) first: HashMap<Key, First>,
     pub(super) second: HashMap<Key, Second>,
     pub(super) reading: HashMap<Ticket, Reading>,
+    /// Nothing is left to see, but what was made is not done.
+    pub(super) closing: Vec<Wanted>,
     /// When something is due (µs), with true for second looks.
     pub(super) due: BinaryHeap<Reverse<(i64, bool, Key)>>,
     /// Of each shard: all that arrived before this has its verdict (µs).
@@ -138,24 +144,26 @@ impl ReadBack {
             first: HashMap::new(),
             second: HashMap::new(),
             reading: HashMap::new(),
+            closing: Vec::new(),
             due: BinaryHeap::new(),
             settled_us: Vec::new(),
         }
     }
 
-    /// Whether nothing is left to look at.
+    /// Whether nothing is left to look at, and all that was made of it is done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.unplanned.is_empty()
             && self.second.is_empty()
             && self.reading.is_empty()
+            && self.closing.is_empty()
             && self.first.values().all(|first| first.next.is_none())
     }
 
-    /// Rows to look at.
+    /// Rows to look at, or whose looks are not done with.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.unplanned.len() + self.first.len() + self.second.len()
+        self.unplanned.len() + self.first.len() + self.second.len() + self.closing.len()
     }
 
     /// Whether no more may wait.
@@ -177,7 +185,7 @@ impl ReadBack {
         let first = self.first.values().filter_map(|first| first.next.as_ref());
         let second = self.second.values().map(|second| &second.wanted);
         let reading = self.reading.values().map(|reading| &reading.wanted);
-        let looks = first.chain(second).chain(reading);
+        let looks = first.chain(second).chain(reading).chain(&self.closing);
         unplanned
             .chain(looks.map(|wanted| wanted.look.since_us))
             .min()
