@@ -6,7 +6,7 @@
 //! clients    bytes in, how connections end
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
 //! lanes      writes whose order matters, one after the other
-//! journaling settling at the start, clients that wait for room in the journal    deal  who settles what
+//! journaling settling at the start, clients that wait for room        deal    who settles what
 //! commit     the journal on the disk, and the answers that wait for that
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
 //! secured    TLS of the two: records → plain bytes
