@@ -220,6 +220,7 @@ pub enum State {
     /// The source has it; the target may not.
     Applied,
     /// The source has it; it was about to be sent to the target, and must not be repeated blindly.
+    /// Of a schema change or TRUNCATE: a stop has put it into the spill.
     Sent,
     /// Nothing is left to do.
     Done,

@@ -26,7 +26,8 @@
 //! be on the disk or not, each sector for itself. So the next start, which knows by the kernel's
 //! boot id, takes every state for one that may be older than it was: what must not be repeated and
 //! was APPLIED may have been sent, and what changes a schema or empties a table may have been done,
-//! with other writes behind it ([`certain`]). A write that nobody was told of may be at the
+//! with other writes behind it ([`certain`]). One of these that is SENT was put into the spill by a
+//! stop, and is looked for there. A write that nobody was told of may be at the
 //! source and not in the journal: the time in which that can be is in the dirty windows.
 //!
 //! # Blocks

@@ -15,6 +15,9 @@ pub enum Action {
     Mirror,
     /// A schema change or TRUNCATE goes to the target behind a barrier.
     Schema,
+    /// A stop has put it into the spill: it goes to the target behind a barrier if the drain finds
+    /// it there; else somebody has sent it since.
+    FromSpill,
     /// What it changed is read from the source, and what the source shows goes to the target: only
     /// its rows tell whether a condition held, and what a list holds now. A list that may be there
     /// already must not come with its stamp again, or each element is there twice
@@ -38,12 +41,13 @@ pub fn action(state: Option<State>, nature: Nature) -> Action {
         // there is no conditional form of these
         (Some(_), true, Kind::Counter | Kind::Ddl | Kind::Truncate, _) => Action::InDoubt,
         (Some(_), true, Kind::Write | Kind::List, _) => Action::ReadBack,
+        (Some(State::Sent), false, Kind::Ddl | Kind::Truncate, _) => Action::FromSpill,
         // the same change twice does no harm that the source has not seen as well, and an error
         // of the target is reported
         (Some(_), false, Kind::Ddl, _) => Action::Schema,
         // a table is never emptied on a guess
         (Some(State::Intent), false, Kind::Truncate, _) => Action::InDoubt,
-        (Some(State::Applied | State::Sent), false, Kind::Truncate, _) => Action::Schema,
+        (Some(State::Applied), false, Kind::Truncate, _) => Action::Schema,
         (Some(State::Intent), false, kind, repeat) => match (repeat, kind) {
             (Repeat::Free, _) => Action::Ask,
             (_, Kind::Counter) => Action::InDoubt,
@@ -64,11 +68,12 @@ pub fn action(state: Option<State>, nature: Nature) -> Action {
 /// A write that may be repeated is where it was: to ask once more, or to mirror it once more, does
 /// no harm. What must not be repeated may have been sent since it was applied. A change of the
 /// schema, or a TRUNCATE, may have been done, with other writes behind it that the same change
-/// would undo.
+/// would undo; not if it was in the spill, whose progress tells.
 #[must_use]
 pub fn certain(state: Option<State>, nature: Nature) -> Option<State> {
     match (state?, nature.kind, nature.repeat) {
         (State::Done, ..) => Some(State::Done),
+        (State::Sent, Kind::Ddl | Kind::Truncate, _) => Some(State::Sent),
         (_, Kind::Ddl | Kind::Truncate, _) => None,
         (State::Applied, _, Repeat::Bump | Repeat::Once) => Some(State::Sent),
         (state, ..) => Some(state),
@@ -80,7 +85,7 @@ mod tests {
     use super::*;
 
     /// One letter for each of INTENT, APPLIED, SENT, DONE and a damaged word: `a`sk, `m`irror,
-    /// `r`ead back, `s`chema, in `d`oubt, `n`othing.
+    /// `r`ead back, `s`chema, `f`rom the spill, in `d`oubt, `n`othing.
     const TABLE: &[(&str, Kind, Repeat, bool)] = &[
         ("ammnd", Kind::Write, Repeat::Free, false),
         ("rmrnd", Kind::Write, Repeat::Bump, false),
@@ -91,12 +96,12 @@ mod tests {
         ("ammnd", Kind::List, Repeat::Free, false),
         ("rmrnd", Kind::List, Repeat::Bump, false),
         ("rmrnd", Kind::List, Repeat::Once, false),
-        ("sssnd", Kind::Ddl, Repeat::Free, false),
-        ("sssnd", Kind::Ddl, Repeat::Bump, false),
-        ("sssnd", Kind::Ddl, Repeat::Once, false),
-        ("dssnd", Kind::Truncate, Repeat::Free, false),
-        ("dssnd", Kind::Truncate, Repeat::Bump, false),
-        ("dssnd", Kind::Truncate, Repeat::Once, false),
+        ("ssfnd", Kind::Ddl, Repeat::Free, false),
+        ("ssfnd", Kind::Ddl, Repeat::Bump, false),
+        ("ssfnd", Kind::Ddl, Repeat::Once, false),
+        ("dsfnd", Kind::Truncate, Repeat::Free, false),
+        ("dsfnd", Kind::Truncate, Repeat::Bump, false),
+        ("dsfnd", Kind::Truncate, Repeat::Once, false),
         ("rrrnd", Kind::Write, Repeat::Free, true),
         ("rrrnd", Kind::Write, Repeat::Bump, true),
         ("rrrnd", Kind::Write, Repeat::Once, true),
@@ -170,6 +175,7 @@ mod tests {
                             'm' => Action::Mirror,
                             'r' => Action::ReadBack,
                             's' => Action::Schema,
+                            'f' => Action::FromSpill,
                             'd' => Action::InDoubt,
                             'n' => Action::Nothing,
                             other => panic!("{other}"),

@@ -453,7 +453,12 @@ fn take_over(
             let Some(stored) = stored else {
                 continue; // cut off: the window of time has to do for it
             };
-            let word = word(live.id, state.unwrap_or(State::Sent));
+            // of a change of the schema SENT would say that it is in the spill
+            let unknown = match live.nature.kind.is_barrier() {
+                true => State::Intent,
+                false => State::Sent,
+            };
+            let word = word(live.id, state.unwrap_or(unknown));
             stored.store(word, Ordering::Release);
         }
         kept.left.push((live.word, word(live.id, State::Done)));

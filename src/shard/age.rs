@@ -1,9 +1,9 @@
 //! How old the spill may become: a target forgets deletes after `gc_grace_seconds`, and a delete
 //! that comes later than that could let old data come back.
 
-use super::Shard;
-use super::barrier::Barriers;
+use super::barrier::{Barriers, ChangeId};
 use super::drain::Rules;
+use super::{Earlier, Shard};
 use crate::config;
 use crate::relay::write::Write;
 use crate::tables::Tables;
@@ -26,6 +26,17 @@ pub(super) struct DrainRules<'s> {
 impl Rules for DrainRules<'_> {
     fn is_gated(&self, write: &Write) -> bool {
         self.barriers.holds(&write.keyspace, write.arrived_us)
+    }
+
+    fn change(&self, write: &Write) -> Option<ChangeId> {
+        let is_it = |change: &&Earlier| {
+            change.arrived_us == write.arrived_us && *change.keyspace == *write.keyspace
+        };
+        self.barriers
+            .earlier
+            .iter()
+            .find(is_it)
+            .map(|change| change.id)
     }
 
     fn is_too_old(&self, write: &Write) -> bool {

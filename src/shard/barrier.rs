@@ -14,6 +14,8 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use super::deal::Earlier;
+use crate::journal::Place;
 use crate::limits;
 use crate::relay::link::Ticket;
 use crate::relay::write::Write;
@@ -59,6 +61,10 @@ pub struct Barriers {
     pub held: VecDeque<Write>,
     /// Their memory (bytes).
     pub held_bytes: usize,
+    /// Changes that earlier processes left.
+    pub earlier: Vec<Earlier>,
+    /// Places in the journal of the changes that a stop puts into the spill.
+    pub spilled: Vec<Place>,
     next: u64,
 }
 
@@ -126,6 +132,8 @@ pub struct Change {
     pub ticket: Option<Ticket>,
     /// Not before this time (µs), after a failed try.
     pub not_before_us: i64,
+    /// False: it is only carried out if a drain finds it in the spill.
+    pub is_wanted: bool,
 }
 
 impl Change {

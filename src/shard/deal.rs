@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::barrier::{self, ChangeId};
 use super::journaling::Unsettled;
 use super::{Setup, lanes};
-use crate::journal::{Action, action};
+use crate::journal::{Action, Place, action};
 
 /// A schema change or TRUNCATE that an earlier process left.
 #[derive(Debug, Clone)]
@@ -16,6 +16,8 @@ pub struct Earlier {
     pub keyspace: Box<str>,
     /// When it arrived (µs).
     pub arrived_us: i64,
+    /// Its record in the journal.
+    pub place: Place,
 }
 
 /// Deals the records out to the shards, file by file, each shard's by arrival.
@@ -34,7 +36,8 @@ pub fn deal(found: Vec<Vec<Unsettled>>, setups: &mut [Setup]) {
     for (index, records) in found.into_iter().enumerate() {
         for mut record in records {
             let table = record.table();
-            let is_change = action(record.state, record.nature) == Action::Schema;
+            let action = action(record.state, record.nature);
+            let is_change = matches!(action, Action::Schema | Action::FromSpill);
             let shard = match table {
                 Some((keyspace, _)) if is_change => {
                     let id = barrier::earlier(changes.len());
@@ -43,6 +46,7 @@ pub fn deal(found: Vec<Vec<Unsettled>>, setups: &mut [Setup]) {
                         id,
                         keyspace: keyspace.into(),
                         arrived_us: record.arrived_us(),
+                        place: record.place,
                     });
                     0
                 }

@@ -46,6 +46,11 @@ pub enum Message {
         /// The change.
         id: ChangeId,
     },
+    /// To shard 0: the drain has found a change in the spill.
+    Found {
+        /// The change.
+        id: ChangeId,
+    },
     /// The change is on the target.
     Release {
         /// The change.

@@ -70,7 +70,10 @@ impl Shard {
             write.journal = Some(place);
             write.repeat = nature.repeat;
             match change {
-                Some(id) => self.queue_change(id, write),
+                Some(id) => {
+                    let is_wanted = action(state, nature) == Action::Schema;
+                    self.queue_change(id, write, is_wanted);
+                }
                 None => self.settle_one(write, state, nature),
             }
         }
@@ -82,7 +85,7 @@ impl Shard {
             Action::Nothing => {}
             Action::Mirror => self.place(write),
             Action::Ask => self.ask(write),
-            Action::Schema => self.announce(write),
+            Action::Schema | Action::FromSpill => self.announce(write),
             Action::ReadBack => self.read_back(write, false, true),
             Action::InDoubt => {
                 let words = match state {
@@ -103,7 +106,7 @@ impl Shard {
             Action::Ask => self.ask(write),
             Action::Schema => self.announce(write),
             Action::ReadBack => self.read_back(write, false, false),
-            Action::Nothing | Action::Mirror | Action::InDoubt => {
+            Action::Nothing | Action::Mirror | Action::FromSpill | Action::InDoubt => {
                 let words = "the source did not say whether it was applied";
                 self.reject(&write, 0, words, true);
             }
@@ -117,10 +120,15 @@ impl Shard {
             common,
             spiller,
             rejects,
+            barriers,
             ..
         } = self;
         for place in spiller.take_safe().chain(rejects.take_safe()) {
-            common.journal.mark(place, State::Done);
+            let state = match barriers.spilled.contains(&place) {
+                true => State::Sent,
+                false => State::Done,
+            };
+            common.journal.mark(place, state);
         }
         if !self.clients.has_stalled() {
             if std::mem::take(&mut self.journal_full) {

@@ -376,9 +376,10 @@ impl Shard {
             config,
         };
         shard.renew_tls(&setup.tls);
-        for change in setup.changes {
-            shard.hold(change.id, change.keyspace.into(), change.arrived_us);
+        for change in &setup.changes {
+            shard.hold(change.id, (*change.keyspace).into(), change.arrived_us);
         }
+        shard.barriers.earlier = setup.changes;
         shard.settle(setup.unsettled);
         shard
     }

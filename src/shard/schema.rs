@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::barrier::{Change, ChangeId, Hold};
 use super::inbox::Message;
+use crate::journal::State;
 use crate::metrics::{Event as Counted, Gauge};
 use crate::relay::link::Ticket;
 use crate::relay::mirror::{Entry, Origin};
@@ -53,7 +54,7 @@ impl Shard {
             self.common.journal.lend(write.journal);
         }
         if self.index == 0 {
-            self.queue_change(id, write);
+            self.queue_change(id, write, true);
         }
         self.hold(id, keyspace, arrived_us);
     }
@@ -69,7 +70,7 @@ impl Shard {
         self.barriers.add(hold);
     }
 
-    pub(super) fn queue_change(&mut self, id: ChangeId, write: Write) {
+    pub(super) fn queue_change(&mut self, id: ChangeId, write: Write, is_wanted: bool) {
         let place = (write.arrived_us, id);
         let change = Change {
             id,
@@ -78,6 +79,7 @@ impl Shard {
             waiting: self.count,
             ticket: None,
             not_before_us: 0,
+            is_wanted,
         };
         let before = |other: &Change| other.is_under_way() || (other.arrived_us, other.id) < place;
         let at = self.changes.partition_point(before);
@@ -96,7 +98,7 @@ impl Shard {
                     journal,
                 } => {
                     if let Some(write) = self.received(&record, journal) {
-                        self.queue_change(id, write);
+                        self.queue_change(id, write, true);
                     }
                     self.hold(id, keyspace.into(), arrived_us);
                 }
@@ -123,6 +125,7 @@ impl Shard {
                     }
                 }
                 Message::Reached { id } => self.reached(id),
+                Message::Found { id } => self.want_change(id),
                 Message::Release { id } => self.release(id),
                 Message::Tables(known) => self.learn_tables(known),
                 Message::MayDrop => self.may_drop(),
@@ -178,6 +181,7 @@ impl Shard {
                 }
             }
         }
+        self.drop_unwanted_change();
         let (up, now_us) = (self.target.is_up(), self.now_us);
         if let Some(change) = self.changes.front_mut()
             && change.waiting == 0
@@ -186,6 +190,35 @@ impl Shard {
             && let Some(write) = change.write.take()
         {
             change.ticket = Some(self.target.owed.admit(write, Origin::Live));
+        }
+    }
+
+    /// All shards have drained what is older than a change that was in the spill, and it was not
+    /// there: somebody has sent it meanwhile.
+    fn drop_unwanted_change(&mut self) {
+        let is_dropped = |change: &mut Change| change.waiting == 0 && !change.is_wanted;
+        if let Some(change) = self.changes.pop_front_if(is_dropped) {
+            let place = change.write.and_then(|write| write.journal);
+            self.common.journal.mark(place, State::Done);
+            self.release_everywhere(change.id);
+        }
+    }
+
+    /// The drain has found a change in the spill, whose record there is done with.
+    pub(super) fn found_change(&mut self, id: ChangeId) {
+        let place = self.barriers.earlier.iter().find(|change| change.id == id);
+        let place = place.map(|change| change.place);
+        self.common.journal.mark(place, State::Applied); // from here on the journal has it
+        if self.index == 0 {
+            self.want_change(id);
+        } else {
+            self.inbox.tell(0, Message::Found { id });
+        }
+    }
+
+    fn want_change(&mut self, id: ChangeId) {
+        if let Some(change) = self.changes.iter_mut().find(|change| change.id == id) {
+            change.is_wanted = true;
         }
     }
 
@@ -203,11 +236,15 @@ impl Shard {
             .is_some_and(|change| change.ticket == Some(ticket))
             && let Some(change) = self.changes.pop_front()
         {
-            for shard in 1..self.count {
-                self.inbox.tell(shard, Message::Release { id: change.id });
-            }
-            self.release(change.id);
+            self.release_everywhere(change.id);
         }
+    }
+
+    fn release_everywhere(&mut self, id: ChangeId) {
+        for shard in 1..self.count {
+            self.inbox.tell(shard, Message::Release { id });
+        }
+        self.release(id);
     }
 
     /// The target could not be asked: again, once it can.
@@ -231,6 +268,8 @@ impl Shard {
         self.barriers.holds.clear();
         self.barriers.held_bytes = 0;
         let changes = std::mem::take(&mut self.changes).into_iter();
+        // one that is not wanted yet is in the spill, or done
+        let changes = changes.filter(|change| change.is_wanted);
         let mut waiting: Vec<Write> = changes.filter_map(|change| change.write).collect();
         waiting.extend(std::mem::take(&mut self.barriers.held));
         waiting.sort_by_key(|write| write.arrived_us); // what is held may be from before a change

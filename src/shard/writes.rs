@@ -196,6 +196,9 @@ impl Shard {
             // sent from both as it is
             self.common.journal.mark(write.journal, State::Sent);
         }
+        if write.kind.is_barrier() {
+            self.barriers.spilled.extend(write.journal);
+        }
         match self.spiller.append(write, None, self.now_us) {
             Ok(()) => {
                 self.backlog_records += 1;
@@ -585,6 +588,10 @@ impl Shard {
                 Found::Carry(write, key) => {
                     self.spill_for_sure(&write);
                     self.carried_records = self.spiller.appended_records();
+                    key
+                }
+                Found::Change(id, key) => {
+                    self.found_change(id);
                     key
                 }
                 Found::Damage(words) => {

@@ -24,6 +24,7 @@ use self::group::Group;
 pub use self::log::Inherited;
 use self::log::{Counted, Head, Log, Offer, Purpose};
 use self::pace::{Pace, Seen};
+use super::barrier::ChangeId;
 use super::disk::Disk;
 use crate::relay::mirror::{Entry, Mirror, Origin};
 use crate::relay::plan::{PlanCache, Repeat};
@@ -70,6 +71,8 @@ pub struct Means<'t> {
 pub trait Rules {
     /// Whether it waits for a schema change.
     fn is_gated(&self, write: &Write) -> bool;
+    /// The name of a schema change or TRUNCATE, if all shards wait for it.
+    fn change(&self, write: &Write) -> Option<ChangeId>;
     /// Whether it deletes something and is so old that it could let old data come back.
     fn is_too_old(&self, write: &Write) -> bool;
 }
@@ -124,6 +127,8 @@ pub enum Found {
     /// A record that the target cannot take while too many others behind it are done: it goes to
     /// the end of the log.
     Carry(Write, u64),
+    /// A schema change or TRUNCATE that all shards wait for.
+    Change(ChangeId, u64),
     /// Bytes that are no good record.
     Damage(String),
 }
@@ -339,7 +344,11 @@ impl Drain {
         let key = self.next_key;
         self.next_key += 1;
         self.sending.insert(key, (log, head.place));
-        if head.standing == Standing::InDoubt {
+        if head.kind.is_barrier()
+            && let Some(id) = rules.change(&head.write)
+        {
+            means.found.push(Found::Change(id, key));
+        } else if head.standing == Standing::InDoubt {
             means.found.push(Found::InDoubt(head.write, key));
         } else if rules.is_too_old(&head.write) {
             means.found.push(Found::TooOld(head.write, key));
