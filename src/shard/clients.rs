@@ -442,6 +442,8 @@ impl Shard {
         let Some(connection) = clients.get(at) else {
             return;
         };
+        let unanswered = connection.session.unanswered();
+        tracing::debug!(unanswered, "the source has closed a connection");
         connection.session.source_lost(&mut common.tally, outputs);
         if connection.phase == Phase::Owing {
             return self.close(at, ring);
@@ -471,6 +473,8 @@ impl Shard {
             return;
         };
         self.clients.free.push(at);
+        // its place may be another connection's before these are looked at
+        self.tls.due.retain(|(of, _)| *of != at);
         self.count_unfinished(connection.phase, late);
         connection
             .session

@@ -233,6 +233,27 @@ fn cqlsh() {
     pair.assert_equal(&[]);
 }
 
+/// A connection that comes in the moment in which another goes is not taken for that one.
+#[test]
+fn clients_that_come_while_others_go() {
+    let _turn = lab::beside_others();
+    let pair = pair("hurried");
+    let ip = lab::proxy_address();
+    let flags = Flags::default().listener(ip);
+    let proxy = flags.start(&pair.keyspace, ip);
+    let config = tls::client_config();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for round in 0..100 {
+                    let asked = tls::ask_options(&config, proxy.listen);
+                    asked.unwrap_or_else(|error| panic!("round {round}: {error}"));
+                }
+            });
+        }
+    });
+}
+
 /// Clients must show certificates; plain clients and strangers cost the source nothing.
 #[test]
 fn clients_with_certificates() {

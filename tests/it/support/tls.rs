@@ -1,9 +1,15 @@
 //! Certificates for the tests: an authority of ours, and the stores of nodes, made by `keytool`.
 
-use std::net::Ipv4Addr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -141,4 +147,30 @@ fn keytool(store: &Path, kind: &str, args: &[&str]) {
     let output = command.output().unwrap();
     let words = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{command:?}: {words}");
+}
+
+/// A client that trusts our authority.
+pub fn client_config() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(&authority().file).unwrap();
+    roots.add(certificate).unwrap();
+    let config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots);
+    Arc::new(config.with_no_client_auth())
+}
+
+/// Connects, sends OPTIONS, reads the head of the answer, says goodbye and closes.
+pub fn ask_options(config: &Arc<ClientConfig>, at: SocketAddr) -> std::io::Result<()> {
+    let socket = TcpStream::connect(at)?;
+    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let client = ClientConnection::new(config.clone(), at.ip().into()).unwrap();
+    let mut stream = StreamOwned::new(client, socket);
+    stream.write_all(&[4, 0, 0, 1, 5, 0, 0, 0, 0])?;
+    let mut head = [0; 9];
+    stream.read_exact(&mut head)?;
+    assert_eq!(head[4], 6, "SUPPORTED");
+    stream.conn.send_close_notify();
+    stream.flush()
 }
