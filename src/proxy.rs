@@ -3,6 +3,7 @@
 mod certificates;
 pub mod journals;
 pub mod keeper;
+pub mod owners;
 pub mod setup;
 
 use std::fs;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use self::certificates::Certificates;
-use self::journals::Journals;
+use self::journals::{Journals, Start};
 use self::keeper::Keeper;
 use self::setup::Prepared;
 use crate::admin;
@@ -27,7 +28,7 @@ use crate::spill::Keys;
 use crate::spill::dir::{SpillDir, replace_file};
 use crate::spill::dirty::Windows;
 use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
-use crate::sys::socket;
+use crate::sys::{machine, socket};
 use crate::watch::Watch;
 
 /// The file that keeps stamps from going back over a restart.
@@ -90,7 +91,11 @@ impl Running {
         } = setup::prepare(config, spill, floor_us, &mut random)?;
         let mut windows = Windows::load(&config.data_dir)?;
         windows.close_open(now_us(time)); // a process that died has left them open
-        let journals = Journals::open(config, &mut setups, &mut windows, now_us(time))?;
+        let start = Start {
+            now_us: now_us(time),
+            boot: &machine::boot_id(),
+        };
+        let journals = Journals::open(config, &mut setups, &mut windows, start)?;
         let keeper = Keeper::start(config, windows);
         let certificates = Certificates::load(config)?;
         let mut running = Self {
@@ -265,6 +270,7 @@ impl Running {
         if let Some(admin) = &self.admin {
             admin.draining();
         }
+        owners::forget(&config.data_dir);
         for address in &self.addresses {
             address.tell(Message::Stop);
         }

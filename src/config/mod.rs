@@ -238,17 +238,23 @@ impl Spill {
         i64::try_from(self.assumed_gc_grace.as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// Each shard's part of the drain's rate, at least 1.
+    /// A shard's part of the drain's rate, at least 1: an equal one; or if the first of `shards`
+    /// drains what all have left, half for that one.
     #[must_use]
-    pub fn drain_rate_per_shard(&self, shards: usize) -> Option<u32> {
+    pub fn drain_rate_of(&self, shard: usize, shards: usize, owners: usize) -> Option<u32> {
         let shards = u32::try_from(shards.max(1)).unwrap_or(u32::MAX);
-        self.drain_rate.map(|rate| (rate / shards).max(1))
+        let part = |rate: u32| match (owners == 1 && shards > 1, shard) {
+            (true, 0) => rate / 2,
+            (true, _) => rate / 2 / (shards - 1),
+            (false, _) => rate / shards,
+        };
+        self.drain_rate.map(|rate| part(rate).max(1))
     }
 
-    /// Each shard's part of the disk space, in bytes.
+    /// Each shard's part of the disk space, in bytes. `taken`: what is not any shard's own.
     #[must_use]
-    pub fn max_bytes_per_shard(&self, shards: usize) -> u64 {
-        self.max_bytes / u64::try_from(shards.max(1)).unwrap_or(u64::MAX)
+    pub fn max_bytes_per_shard(&self, taken: u64, shards: usize) -> u64 {
+        self.max_bytes.saturating_sub(taken) / u64::try_from(shards.max(1)).unwrap_or(u64::MAX)
     }
 }
 

@@ -54,7 +54,9 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.topology, Topology::Single);
     assert_eq!(config.mirror.ddl, MirrorDdl::Tables);
     assert_eq!(config.spill.max_bytes, 10 << 30);
-    assert_eq!(config.spill.max_bytes_per_shard(4), (10 << 30) / 4);
+    assert_eq!(config.spill.max_bytes_per_shard(0, 4), (10 << 30) / 4);
+    assert_eq!(config.spill.max_bytes_per_shard(2 << 30, 4), (8 << 30) / 4);
+    assert_eq!(config.spill.max_bytes_per_shard(11 << 30, 4), 0);
     assert_eq!(config.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.clients.max_connections_per_shard, 3125);
     assert_eq!(config.clients.max_envelope_bytes, 16 << 20);

@@ -35,7 +35,6 @@ use crate::preflight;
 use crate::shard::{self, Setup, Unsettled};
 use crate::spill::dir::sync_dir;
 use crate::spill::dirty::{Reason, Window, Windows};
-use crate::sys::machine;
 use crate::sys::mapped::{Layout, MappedFile, MappedWords};
 
 /// How a journal's file ends.
@@ -60,6 +59,15 @@ pub struct Journals {
     /// Arrival of the oldest record in the old files (µs since 1970).
     old_us: Option<u64>,
     _locks: Vec<File>,
+}
+
+/// When a process starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'s> {
+    /// The time (µs since 1970).
+    pub now_us: u64,
+    /// The machine's boot id.
+    pub boot: &'s str,
 }
 
 /// A file and the records in it that somebody still has to see to.
@@ -108,8 +116,8 @@ impl Memory for Mapped {
 
 impl Journals {
     /// Makes the shards' journals and hands what earlier processes left to them. Times in which
-    /// writes may be missing are added to `windows` and stored. `now_us`: µs since 1970. The caller
-    /// holds the lock of the data directory.
+    /// writes may be missing are added to `windows` and stored. The caller holds the lock of the
+    /// data directory.
     ///
     /// # Errors
     /// The directory cannot be used, a file cannot be made, or another process has it.
@@ -117,8 +125,9 @@ impl Journals {
         config: &ProxyConfig,
         setups: &mut [Setup],
         windows: &mut Windows,
-        now_us: u64,
+        start: Start<'_>,
     ) -> anyhow::Result<Self> {
+        let Start { now_us, boot } = start;
         let data_dir = config.data_dir.clone();
         let dir = preflight::journal::directory(config);
         let before = Run::load(&data_dir)?;
@@ -129,12 +138,11 @@ impl Journals {
             locks.push(prepare_dir(&earlier)?);
             paths.extend(list(&earlier)?);
         }
-        let boot = machine::boot_id();
-        if let Some(loss) = before.as_ref().and_then(|run| run.loss(&paths, &boot)) {
+        if let Some(loss) = before.as_ref().and_then(|run| run.loss(&paths, boot)) {
             loss.tell();
             windows.add(loss.window);
         }
-        let boot = name_of(&boot);
+        let boot = name_of(boot);
         let mut old = Vec::new();
         let mut found = Vec::new();
         for path in paths {
@@ -143,6 +151,10 @@ impl Journals {
             else {
                 continue;
             };
+            if config.journal.durability == Durability::Machine {
+                // the process that wrote it died, and what it had not synced is in the page cache
+                sync(&path)?;
+            }
             if kept.damaged {
                 windows.add(Window::of_all(created_us, now_us, Reason::MachineCrash));
             }
@@ -160,7 +172,7 @@ impl Journals {
                 config.journal.durability,
                 &dir,
                 setups.len(),
-                now_us,
+                start,
             )?,
             data_dir,
             own: Vec::new(),
@@ -168,7 +180,7 @@ impl Journals {
             old_us: oldest_us.and_then(|us| u64::try_from(us).ok()),
             _locks: locks,
         };
-        journals.equip(config, setups, &dir, now_us)?;
+        journals.equip(config, setups, &dir, start)?;
         shard::deal(found, setups);
         journals.renew(None, now_us);
         if let Err(error) = journals.run.store(&journals.data_dir) {
@@ -184,7 +196,7 @@ impl Journals {
         config: &ProxyConfig,
         setups: &mut [Setup],
         dir: &Path,
-        now_us: u64,
+        start: Start<'_>,
     ) -> anyhow::Result<()> {
         let mut files: Vec<Arc<dyn Words>> = Vec::new();
         let mut memories = Vec::new();
@@ -194,7 +206,7 @@ impl Journals {
                 memories.push(None);
                 continue;
             }
-            let made = make(config, setup, dir, now_us)?;
+            let made = make(config, setup, dir, start)?;
             files.push(made.words.clone());
             self.own.push(Kept {
                 path: made.path.clone(),
@@ -311,13 +323,13 @@ struct Made {
 
 /// Makes a shard's file. One on a disk is filled with zeros first, so that a sync brings data to
 /// the disk and nothing else.
-fn make(config: &ProxyConfig, setup: &Setup, dir: &Path, now_us: u64) -> anyhow::Result<Made> {
+fn make(config: &ProxyConfig, setup: &Setup, dir: &Path, start: Start<'_>) -> anyhow::Result<Made> {
     let geometry = Geometry::of_bytes(config.journal.bytes);
     let header = Header {
         shard: u32::try_from(setup.index)?,
         instance: setup.instance,
-        created_us: now_us,
-        boot: name_of(&machine::boot_id()),
+        created_us: start.now_us,
+        boot: name_of(start.boot),
         geometry,
     };
     let name = format!("shard-{:04}-{:016x}{SUFFIX}", header.shard, setup.instance);
@@ -345,6 +357,12 @@ fn make(config: &ProxyConfig, setup: &Setup, dir: &Path, now_us: u64) -> anyhow:
             filled,
         }),
     })
+}
+
+/// Brings a file to the disk.
+fn sync(path: &Path) -> anyhow::Result<()> {
+    let synced = File::open(path).and_then(|file| file.sync_data());
+    synced.with_context(|| format!("failed to sync the journal {}", path.display()))
 }
 
 /// A boot of the machine as a journal's header names it.

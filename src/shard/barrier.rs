@@ -57,7 +57,7 @@ impl Hold {
 pub struct Barriers {
     /// Changes that are not through, oldest first.
     pub holds: VecDeque<Hold>,
-    /// Writes that wait.
+    /// Writes that wait, by arrival.
     pub held: VecDeque<Write>,
     /// Their memory (bytes).
     pub held_bytes: usize,
@@ -98,7 +98,9 @@ impl Barriers {
     /// Keeps a write until it may go.
     pub fn keep(&mut self, write: Write) {
         self.held_bytes += write.cost_bytes();
-        self.held.push_back(write);
+        let before = |other: &Write| other.arrived_us <= write.arrived_us;
+        let at = self.held.partition_point(before);
+        self.held.insert(at, write);
     }
 
     /// A change is through: the writes that may go now.

@@ -23,13 +23,18 @@ pub struct Earlier {
 /// Deals the records out to the shards, file by file, each shard's by arrival.
 ///
 /// Those of tables in which order matters go to the shard that owns the table, whoever had them
-/// before: a client may have come over from one shard to another between them. Schema changes and
+/// before: a client may have come over from one shard to another between them. That may be any
+/// table if something is in the spill: which tables these are is not known before it is read.
+/// Schema changes and
 /// TRUNCATE go to shard 0, which carries them out; every shard waits for them from the start,
 /// since none may send what came later before it has heard of them.
 pub fn deal(found: Vec<Vec<Unsettled>>, setups: &mut [Setup]) {
     let total: usize = found.iter().map(Vec::len).sum();
     let files = found.len();
     let count = setups.len().max(1);
+    let (owners, backlog) = setups
+        .first()
+        .map_or((1, false), |setup| (setup.owners, setup.left_over));
     let ordered = found.iter().flatten().filter(|left| left.is_ordered());
     let ordered: BTreeSet<_> = ordered.filter_map(Unsettled::table).collect();
     let mut changes: Vec<Earlier> = Vec::new();
@@ -50,7 +55,9 @@ pub fn deal(found: Vec<Vec<Unsettled>>, setups: &mut [Setup]) {
                     });
                     0
                 }
-                Some(table) if ordered.contains(&table) => lanes::owner(&table.0, &table.1, count),
+                Some(table) if backlog || ordered.contains(&table) => {
+                    lanes::owner(&table.0, &table.1, owners)
+                }
                 _ => index % count,
             };
             if let Some(setup) = setups.get_mut(shard) {
@@ -61,6 +68,7 @@ pub fn deal(found: Vec<Vec<Unsettled>>, setups: &mut [Setup]) {
     for setup in setups {
         setup.unsettled.sort_by_key(Unsettled::arrived_us);
         setup.changes.clone_from(&changes);
+        setup.left_over |= total > 0;
     }
     if total > 0 {
         tracing::warn!(

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 
 use super::Shard;
-use super::inbox::Ask;
+use super::inbox::{Ask, Message};
 use super::lanes::Table;
 use crate::config::OnSpillFull;
 use crate::journal::State;
@@ -142,13 +142,16 @@ impl Full {
 
 impl Shard {
     fn lack(&self) -> Option<Lack> {
-        let limit = self.config.spill.max_bytes_per_shard(self.count);
+        let spill = &self.config.spill;
+        let limit = spill.max_bytes_per_shard(self.inherited_bytes, self.count);
         // goes on when an eighth is free, or it would begin and end with each segment
         let limit = match self.full.lack {
             Some(Lack::Budget) => limit - limit / 8,
             _ => limit,
         };
         let waiting = self.spiller.unsafe_bytes() + self.rejects.unsafe_bytes();
+        let own_bytes = self.drain.disk_bytes() - self.drain.inherited_bytes();
+        let own_bytes = own_bytes + self.spiller.open_bytes();
         let high = match self.full.lack {
             Some(Lack::Slow) => UNSAFE_LOW_BYTES,
             _ => UNSAFE_HIGH_BYTES,
@@ -157,12 +160,24 @@ impl Shard {
             Some(Lack::Journal)
         } else if self.spiller.is_failing() || self.rejects.is_failing() {
             Some(Lack::Disk)
-        } else if self.drain.disk_bytes() + self.spiller.open_bytes() > limit {
+        } else if own_bytes > limit {
             Some(Lack::Budget)
         } else if self.full.disk_is_low {
             Some(Lack::Reserve)
         } else {
             (waiting > high).then_some(Lack::Slow)
+        }
+    }
+
+    /// All shards share the room that earlier processes left.
+    pub(super) fn tell_of_inherited(&mut self) {
+        let bytes = self.drain.inherited_bytes();
+        if self.index == 0 && bytes != self.inherited_bytes {
+            self.inherited_bytes = bytes;
+            for shard in 1..self.count {
+                // full: that shard has stopped
+                let _ = self.inbox.try_tell(shard, Message::Inherited(bytes));
+            }
         }
     }
 

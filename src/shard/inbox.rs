@@ -85,6 +85,8 @@ pub enum Message {
     MayDrop,
     /// Whether the file system of the spill has less space left than it should.
     DiskIsLow(bool),
+    /// What earlier processes left for shard 0 to drain takes up this on the disk (bytes).
+    Inherited(u64),
     /// To shard 0, which counts them: windows of dirty time.
     DirtyWindows(usize),
     /// A shard asks up to when all writes that arrived here have their verdict.

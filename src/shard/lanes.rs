@@ -36,8 +36,8 @@ struct Lane {
 pub struct Lanes {
     /// At most [`limits::SENSITIVE_TABLES`].
     sensitive: HashMap<Table, Kind>,
-    /// There are more than these: what the schema does not rule out counts as one of them.
-    beyond: bool,
+    /// There may be more than these: a table that the schema does not show counts as one of them.
+    doubtful: bool,
     known: Arc<Known>,
     /// In order, so that a simulation that runs again does the same.
     lanes: BTreeMap<Table, Lane>,
@@ -54,6 +54,15 @@ pub fn owner(keyspace: &str, table: &str, shards: usize) -> usize {
 }
 
 impl Lanes {
+    /// `doubtful`: lists or counters may have been written that it will not be told of.
+    #[must_use]
+    pub fn new(doubtful: bool) -> Self {
+        Self {
+            doubtful,
+            ..Self::default()
+        }
+    }
+
     /// Whether the write has to keep its place among others. A list or counter write makes its
     /// table one in which deletes keep theirs too: see [`Self::is_news`].
     #[must_use]
@@ -77,11 +86,11 @@ impl Lanes {
         if self.sensitive.len() < limits::SENSITIVE_TABLES {
             self.sensitive.entry((keyspace, table)).or_insert(kind);
         } else {
-            self.beyond |= !self.sensitive.contains_key(&(keyspace, table));
+            self.doubtful |= !self.sensitive.contains_key(&(keyspace, table));
         }
     }
 
-    /// What the control plane knows of the tables; it decides about those that found no room.
+    /// What the control plane knows of the tables; it decides about those that were not noted.
     pub fn know(&mut self, known: Arc<Known>) {
         self.known = known;
     }
@@ -96,14 +105,14 @@ impl Lanes {
 
     /// What makes a write's table one with lanes, if it is one.
     fn kind_of(&self, write: &Write) -> Option<Kind> {
-        let noted = self.noted(write);
-        if noted.is_some() || !self.beyond {
-            return noted;
+        if let Some(noted) = self.noted(write) {
+            return Some(noted);
         }
-        match self.known.source.get(&write.keyspace, &write.table) {
+        let shown = self.known.source.get(&write.keyspace, &write.table);
+        match shown.filter(|table| !table.columns.is_empty()) {
             Some(table) if table.has_shape(Shape::Counter) => Some(Kind::Counter),
-            Some(table) if !table.columns.is_empty() && !table.has_shape(Shape::List) => None,
-            _ => Some(Kind::List),
+            Some(table) => table.has_shape(Shape::List).then_some(Kind::List),
+            None => self.doubtful.then_some(Kind::List),
         }
     }
 

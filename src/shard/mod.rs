@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run        the loop: wait → events → outputs → flush          (this file)
+//! start      what it begins with                                  stop    how it ends
 //! accept     how connections begin
 //! clients    bytes in, how connections end
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
@@ -46,11 +47,11 @@ mod remote;
 mod schema;
 mod secured;
 mod spiller;
+mod start;
 mod stop;
 pub mod time;
 mod writes;
 
-use std::fs::File;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -58,28 +59,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::ProxyConfig;
-use crate::journal::{Journal, State};
+use crate::journal::State;
 use crate::limits;
+use crate::metrics::Direction;
 use crate::metrics::Recorder;
-use crate::metrics::{Direction, Gauge};
-use crate::relay::clock::StampClock;
-use crate::relay::functions::Generator;
-use crate::relay::link::Credentials;
-use crate::relay::mirror::RetryPolicy;
-use crate::relay::output::Tally;
-use crate::relay::plan::{MirrorDdl, PlanCache, Repeat, Rules};
-use crate::relay::registry::Registry;
-use crate::relay::spare::SpareWrites;
-use crate::relay::wanted::Wanted;
+use crate::relay::plan::Repeat;
 use crate::relay::write::Write;
 use crate::relay::{Common, Output, spilled};
 use crate::side::Side;
-use crate::spill::append::WriterConfig;
-use crate::spill::dir::ShardDir;
-use crate::spill::{Holds, SegmentWriter};
 use crate::sys::executor::Glue;
 use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
-use crate::tls::Material;
 
 use self::barrier::{Barriers, Change};
 use self::clients::Clients;
@@ -96,53 +85,14 @@ use self::lanes::Lanes;
 pub use self::lanes::owner;
 use self::net::Net;
 use self::readback::ReadBack;
-use self::remote::{Remote, RemoteConfig, RemoteEvent};
+use self::remote::{Remote, RemoteEvent};
 use self::spiller::Spiller;
+pub use self::start::Setup;
 pub use self::stop::Owed;
 use self::time::TimeBase;
 
 /// The token of the inbox's eventfd in the ring.
 const WAKEUP: u32 = 1;
-
-/// What a shard is started with.
-pub struct Setup {
-    /// Its number, from 0.
-    pub index: usize,
-    /// How many there are.
-    pub count: usize,
-    /// What the operator wants.
-    pub config: Arc<ProxyConfig>,
-    /// What other shards tell it.
-    pub inbox: Inbox,
-    /// Takes its questions to the control plane; what does not fit is asked again later.
-    pub asks: crossbeam_channel::Sender<Ask>,
-    /// What it counts.
-    pub recorder: Recorder,
-    /// Its directory in the spill.
-    pub dir: ShardDir,
-    /// The first segment that it may write, of the backlog and of what is rejected.
-    pub first_segments: (u64, u64),
-    /// Writes that earlier processes put aside: refused by the target, and in doubt.
-    pub kept: (u64, u64),
-    /// What earlier processes left for it to drain, its own directory first.
-    pub inherited: Vec<Inherited>,
-    /// Its journal.
-    pub journal: Journal,
-    /// The journal's file, if writes must be on the disk before clients are told of them.
-    pub journal_file: Option<Arc<File>>,
-    /// What earlier processes left in their journals for it to settle, by arrival.
-    pub unsettled: Vec<Unsettled>,
-    /// Schema changes among them, of all shards.
-    pub changes: Vec<Earlier>,
-    /// Random id of this process.
-    pub instance: u64,
-    /// TLS on all sides.
-    pub tls: Material,
-    /// No stamp at or below it (µs).
-    pub stamp_floor_us: i64,
-    /// Random; differs between shards.
-    pub seed: [u8; 32],
-}
 
 /// What the machine gives a shard that runs on it.
 pub struct Host {
@@ -213,6 +163,7 @@ impl<S> Default for Later<S> {
 pub struct Shard {
     index: usize,
     count: usize,
+    table_owners: usize,
     config: Arc<ProxyConfig>,
     now_us: i64,
     common: Common,
@@ -240,6 +191,8 @@ pub struct Shard {
     /// Clients that write are held back until the spill has room.
     holding: bool,
     full: full::Full,
+    /// What earlier processes left for shard 0 to drain takes up this on the disk.
+    inherited_bytes: u64,
     /// How many warnings of the spill's age were given.
     age_told: usize,
     /// Some wait until the journal has room.
@@ -247,6 +200,8 @@ pub struct Shard {
     commit: Commit,
     stop_wanted: bool,
     stop_at_us: Option<i64>,
+    /// Records of the spill that leave it, and when (µs).
+    parting: std::collections::VecDeque<(i64, u64)>,
     backlog_records: u64,
     /// Progress may be stored once this many records of the spill are safe; see
     /// [`drain::Found::Carry`].
@@ -309,81 +264,6 @@ pub struct Turned {
 }
 
 impl Shard {
-    /// A shard that has not begun; clients come in through `listener`.
-    #[must_use]
-    pub fn new(setup: Setup, listener: SocketId, disk: Box<dyn Disk>, now_us: i64) -> Self {
-        let (first_backlog, first_rejected) = setup.first_segments;
-        let backlog = spiller(&setup, Holds::Backlog, first_backlog);
-        let rejects = spiller(&setup, Holds::Rejected, first_rejected);
-        let config = setup.config;
-        let (target, resolver) = remotes(&config, &setup.seed, now_us);
-        setup.recorder.set(Gauge::RejectedHeld, setup.kept.0);
-        setup.recorder.set(Gauge::InDoubtHeld, setup.kept.1);
-        let mut shard = Self {
-            index: setup.index,
-            count: setup.count,
-            now_us,
-            common: Common {
-                clock: StampClock::new(setup.stamp_floor_us),
-                plans: PlanCache::new(rules(&config), limits::CLASSIFIED_PER_SHARD_BYTES),
-                registry: Registry::new(
-                    limits::PREPARED_PER_SHARD,
-                    limits::PREPARED_PER_SHARD_BYTES,
-                ),
-                generator: Generator::new(setup.seed),
-                journal: setup.journal,
-                tally: Tally::default(),
-                max_body_bytes: config.clients.max_envelope_bytes,
-                spare: SpareWrites::default(),
-                scratch: Vec::new(),
-                scratch_frame: Vec::new(),
-            },
-            clients: Clients::new(&config),
-            tls: secured::Tls::new(&setup.tls),
-            owners: Vec::new(),
-            listener: Some(listener),
-            target,
-            resolver,
-            spiller: backlog,
-            rejects,
-            drain: Drain::new(
-                setup.inherited,
-                config.spill.drain_rate_per_shard(setup.count),
-            ),
-            disk,
-            barriers: Barriers::default(),
-            lanes: Lanes::default(),
-            readback: ReadBack::new(setup.index, now_us),
-            changes: std::collections::VecDeque::new(),
-            outputs: Vec::new(),
-            remote_events: Vec::new(),
-            inbox: setup.inbox,
-            asks: setup.asks,
-            recorder: setup.recorder,
-            spare: Spare::default(),
-            holding: false,
-            full: full::Full::default(),
-            age_told: 0,
-            journal_full: false,
-            commit: Commit::new(setup.journal_file),
-            stop_wanted: false,
-            stop_at_us: None,
-            backlog_records: 0,
-            carried_records: 0,
-            sealed_us: 0,
-            next_tick_us: now_us,
-            stepped_us: 0,
-            config,
-        };
-        shard.renew_tls(&setup.tls);
-        for change in &setup.changes {
-            shard.hold(change.id, (*change.keyspace).into(), change.arrived_us);
-        }
-        shard.barriers.earlier = setup.changes;
-        shard.settle(setup.unsettled);
-        shard
-    }
-
     /// One turn of the loop: what came in, what follows from it, what is due, what goes out.
     pub fn turn<N: Net>(
         &mut self,
@@ -628,6 +508,7 @@ impl Shard {
             live: self.target.owed.live_len(),
             latency_us: self.target.latency_us(),
         });
+        self.tell_of_inherited();
         self.warn_of_age();
         self.expire_looks();
         self.close_looks();
@@ -635,65 +516,5 @@ impl Shard {
         self.tend_journal();
         self.commit.tick();
         self.publish_metrics();
-    }
-}
-
-fn spiller(setup: &Setup, holds: Holds, first_segment: u64) -> Spiller {
-    let config = WriterConfig {
-        limit_bytes: setup.config.spill.segment_bytes,
-        ..WriterConfig::new(holds, setup.dir.shard, setup.instance, first_segment)
-    };
-    let writer = SegmentWriter::new(config).with_keys(setup.dir.keys.clone());
-    Spiller::new(setup.dir.clone(), holds, writer)
-}
-
-/// The shard's own connections to the target, and to the source for writes whose fate is unknown.
-fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remote) {
-    let seed = seed
-        .first_chunk()
-        .map_or(0, |first| u64::from_le_bytes(*first));
-    let policy = RetryPolicy {
-        retries: 4,
-        first_pause_us: 50_000,
-        longest_pause_us: 2_000_000,
-    };
-    let credentials = config.target_credentials.as_ref().map(|own| Credentials {
-        user: own.username.as_bytes().into(),
-        password: own.password.reveal().as_bytes().into(),
-    });
-    let target = RemoteConfig {
-        side: Side::Target,
-        contact_points: config.target.contact_points.clone(),
-        names: config.target.names.clone(),
-        credentials,
-        in_flight: config.mirror.in_flight,
-        linger: config.mirror.linger,
-        seed,
-    };
-    let resolver = RemoteConfig {
-        side: Side::Source,
-        contact_points: config.source.contact_points.clone(),
-        names: config.source.names.clone(),
-        credentials: None,
-        in_flight: 64,
-        linger: Duration::ZERO,
-        seed: !seed,
-    };
-    (
-        Remote::new(target, policy, now_us),
-        Remote::new(resolver, policy, now_us),
-    )
-}
-
-fn rules(config: &ProxyConfig) -> Rules {
-    Rules {
-        mirror_ddl: match config.mirror.ddl {
-            crate::config::MirrorDdl::None => MirrorDdl::None,
-            crate::config::MirrorDdl::Tables => MirrorDdl::Tables,
-            crate::config::MirrorDdl::All => MirrorDdl::All,
-        },
-        replication: config.mirror.replication.clone(),
-        filter: config.mirror.filter.clone(),
-        wanted: Wanted::new(&config.mirror.include, &config.mirror.exclude),
     }
 }

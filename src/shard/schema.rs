@@ -130,6 +130,7 @@ impl Shard {
                 Message::Tables(known) => self.learn_tables(known),
                 Message::MayDrop => self.may_drop(),
                 Message::DiskIsLow(low) => self.full.disk_is_low = low,
+                Message::Inherited(bytes) => self.inherited_bytes = bytes,
                 Message::DirtyWindows(count) => {
                     self.recorder.set(Gauge::DirtyWindows, count as u64);
                 }

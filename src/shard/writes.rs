@@ -23,6 +23,9 @@ use crate::spill::{Kind, Refusal};
 const GRACE_US: i64 = 1_000_000;
 /// Pause before a spilled write that the target could not take is tried again (µs).
 const POSTPONE_US: i64 = 1_000_000;
+/// What goes from the spill into a journal in memory leaves the spill after this (µs): by then the
+/// `running` file, renewed each second, says how far back the window reaches if the machine dies.
+const PARTING_US: i64 = 2_200_000;
 /// An open segment is completed for the drain no more often than this (µs).
 const SEAL_US: i64 = 100_000;
 
@@ -56,14 +59,14 @@ impl Shard {
     /// the inbox came later, and must not overtake it.
     pub(super) fn place(&mut self, write: impl Into<Box<Write>>) {
         let write = write.into();
-        if self.barriers.holds(&write.keyspace, write.arrived_us) {
-            return self.lay_aside(*write);
-        }
         if self.lanes.is_ordered(&write) {
             if self.lanes.is_news(&write) {
                 self.tell_all_of_lane(&write);
             }
             return self.order(*write);
+        }
+        if self.barriers.holds(&write.keyspace, write.arrived_us) {
+            return self.lay_aside(*write);
         }
         let owed = &self.target.owed;
         let full = owed.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES
@@ -94,7 +97,7 @@ impl Shard {
 
     /// A write that must keep its place goes to the shard that owns its table.
     fn order(&mut self, write: Write) {
-        let owner = lanes::owner(&write.keyspace, &write.table, self.count);
+        let owner = lanes::owner(&write.keyspace, &write.table, self.table_owners);
         if owner == self.index {
             return self.order_here(write);
         }
@@ -134,6 +137,10 @@ impl Shard {
     }
 
     fn order_here(&mut self, mut write: Write) {
+        // not before: several shards that let go what a schema change has held do so in any order
+        if self.barriers.holds(&write.keyspace, write.arrived_us) {
+            return self.lay_aside(write);
+        }
         self.lanes.prepare(&mut write);
         if let (Kind::List, Some(stamp_us)) = (write.kind, write.stamp_us) {
             let stamps = &mut self.readback.stamps;
@@ -503,6 +510,9 @@ impl Shard {
         }
         self.rejects.poll(self.now_us);
         self.drain.poll(self.now_us, &*self.disk);
+        while let Some((_, key)) = self.parting.pop_front_if(|(at_us, _)| *at_us <= self.now_us) {
+            self.leave_spill(key);
+        }
         let mut spawned = self.work_on_drain();
         spawned |= self.spiller.kick(self.now_us, &*self.disk);
         spawned |= self.rejects.kick(self.now_us, &*self.disk);
@@ -566,11 +576,11 @@ impl Shard {
                             self.reject(&write, 0, "it was being sent when the proxy died", true);
                         }
                     }
-                    if let Some(commit) = commit {
-                        self.commit.take_from_spill(commit, key);
-                        continue;
+                    match commit {
+                        Some(commit) => self.commit.take_from_spill(commit, key),
+                        None => self.parting.push_back((self.now_us + PARTING_US, key)),
                     }
-                    key
+                    continue;
                 }
                 Found::InDoubt(write, key) => {
                     let words = "it was being sent when the proxy died";

@@ -242,6 +242,68 @@ fn scribble(contact: SocketAddr, keyspace: &str, number: i32, stop: &AtomicBool)
     written
 }
 
+/// Lists, and deletes of counters, keep their order over the spill when each life has another
+/// number of cores: the owner of a table is then another shard than the one that spilled it.
+#[test]
+fn another_number_of_cores_with_lists_in_the_spill() {
+    let _turn = lab::alone();
+    if is_direct() {
+        return; // there is no proxy to kill
+    }
+    let mut mortal = Mortal::new("crash_cores", &["--cores", "2"]);
+    let keyspace = mortal.pair.keyspace.clone();
+    // several, so that most of them change their owner
+    let tables: Vec<_> = (0..8)
+        .map(|n| (format!("{keyspace}.l{n}"), format!("{keyspace}.c{n}")))
+        .collect();
+    for (lists, counters) in &tables {
+        let lists = format!("CREATE TABLE {lists} (p int PRIMARY KEY, l list<int>)");
+        let counters = format!("CREATE TABLE {counters} (p int PRIMARY KEY, n counter)");
+        mortal.pair.run_at_both(&lists);
+        mortal.pair.run_at_both(&counters);
+    }
+    mortal.pair.target.kill9();
+    let write = |mortal: &Mortal, life: i32| {
+        let mut line = Cql::connect(mortal.pair.contact()).unwrap();
+        for (lists, counters) in &tables {
+            for p in 0..10 {
+                // what an earlier life has put there goes, and something new comes
+                let (old, new) = (life - 1, life);
+                for text in [
+                    format!("UPDATE {lists} SET l = l + [{new}, {new}] WHERE p = {p}"),
+                    format!("UPDATE {lists} SET l = l - [{old}] WHERE p = {p}"),
+                    format!("UPDATE {lists} SET l = [{}] + l WHERE p = {p}", 100 + new),
+                    format!("UPDATE {lists} SET l[0] = {} WHERE p = {p}", 200 + new),
+                    format!("DELETE FROM {counters} WHERE p = {}", 10 * old + p),
+                    format!("UPDATE {counters} SET n = n + 5 WHERE p = {}", 10 * new + p),
+                ] {
+                    line.query(&text).unwrap();
+                }
+            }
+        }
+    };
+    write(&mortal, 1);
+    mortal.flags = &["--cores", "1"];
+    mortal.kill_and_start();
+    write(&mortal, 2);
+    mortal.flags = &["--cores", "2"];
+    mortal.kill_and_start();
+    write(&mortal, 3);
+    let (status, words) = mortal.pair.proxy.take().unwrap().terminate(LIMIT);
+    assert!(status.success(), "{words}");
+    mortal.start();
+    write(&mortal, 4);
+    mortal.pair.target.restart();
+    write(&mortal, 5);
+    mortal.settle();
+    let report = mortal.pair.compare(&[], LIMIT);
+    eprintln!("{keyspace}: {report}");
+    assert!(report.is_equal() && report.cells > 0, "{report}");
+    for held in ["in_doubt_held", "rejected_held", "dirty_windows"] {
+        assert_eq!(mortal.total(held), 0, "{held}");
+    }
+}
+
 /// With the journal on a disk, where each answer waits for it.
 #[test]
 fn killed_twice_with_the_journal_on_a_disk() {

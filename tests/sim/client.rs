@@ -209,6 +209,7 @@ impl Client {
             return;
         }
         while self.left > 0 && self.in_flight.len() < self.parallel {
+            self.work.behind = core.proxy_ahead_us < 0;
             let (mut deed, ask) = self.work.next(keys, core.now_us);
             deed.from_us = core.proxy_now_us();
             self.left -= 1;

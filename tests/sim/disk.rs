@@ -136,12 +136,6 @@ impl SimDisk {
         self.0.borrow_mut().durable.insert(path, bytes);
     }
 
-    /// A file is made to hold this, and does so for good.
-    pub fn set_durable(&self, path: &Path, bytes: Vec<u8>) {
-        fs::write(path, &bytes).unwrap();
-        self.0.borrow_mut().durable.insert(path.to_owned(), bytes);
-    }
-
     /// The number of the next job that is begun.
     pub fn next_job(&self) -> u64 {
         self.0.borrow().next

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use twinring::config::ProxyConfig;
-use twinring::journal::Header;
+use twinring::config::{Durability, ProxyConfig};
 use twinring::metrics::{Gauge, ShardMetrics, ShardView};
-use twinring::proxy::journals::Journals;
+use twinring::proxy::journals::{Journals, Start};
 use twinring::proxy::keeper::Keeper;
-use twinring::proxy::setup;
+use twinring::proxy::{owners, setup};
 use twinring::shard::inbox::{Address, Ask, Message};
 use twinring::shard::{Later, Shard};
 use twinring::spill::dir::SpillDir;
@@ -88,7 +87,17 @@ impl World {
         let mut windows = Windows::load(&config.data_dir).unwrap();
         windows.close_open(unsigned(now_us));
         let setups = &mut prepared.setups;
-        let journals = Journals::open(&config, setups, &mut windows, unsigned(now_us)).unwrap();
+        let start = Start {
+            now_us: unsigned(now_us),
+            boot: &format!("{:016x}", self.boots),
+        };
+        let journals = Journals::open(&config, setups, &mut windows, start).unwrap();
+        if config.journal.durability == Durability::Machine {
+            for path in self.journal_files() {
+                let bytes = fs::read(&path).unwrap(); // the start has synced what it found
+                self.disk.synced(path, bytes);
+            }
+        }
         let keeper = Keeper::start(&config, windows);
         let left: usize = prepared.setups.iter().map(|s| s.unsettled.len()).sum();
         self.unsettled += left;
@@ -142,34 +151,13 @@ impl World {
         }
         if crash {
             self.disk.crash();
-            match self.forecast.machine {
-                true => self.boot_again(),
-                false => {
-                    // it was in memory
-                    fs::remove_dir_all(self.config.journal.dir.as_ref().unwrap()).unwrap();
-                }
+            self.boots += 1;
+            if !self.forecast.machine {
+                // it was in memory
+                fs::remove_dir_all(self.config.journal.dir.as_ref().unwrap()).unwrap();
             }
         }
         self.cut_off();
-    }
-
-    /// What the machine has on its disk was made before it booted.
-    fn boot_again(&mut self) {
-        for path in self.journal_files() {
-            let mut bytes = fs::read(&path).unwrap();
-            let (mut header, _) = Header::read(&bytes).unwrap();
-            header.boot = header.boot.wrapping_add(1).max(1);
-            let page = header.page();
-            bytes[..page.len()].copy_from_slice(&page);
-            self.disk.set_durable(&path, bytes);
-        }
-        let running = self.folder.path().join("running");
-        let text = fs::read_to_string(&running).unwrap();
-        let other = |line: &str| match line.starts_with("boot ") {
-            true => "boot another\n".to_owned(),
-            false => format!("{line}\n"),
-        };
-        fs::write(&running, text.lines().map(other).collect::<String>()).unwrap();
     }
 
     /// A journal has come to the disk.
@@ -371,6 +359,7 @@ impl World {
             return;
         };
         proxy.stopping = true;
+        owners::forget(&self.config.data_dir);
         for address in &proxy.addresses {
             address.tell(Message::Stop);
         }

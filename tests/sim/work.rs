@@ -69,6 +69,9 @@ pub struct Work {
     table_altered: bool,
     /// Its stamps, if it brings its own.
     pub own_stamps: bool,
+    /// The proxy's clock is behind those of the nodes: its stamps on deletes of counters do not
+    /// reach the time at which the source counted.
+    pub behind: bool,
     /// It makes conditional writes: not where a clock is set, which none of them survives.
     conditions: bool,
     last_value: String,
@@ -120,6 +123,7 @@ impl Work {
             table_exists: false,
             table_altered: false,
             own_stamps,
+            behind: false,
             conditions,
             last_value: "none".to_owned(),
         }
@@ -297,7 +301,8 @@ impl Work {
             (None, false) => keys.fresh(),
         };
         let mut deed = Self::deed("sim.cnt", &key);
-        if !shared && !self.ordered_busy && self.counter_key.is_some() && self.rng.chance(80) {
+        let deletes = !shared && !self.ordered_busy && !self.behind;
+        if deletes && self.counter_key.is_some() && self.rng.chance(80) {
             (deed.ordered, deed.step) = (true, Step::CountersGone);
             self.counter_key = None;
             let text = format!("DELETE FROM sim.cnt WHERE k = '{key}'");

@@ -36,6 +36,8 @@ pub struct World {
     pub proxy: Option<Proxy>,
     /// Processes so far.
     pub process: u64,
+    /// How often the machine has booted.
+    pub boots: u64,
     /// The process ends when this has burnt down.
     pub fuse: Option<Fuse>,
     /// The high-water mark of the stamps, which survives everything (µs).
@@ -128,6 +130,7 @@ impl World {
             config,
             proxy: None,
             process: 0,
+            boots: 1,
             fuse: None,
             stamps_us: 0,
             wall_ahead_us: 0,

@@ -18,11 +18,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use super::{IN_FLIGHT_US, RENEWED_US, SUFFIX, TICKS_US};
+use super::{IN_FLIGHT_US, RENEWED_US, SUFFIX, Start, TICKS_US};
 use crate::config::Durability;
 use crate::spill::dir::replace_file;
 use crate::spill::dirty::{Reason, Window};
-use crate::sys::machine;
 
 const FILE_NAME: &str = "running";
 const HEAD: &str = "twinring running, format 1";
@@ -45,17 +44,17 @@ impl Run {
         durability: Durability,
         dir: &Path,
         shards: usize,
-        now_us: u64,
+        start: Start<'_>,
     ) -> anyhow::Result<Self> {
         let journal_dir = (durability != Durability::None).then(|| fs::canonicalize(dir));
         Ok(Self {
             instance,
-            boot: machine::boot_id(),
+            boot: start.boot.to_owned(),
             durability,
             journal_dir: journal_dir.transpose()?,
             shards,
-            oldest_us: now_us,
-            renewed_us: now_us,
+            oldest_us: start.now_us,
+            renewed_us: start.now_us,
         })
     }
 

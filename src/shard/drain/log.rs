@@ -32,6 +32,15 @@ pub struct Inherited {
     pub progress: Progress,
 }
 
+impl Inherited {
+    /// Whether records may be left.
+    #[must_use]
+    pub fn is_backlog(&self) -> bool {
+        let next = self.progress.next.segment;
+        self.segments.iter().any(|(number, _)| *number >= next)
+    }
+}
+
 /// A complete segment.
 struct Segment {
     number: u64,

@@ -225,6 +225,13 @@ impl Drain {
         self.logs.iter().map(Log::disk_bytes).sum()
     }
 
+    /// As [`Self::disk_bytes`], of what earlier processes left elsewhere than in the shard's own
+    /// directory.
+    #[must_use]
+    pub fn inherited_bytes(&self) -> u64 {
+        self.logs.iter().skip(1).map(Log::disk_bytes).sum()
+    }
+
     /// What the count of the backlog has to be changed by: records that an earlier process left
     /// were counted, or turned out to be done or lost.
     pub fn take_recount(&mut self) -> i64 {

@@ -100,7 +100,7 @@ impl Shard {
             Self::table_of(known, look).is_some_and(|table| table.has_shape(Shape::List))
         };
         let look = looks.iter().find(has_lists)?;
-        let owner = lanes::owner(&look.keyspace, &look.table, self.count);
+        let owner = lanes::owner(&look.keyspace, &look.table, self.table_owners);
         (owner != self.index && self.stop_at_us.is_none()).then_some(owner)
     }
 

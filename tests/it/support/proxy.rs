@@ -82,14 +82,12 @@ impl Proxy {
         command.args(["--target-port", &target.port().to_string()]);
         command.envs(PLAIN).envs(variables.iter().copied());
         command.args(flags);
-        command.args([
-            "--listen",
-            &listen.to_string(),
-            "--cores",
-            "2",
-            "--data-dir",
-        ]);
+        if !flags.contains(&"--cores") {
+            command.args(["--cores", "2"]);
+        }
+        command.args(["--listen", &listen.to_string()]);
         command
+            .arg("--data-dir")
             .arg(data_dir)
             .args(["--metrics-port", &metrics.port().to_string()]);
         command
