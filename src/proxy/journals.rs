@@ -164,7 +164,8 @@ impl Journals {
         if !windows.is_empty() {
             windows.store(&data_dir)?; // before anything that tells of them goes
         }
-        let oldest_us = found.iter().flatten().map(Unsettled::arrived_us).min();
+        let arrived_us = || found.iter().flatten().map(Unsettled::arrived_us);
+        let (oldest_us, newest_us) = (arrived_us().min(), arrived_us().max());
         let instance = setups.first().map_or(0, |setup| setup.instance);
         let mut journals = Self {
             run: Run::new(
@@ -183,6 +184,8 @@ impl Journals {
         journals.equip(config, setups, &dir, start)?;
         shard::deal(found, setups);
         journals.renew(None, now_us);
+        let newest_us = newest_us.and_then(|us| u64::try_from(us).ok());
+        journals.run.reach(newest_us.unwrap_or(0));
         if let Err(error) = journals.run.store(&journals.data_dir) {
             // a full disk: what makes room is this start; it is tried again each second
             tracing::error!("{error:#}");

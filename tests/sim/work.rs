@@ -343,7 +343,8 @@ impl Work {
         let deed = Self::deed("sim.lwt", &key);
         let value = format!("v{}", self.rng.below(1_000_000));
         let last = std::mem::replace(&mut self.last_value, value.clone());
-        let statement = match self.rng.below(9) {
+        let kinds = if self.own_stamps { 7 } else { 9 };
+        let statement = match self.rng.below(kinds) {
             0..3 => Statement::Prepared(12, vec![text(&key), text(&value)]),
             3 | 4 => {
                 let values = vec![text(&value), int(7), text(&key), text(&last)];
@@ -357,7 +358,7 @@ impl Work {
                 format!("UPDATE sim.lwt SET n = null WHERE k = '{key}' IF v != '{value}'"),
                 Vec::new(),
             ),
-            // and plain ones at the same rows
+            // and plain ones at the same rows; see `conditional_list`
             7 => Statement::Prepared(14, vec![text(&key), text(&value), int(1)]),
             _ => Statement::Text(
                 format!("DELETE n FROM sim.lwt WHERE k = '{key}'"),

@@ -113,7 +113,13 @@ impl Run {
 
     pub(super) fn renew(&mut self, oldest_us: Option<u64>, now_us: u64) {
         self.oldest_us = oldest_us.unwrap_or(now_us).min(now_us);
-        self.renewed_us = now_us;
+        self.reach(now_us);
+    }
+
+    /// What arrived up to then may be lost with the process: later than now, if the clock was set
+    /// back since.
+    pub(super) fn reach(&mut self, newest_us: u64) {
+        self.renewed_us = self.renewed_us.max(newest_us);
     }
 
     pub(super) fn store(&self, data_dir: &Path) -> anyhow::Result<()> {
