@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::commit::Commits;
@@ -260,7 +261,9 @@ impl Journal {
             id,
         };
         own.take(&room, frame.total_bytes(), arrived_us);
-        self.store(place, State::Intent);
+        if let Some(stored) = self.word(place) {
+            stored.store(word(id.get(), State::Intent), Release);
+        }
         if let Some(commits) = &mut self.commits {
             commits.appended();
         }
@@ -274,13 +277,14 @@ impl Journal {
         let Some(place) = place.into() else {
             return;
         };
-        let Some(stored) = self.load(place) else {
+        let Some(stored) = self.word(place) else {
             return;
         };
-        if stored >> 16 != place.id.get() || stored == word(place.id.get(), State::Done) {
+        let (id, held) = (place.id.get(), stored.load(Acquire));
+        if held >> 16 != id || held == word(id, State::Done) {
             return; // done already, and maybe the place of another record by now
         }
-        self.store(place, state);
+        stored.store(word(id, state), Release);
         if let Some(commits) = &mut self.commits {
             commits.marked();
         }
@@ -372,20 +376,13 @@ impl Journal {
     pub fn is_done(&self, place: Place) -> bool {
         let id = place.id.get();
         let is_done = |stored: u64| stored >> 16 != id || stored == word(id, State::Done);
-        self.load(place).is_none_or(is_done)
+        let stored = self.word(place);
+        stored.is_none_or(|stored| is_done(stored.load(Acquire)))
     }
 
-    fn load(&self, place: Place) -> Option<u64> {
+    fn word(&self, place: Place) -> Option<&AtomicU64> {
         let words = self.files.get(usize::from(place.file))?.words();
-        Some(words.get(place.word as usize)?.load(Acquire))
-    }
-
-    fn store(&self, place: Place, state: State) {
-        if let Some(file) = self.files.get(usize::from(place.file))
-            && let Some(stored) = file.words().get(place.word as usize)
-        {
-            stored.store(word(place.id.get(), state), Release);
-        }
+        words.get(place.word as usize)
     }
 }
 

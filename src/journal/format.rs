@@ -6,7 +6,7 @@ use crate::spill::{Kind, Repeat};
 /// First bytes of a journal file.
 pub const MAGIC: [u8; 8] = *b"TWRJRNAL";
 /// The format version that is written, and the only one that is read.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 /// Length of one copy of the header.
 pub const HEADER_BYTES: usize = 64;
 /// Where the second copy of the header stands.
@@ -344,16 +344,17 @@ impl Frame {
     ///
     /// `record` is [`FRAME_BYTES`] and [`Frame::length`] bytes long.
     pub fn close(&self, record: &mut [u8], seed: u32) {
-        let Some((frame, body)) = record.split_first_chunk_mut::<FRAME_BYTES>() else {
+        let Some(frame) = record.first_chunk_mut::<FRAME_BYTES>() else {
             return;
         };
         frame[..4].copy_from_slice(&RECORD_MAGIC);
-        frame[4..8].copy_from_slice(&self.length.to_le_bytes());
-        frame[8..16].copy_from_slice(&self.id.to_le_bytes());
-        frame[16..18].copy_from_slice(&self.slot.to_le_bytes());
-        frame[18..20].copy_from_slice(&self.nature.to_bytes());
-        let crc = crc(seed, &frame[..20], body);
-        frame[20..].copy_from_slice(&crc.to_le_bytes());
+        frame[8..12].copy_from_slice(&self.length.to_le_bytes());
+        frame[12..20].copy_from_slice(&self.id.to_le_bytes());
+        frame[20..22].copy_from_slice(&self.slot.to_le_bytes());
+        frame[22..].copy_from_slice(&self.nature.to_bytes());
+        // in one go: short pieces cost as much as hundreds of bytes
+        let crc = crc(seed, &record[8..]);
+        record[4..8].copy_from_slice(&crc.to_le_bytes());
     }
 
     /// The good record at the front of `data`, if one stands there.
@@ -363,18 +364,16 @@ impl Frame {
         if !frame.starts_with(&RECORD_MAGIC) {
             return None;
         }
-        let length = u32_at(frame, 4);
-        let body = data
-            .get(FRAME_BYTES..)?
-            .get(..usize::try_from(length).ok()?)?;
-        if crc(seed, &frame[..20], body) != u32_at(frame, 20) {
+        let length = u32_at(frame, 8);
+        let end = FRAME_BYTES.checked_add(usize::try_from(length).ok()?)?;
+        if crc(seed, data.get(8..end)?) != u32_at(frame, 4) {
             return None;
         }
         Some(Self {
             length,
-            id: u64_at(frame, 8),
-            slot: u16_at(frame, 16),
-            nature: Nature::from_bytes([frame[18], frame[19]])?,
+            id: u64_at(frame, 12),
+            slot: u16_at(frame, 20),
+            nature: Nature::from_bytes([frame[22], frame[23]])?,
         })
     }
 
@@ -391,10 +390,9 @@ impl Frame {
     }
 }
 
-fn crc(seed: u32, front: &[u8], body: &[u8]) -> u32 {
+fn crc(seed: u32, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(seed);
-    hasher.update(front);
-    hasher.update(body);
+    hasher.update(bytes);
     hasher.finalize()
 }
 

@@ -37,12 +37,12 @@
 //! and one stuck record pins its own block and no other. A record that is larger than a block takes
 //! several in a row.
 //!
-//! # File, format version 1
+//! # File, format version 2
 //! All numbers are little-endian. `CRC32` is the IEEE polynomial.
 //! ```text
 //! header, 64 bytes at 0, and once more at 2048
 //!    0   8  magic "TWRJRNAL"
-//!    8   2  format version, 1
+//!    8   2  format version, 2
 //!   10   2  zero
 //!   12   4  shard
 //!   16   8  proxy instance id, random per process start
@@ -58,12 +58,12 @@
 //!    state: 0F INTENT · 33 APPLIED · 55 SENT · 69 DONE
 //! data, n × b bytes: records from the front of each block, each at a multiple of 8
 //!    0   4  magic 4A D7 1B E3
-//!    4   4  length of the body
-//!    8   8  id, ever increasing in the file, from 1
-//!   16   2  slot: the record's number in its block, from 0; its word is the block's first + slot
-//!   18   1  after a try of unknown outcome: 0 again, 1 again one µs later, 2 not again
-//!   19   1  kind, as in a spill record (1 to 5), + 128 for a conditional write
-//!   20   4  CRC32 of header 0..60, bytes 0..20 and the body
+//!    4   4  CRC32 of header 0..60 and of all that follows
+//!    8   4  length of the body
+//!   12   8  id, ever increasing in the file, from 1
+//!   20   2  slot: the record's number in its block, from 0; its word is the block's first + slot
+//!   22   1  after a try of unknown outcome: 0 again, 1 again one µs later, 2 not again
+//!   23   1  kind, as in a spill record (1 to 5), + 128 for a conditional write
 //!   24      body: that of a spill record, its sequence 0 (`crate::spill`)
 //! ```
 //! The words are a table of their own so that only they are ever shared between threads. A word

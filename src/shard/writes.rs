@@ -510,7 +510,10 @@ impl Shard {
         }
         self.rejects.poll(self.now_us);
         self.drain.poll(self.now_us, &*self.disk);
-        while let Some((_, key)) = self.parting.pop_front_if(|(at_us, _)| *at_us <= self.now_us) {
+        while let Some((_, key)) = self
+            .parting
+            .pop_front_if(|(at_us, _)| *at_us <= self.now_us)
+        {
             self.leave_spill(key);
         }
         let mut spawned = self.work_on_drain();
