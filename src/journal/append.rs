@@ -78,7 +78,7 @@ struct Block {
     live: u32,
     /// Blocks that its only record takes; 1 for a block of many records.
     run: u32,
-    /// When the first record arrived, µs since 1970.
+    /// When the oldest record arrived, µs since 1970.
     first_us: i64,
 }
 
@@ -467,9 +467,10 @@ impl Own {
     fn take(&mut self, room: &Room, total: usize, arrived_us: i64) {
         let block = &mut self.blocks[room.block];
         block.live += 1;
-        if room.slot == 0 {
-            block.first_us = arrived_us;
-        }
+        block.first_us = match room.slot {
+            0 => arrived_us,
+            _ => block.first_us.min(arrived_us), // what is read back arrived long ago
+        };
         self.live += 1;
         self.next_id += 1;
         let end = room.at - room.block * self.geometry.block() + total;

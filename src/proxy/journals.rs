@@ -47,8 +47,9 @@ const IN_FLIGHT_US: u64 = 15_000_000;
 /// The `running` file is renewed each second (µs), and a little late.
 const RENEWED_US: u64 = 2_000_000;
 
-/// What a shard says of its oldest write is no older than this (µs), with room to spare.
-const TICKS_US: u64 = 10 * limits::TICK_MS * 1_000;
+/// The oldest write of a shard may be older by this than it says (µs): by a few ticks, and what was
+/// read back of a write, at a source that is up, arrived up to six seconds after it.
+const OLDER_US: u64 = 10 * limits::TICK_MS * 1_000 + 6_000_000;
 
 /// See the module.
 pub struct Journals {

@@ -25,7 +25,8 @@ pub(super) struct DrainRules<'s> {
 
 impl Rules for DrainRules<'_> {
     fn is_gated(&self, write: &Write) -> bool {
-        self.barriers.holds(&write.keyspace, write.arrived_us)
+        self.barriers
+            .holds_spilled(&write.keyspace, write.arrived_us)
     }
 
     fn change(&self, write: &Write) -> Option<ChangeId> {

@@ -63,6 +63,9 @@ pub struct Barriers {
     pub held_bytes: usize,
     /// Changes that earlier processes left.
     pub earlier: Vec<Earlier>,
+    /// Those of them that this shard's drain looks for, shard 0's: records that lie before one of
+    /// them in the spill do not wait for it, whenever they arrived.
+    pub sought: Vec<ChangeId>,
     /// Places in the journal of the changes that a stop puts into the spill.
     pub spilled: Vec<Place>,
     next: u64,
@@ -93,6 +96,14 @@ impl Barriers {
         self.holds
             .iter()
             .any(|hold| hold.concerns(keyspace, arrived_us))
+    }
+
+    /// As [`Self::holds`], for a record of the spill.
+    #[must_use]
+    pub fn holds_spilled(&self, keyspace: &str, arrived_us: i64) -> bool {
+        let found = |hold: &&Hold| !self.sought.contains(&hold.id);
+        let mut holds = self.holds.iter().filter(found);
+        holds.any(|hold| hold.concerns(keyspace, arrived_us))
     }
 
     /// Keeps a write until it may go.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
-use super::{IN_FLIGHT_US, RENEWED_US, SUFFIX, Start, TICKS_US};
+use super::{IN_FLIGHT_US, OLDER_US, RENEWED_US, SUFFIX, Start};
 use crate::config::Durability;
 use crate::spill::dir::replace_file;
 use crate::spill::dirty::{Reason, Window};
@@ -154,8 +154,7 @@ impl Run {
             }
             What::JournalGone | What::NotSynced | What::Unanswered => self.oldest_us,
         };
-        // the shards say how old their writes are ten times a second
-        let from_us = from_us.saturating_sub(TICKS_US);
+        let from_us = from_us.saturating_sub(OLDER_US);
         let to_us = self.renewed_us + RENEWED_US;
         let window = Window::of_all(from_us, to_us, Reason::MachineCrash);
         Some(Loss { what, window })
@@ -256,25 +255,25 @@ mod tests {
         let cases: [(_, &[PathBuf], _, _); 11] = [
             (Process, &both, same, None),
             (Process, &both, "", None), // it is not known
-            (Process, &both, other, Some((What::NotSynced, 99_000_000))),
+            (Process, &both, other, Some((What::NotSynced, 93_000_000))),
             (
                 Process,
                 &both[..1],
                 same,
-                Some((What::JournalGone, 99_000_000)),
+                Some((What::JournalGone, 93_000_000)),
             ),
-            (Process, &[], other, Some((What::JournalGone, 99_000_000))),
+            (Process, &[], other, Some((What::JournalGone, 93_000_000))),
             (Machine, &both, same, None),
-            (Machine, &both, other, Some((What::Unanswered, 99_000_000))),
+            (Machine, &both, other, Some((What::Unanswered, 93_000_000))),
             (
                 Machine,
                 &both[1..],
                 other,
-                Some((What::JournalGone, 99_000_000)),
+                Some((What::JournalGone, 93_000_000)),
             ),
-            (Machine, &[], same, Some((What::JournalGone, 99_000_000))),
-            (Nothing, &both, same, Some((What::NoJournal, 87_000_000))),
-            (Nothing, &[], other, Some((What::NoJournal, 87_000_000))),
+            (Machine, &[], same, Some((What::JournalGone, 93_000_000))),
+            (Nothing, &both, same, Some((What::NoJournal, 81_000_000))),
+            (Nothing, &[], other, Some((What::NoJournal, 81_000_000))),
         ];
         for (durability, found, boot, wanted) in cases {
             let loss = run(durability).loss(found, boot);
