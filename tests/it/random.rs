@@ -25,7 +25,7 @@ use crate::support::proxy::Proxy;
 
 const CLIENTS: i32 = 8;
 const SEED: u64 = 6;
-const STATEMENTS: usize = 8_000;
+const STATEMENTS: usize = 6_000;
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 /// The codes of outcomes that no client knows: timeouts, and contention.
 const UNKNOWN: [i32; 3] = [0x1100, 0x1200, 0x1700];

@@ -55,8 +55,7 @@ pub const SCHEMA: &[&str] = &[
     "CREATE TABLE checked (p int, c int, a int, st set<int>, m map<text, int>, ud addr, \
      PRIMARY KEY (p, c))",
     "CREATE TABLE lists (p int, c int, a int, l list<int>, PRIMARY KEY (p, c))",
-    "CREATE TABLE counts (p int, c int, n counter, m counter, s counter STATIC, \
-     PRIMARY KEY (p, c))",
+    "CREATE TABLE counts (p int, c int, n counter, m counter, PRIMARY KEY (p, c))",
 ];
 
 const PLAIN: Shape = Shape {
@@ -708,21 +707,20 @@ impl Generator {
     }
 
     /// Never deleted: what a counter is after a delete and an update Cassandra leaves undefined.
+    /// None is static: Cassandra itself loses some of the updates of one static counter that come
+    /// at once (4.1.10 by itself, eight connections, 1,600 times + 1: it had 1,590, and 1,600 in a
+    /// counter of a row), so even one cluster is not what its clients wrote.
     fn counters(&mut self) -> Request {
         let (unlogged, count) = (self.roll(3) > 0, 1 + self.roll(3));
         let statements: Vec<_> = (0..count)
             .map(|_| {
                 let mut draft = self.draft();
-                let column = self.pick(&["n", "m", "s"]);
+                let column = self.pick(&["n", "m"]);
                 let sign = self.pick(&['+', '-']);
                 draft.text = format!("UPDATE counts SET {column} = {column} {sign} ");
                 let value = Value::big(i64::from(self.roll(1000)));
                 self.put(&mut draft, value);
-                if column == "s" {
-                    self.at_partition(&mut draft, &COUNTS);
-                } else {
-                    self.at_row(&mut draft, &COUNTS);
-                }
+                self.at_row(&mut draft, &COUNTS);
                 draft
             })
             .collect();
