@@ -62,10 +62,12 @@ pub fn of(
                 None => by_form(assignment, binds, text),
             }
         });
-        let no_lists = table.is_some_and(|t| !t.columns.is_empty() && !t.has_shape(Shape::List));
-        let json = mutation
-            .json
-            .filter(|json| !no_lists && may_hold_list(*json, text));
+        let shown = table.filter(|table| !table.columns.is_empty());
+        let json = mutation.json.filter(|json| match shown {
+            // what the document leaves out becomes null, a list too
+            Some(table) => table.has_shape(Shape::List),
+            None => may_hold_list(*json, text),
+        });
         for found in assigned.chain(json.map(|_| (Repeat::Bump, RecordKind::List))) {
             worst = if found.0 > worst.0 { found } else { worst };
         }
@@ -93,7 +95,7 @@ fn by_shape(assignment: &Assignment, shape: Shape) -> (Repeat, RecordKind) {
         (Shape::Counter, Operation::Delete) => FREE,
         (Shape::Counter, _) => (Repeat::Once, RecordKind::Counter),
         (Shape::List, Operation::Delete) => FREE,
-        (Shape::List, _) if whole && assignment.value.kind == ValueKind::Null => FREE,
+        // null too: what follows by index must find the list gone
         (Shape::List, _) if whole => (Repeat::Bump, RecordKind::List),
         (Shape::List, _) => (Repeat::Once, RecordKind::List),
         (Shape::Single | Shape::Set | Shape::Map | Shape::UserType, _) => FREE,

@@ -683,7 +683,10 @@ fn the_columns_types_decide_where_the_text_does_not() {
         ("DELETE m[?] FROM ks.t WHERE k=1", Repeat::Free, write),
         ("DELETE l[0] FROM ks.t WHERE k=1", Repeat::Once, list),
         ("UPDATE ks.t SET f = [1] WHERE k=1", Repeat::Free, write),
-        ("UPDATE ks.t SET l = null WHERE k=1", Repeat::Free, write),
+        // an operation by index behind it must find the list gone
+        ("UPDATE ks.t SET l = null WHERE k=1", Repeat::Bump, list),
+        ("UPDATE ks.t SET m = null WHERE k=1", Repeat::Free, write),
+        ("INSERT INTO ks.t JSON '{\"k\":1}'", Repeat::Bump, list),
         ("INSERT INTO ks.t JSON '{\"l\":[1]}'", Repeat::Bump, list),
         (
             "INSERT INTO ks.plain JSON '{\"k\":[1]}'",

@@ -197,7 +197,7 @@ fn between_50() {
     matrix("lwt50", lab::source_50(), lab::target_50(), true);
 }
 
-/// Eight clients count up one cell by compare-and-set until it is 5,000.
+/// Eight clients count up one cell by 5,000 compare-and-set.
 #[test]
 fn contended() {
     const GOAL: u32 = 5_000;

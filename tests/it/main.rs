@@ -22,6 +22,7 @@ mod lwt;
 mod noise;
 mod outages;
 mod probes;
+mod random;
 mod replay;
 mod robust;
 mod self_check;

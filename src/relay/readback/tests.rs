@@ -53,7 +53,12 @@ fn plans() -> PlanCache {
 }
 
 fn conditional(text: &str, values: &[&[u8]]) -> Write {
-    let bound = values.iter().map(|bytes| (None, Value::Bytes(bytes)));
+    let bound: Vec<_> = values.iter().map(|bytes| Value::Bytes(bytes)).collect();
+    conditional_with(text, &bound)
+}
+
+fn conditional_with(text: &str, values: &[Value<'_>]) -> Write {
+    let bound = values.iter().map(|value| (None, *value));
     let mut block = Vec::new();
     crate::cql::values::write(&mut block, bound).unwrap();
     let params = QueryParams {
@@ -183,6 +188,24 @@ fn bound_keys_and_lists_of_keys_are_taken_along() {
         .collect();
     assert_eq!(values, [[0, 0, 0, 1, 7], [0, 0, 0, 1, 8]]);
     assert_ne!(found[0].key(), found[1].key());
+}
+
+#[test]
+fn what_sets_nothing_has_nothing_to_read() {
+    for text in [
+        "UPDATE ks.t SET a = ? WHERE p = 1 AND c = 2 IF EXISTS",
+        "UPDATE ks.t SET m = m - ? WHERE p = 1 AND c = 2 IF b = 1",
+        "UPDATE ks.t SET m['x'] = ? WHERE p = 1 AND c = 2 IF b = 1",
+    ] {
+        let write = conditional_with(text, &[Value::Unset]);
+        assert_eq!(looks(&write, &mut plans(), 0, false), Ok(vec![]), "{text}");
+    }
+    // an INSERT makes a row all the same
+    let insert = "INSERT INTO ks.t (p, c, a) VALUES (1, 2, ?) IF NOT EXISTS";
+    let write = conditional_with(insert, &[Value::Unset]);
+    assert_eq!(looks(&write, &mut plans(), 0, false).unwrap().len(), 1);
+    // and what is no change at all is not understood
+    assert_eq!(looks_of("SELECT a FROM ks.t", &[]), Err(Unclear::Rows));
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub enum Unclear {
     Rows,
 }
 
-/// The rows that a write may have changed. `answered_us`: when its answer came; `may_be_there`: the
-/// target may have it, or what an earlier look has made of it.
+/// The rows that a write may have changed; none if all that it sets is unset. `answered_us`: when
+/// its answer came; `may_be_there`: the target may have it, or what an earlier look has made of it.
 ///
 /// # Errors
 /// See [`Unclear`].
@@ -43,6 +43,9 @@ pub fn looks(
             values,
         };
         let session = plan.session_keyspace.as_deref();
+        if plan.statement.mutations.is_empty() {
+            return Err(Unclear::Rows);
+        }
         for mutation in &plan.statement.mutations {
             let keyspace = mutation.table.keyspace_or(session).ok_or(Unclear::Rows)?;
             let frame = Look {

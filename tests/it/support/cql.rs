@@ -8,6 +8,22 @@ use std::time::Duration;
 /// One value as it stands on the wire; `None` is null.
 pub type Cell = Option<Vec<u8>>;
 
+/// One bound value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    Value(Vec<u8>),
+    Null,
+    Unset,
+}
+
+/// A statement in a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Words<'a> {
+    Text(&'a str),
+    /// What `prepare` gave.
+    Id(&'a [u8]),
+}
+
 /// What came instead of an answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -53,6 +69,7 @@ const AUTH_RESPONSE: u8 = 15;
 const SUPERUSER: (&str, &str) = ("cassandra", "cassandra");
 const PREPARE: u8 = 9;
 const EXECUTE: u8 = 10;
+const BATCH: u8 = 13;
 const PAGE_ROWS: i32 = 1000;
 
 impl Cql {
@@ -137,6 +154,64 @@ impl Cql {
         Ok(Reader(&answer).result()?.rows)
     }
 
+    /// A statement with bound values, and the client's stamp as default timestamp; the first page
+    /// of its rows.
+    pub fn send(
+        &mut self,
+        words: Words<'_>,
+        values: &[Bound],
+        stamp: Option<i64>,
+    ) -> Result<Vec<Vec<Cell>>, Failure> {
+        let mut body = Vec::new();
+        let opcode = match words {
+            Words::Text(text) => {
+                push_long_string(&mut body, text);
+                QUERY
+            }
+            Words::Id(id) => {
+                push_short_bytes(&mut body, id);
+                EXECUTE
+            }
+        };
+        body.extend_from_slice(&[0, 1]); // consistency ONE
+        let has_values = u8::from(!values.is_empty());
+        body.push(has_values | if stamp.is_some() { 0x20 } else { 0 });
+        if !values.is_empty() {
+            push_bound(&mut body, values);
+        }
+        body.extend(stamp.iter().flat_map(|stamp| stamp.to_be_bytes()));
+        let (_, answer) = self.call(opcode, &body)?;
+        Ok(Reader(&answer).result()?.rows)
+    }
+
+    /// A BATCH message: 0 is logged, 1 unlogged, 2 of counters.
+    pub fn send_batch(
+        &mut self,
+        kind: u8,
+        parts: &[(Words<'_>, &[Bound])],
+        stamp: Option<i64>,
+    ) -> Result<Vec<Vec<Cell>>, Failure> {
+        let mut body = vec![kind];
+        body.extend_from_slice(&u16_len(parts.len()).to_be_bytes());
+        for (words, values) in parts {
+            match words {
+                Words::Text(text) => {
+                    body.push(0);
+                    push_long_string(&mut body, text);
+                }
+                Words::Id(id) => {
+                    body.push(1);
+                    push_short_bytes(&mut body, id);
+                }
+            }
+            push_bound(&mut body, values);
+        }
+        body.extend_from_slice(&[0, 1, if stamp.is_some() { 0x20 } else { 0 }]);
+        body.extend(stamp.iter().flat_map(|stamp| stamp.to_be_bytes()));
+        let (_, answer) = self.call(BATCH, &body)?;
+        Ok(Reader(&answer).result()?.rows)
+    }
+
     fn call(&mut self, opcode: u8, body: &[u8]) -> Result<(u8, Vec<u8>), Failure> {
         let mut request = vec![4, 0, 0, 0, opcode];
         request.extend_from_slice(&i32_len(body.len()).to_be_bytes());
@@ -188,6 +263,29 @@ fn u16_len(length: usize) -> u16 {
 fn push_string(body: &mut Vec<u8>, text: &str) {
     body.extend_from_slice(&u16_len(text.len()).to_be_bytes());
     body.extend_from_slice(text.as_bytes());
+}
+
+fn push_long_string(body: &mut Vec<u8>, text: &str) {
+    body.extend_from_slice(&i32_len(text.len()).to_be_bytes());
+    body.extend_from_slice(text.as_bytes());
+}
+
+fn push_short_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
+    body.extend_from_slice(&u16_len(bytes.len()).to_be_bytes());
+    body.extend_from_slice(bytes);
+}
+
+fn push_bound(body: &mut Vec<u8>, values: &[Bound]) {
+    body.extend_from_slice(&u16_len(values.len()).to_be_bytes());
+    for value in values {
+        let (length, bytes) = match value {
+            Bound::Value(bytes) => (i32_len(bytes.len()), &bytes[..]),
+            Bound::Null => (-1, &[][..]),
+            Bound::Unset => (-2, &[][..]),
+        };
+        body.extend_from_slice(&length.to_be_bytes());
+        body.extend_from_slice(bytes);
+    }
 }
 
 /// `<query_parameters>`: consistency ONE, values, page size, paging state; no timestamp.
