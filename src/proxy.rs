@@ -22,7 +22,7 @@ use crate::admin;
 use crate::config::{Credentials, ProxyConfig, Secret};
 use crate::metrics::{Facts, ShardMetrics, ShardView};
 use crate::shard::inbox::{Address, Ask, Message};
-use crate::shard::time::{Followed, TimeBase};
+use crate::shard::time::{Followed, STAMPS_RESERVE_US, TimeBase};
 use crate::shard::{self, Host, ShardError};
 use crate::spill::Keys;
 use crate::spill::dir::{SpillDir, replace_file};
@@ -33,8 +33,6 @@ use crate::watch::Watch;
 
 /// The file that keeps stamps from going back over a restart.
 const STAMPS_FILE: &str = "stamps";
-/// How far the file is ahead of the last stamp: it is renewed each second.
-const STAMPS_RESERVE_US: i64 = 3_000_000;
 /// Connections that may wait for being accepted, per shard.
 const BACKLOG: u32 = 4_096;
 /// Longest wait of glommio's own business.
@@ -57,8 +55,8 @@ pub fn run(config: ProxyConfig) -> anyhow::Result<()> {
     let keys = keys.transpose().context("--spill-key-file")?;
     let spill = SpillDir::open_or_create(&config.data_dir)?.with_keys(keys.unwrap_or_default());
     let stamps = config.data_dir.join(STAMPS_FILE);
-    let time = TimeBase::start();
     let floor_us = read_stamps(&stamps)?;
+    let time = TimeBase::start(floor_us);
     let mut running = Running::start(&config, &spill, &time, floor_us)?;
     let result = running.supervise(&config, &time, &stamps);
     running.end(&config, &time, &stamps).and(result)

@@ -11,6 +11,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// How fast the offset goes back: µs for each second, 500 ppm.
 const SLEW_US_PER_S: i64 = 500;
 
+/// How far the mark that a process leaves is ahead of its last stamp (µs); it is renewed each
+/// second.
+pub const STAMPS_RESERVE_US: i64 = 3_000_000;
+
 /// A wall clock that is ahead by more than this was set, and has not drifted (µs).
 const STEP_US: i64 = 500_000;
 
@@ -32,16 +36,19 @@ pub struct Followed {
 }
 
 impl TimeBase {
-    /// Starts from the wall clock.
+    /// Starts from the wall clock; or from `floor_us`, which an earlier process may have reached
+    /// (µs since the Unix epoch), if the clock was set back since: see [`start_us`].
     #[must_use]
-    pub fn start() -> Self {
+    pub fn start(floor_us: i64) -> Self {
         let base = Self {
             origin: Instant::now(),
             offset_us: Arc::default(),
             stepped_us: Arc::default(),
         };
-        base.offset_us
-            .store(wall_us() - base.monotonic_us(), Ordering::Relaxed);
+        base.offset_us.store(
+            start_us(wall_us(), floor_us) - base.monotonic_us(),
+            Ordering::Relaxed,
+        );
         base
     }
 
@@ -87,6 +94,17 @@ impl TimeBase {
     }
 }
 
+/// Where the time of a process starts whose wall clock says `wall_us`. A little below `floor_us` it
+/// was restarted fast, and the stamps alone are held above it; far below the clock was set back,
+/// and a time that went along would put what comes before what an earlier process has left.
+#[must_use]
+pub fn start_us(wall_us: i64, floor_us: i64) -> i64 {
+    match floor_us - wall_us > STAMPS_RESERVE_US {
+        true => floor_us,
+        false => wall_us,
+    }
+}
+
 fn wall_us() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -100,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_moves_the_time_forward_and_never_back() {
-        let time = TimeBase::start();
+        let time = TimeBase::start(0);
         let began_us = time.now_us();
         let ahead = time.follow_to(wall_us() + 3_600_000_000);
         assert!((ahead.stepped_us - 3_600_000_000).abs() < 60_000_000 && ahead.behind_us == 0);
@@ -114,8 +132,23 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_back_between_two_processes_takes_no_time_back() {
+        assert_eq!(start_us(100, 50), 100);
+        assert_eq!(
+            start_us(100, 100 + STAMPS_RESERVE_US),
+            100,
+            "a fast restart"
+        );
+        let far_us = wall_us() + 3_600_000_000;
+        let time = TimeBase::start(far_us);
+        assert!(time.now_us() >= far_us);
+        assert!(time.follow().behind_us > 3_500_000_000);
+        assert!(time.now_us() >= far_us - SLEW_US_PER_S);
+    }
+
+    #[test]
     fn drift_is_no_step() {
-        let time = TimeBase::start();
+        let time = TimeBase::start(0);
         let found = time.follow_to(wall_us() + STEP_US / 2);
         assert_eq!((found.stepped_us, time.stepped_us()), (0, 0));
     }

@@ -345,19 +345,52 @@ impl Shard {
                 self.common.journal.mark(entry.write.journal, State::Done);
                 self.finish(&entry, ticket);
             }
+            // what the source could do with its list, the target cannot: one of them is behind, with
+            // what is read back of a conditional write for instance
+            Some(Outcome::Rejected(entry))
+                if entry.write.kind == Kind::List
+                    && entry.write.repeat == Repeat::Once
+                    && code == ErrorCode::Invalid.number() =>
+            {
+                self.look_instead(entry, ticket);
+            }
             Some(Outcome::Rejected(entry)) => {
                 self.reject(&entry.write, code, message, false);
                 self.finish(&entry, ticket);
             }
             Some(Outcome::InDoubt(entry)) if entry.write.kind == Kind::List => {
-                self.finish(&entry, ticket);
-                self.read_back(*entry.write, true, true);
+                self.look_instead(entry, ticket);
             }
             Some(Outcome::InDoubt(entry)) => {
                 self.reject(&entry.write, code, message, true);
                 self.finish(&entry, ticket);
             }
             None => {}
+        }
+    }
+
+    /// The target may have a list write, or cannot take it: it gets the list as the source has it.
+    fn look_instead(&mut self, entry: Entry, ticket: Ticket) {
+        match entry.origin {
+            Origin::Spill(key) => self.look_at_spilled(*entry.write, key),
+            Origin::Live => {
+                self.finish(&entry, ticket);
+                self.read_back(*entry.write, true, true);
+            }
+        }
+    }
+
+    /// A list write of the spill is read back. It stays there until the journal has it.
+    fn look_at_spilled(&mut self, mut write: Write, key: u64) {
+        let kept = self.keep(&mut write, State::Sent);
+        let commit = self.common.journal.record_commit(write.journal);
+        match kept {
+            Ok(()) => self.read_back(write, true, true),
+            Err(_) => self.reject(&write, 0, "the journal has no room to read it back", true),
+        }
+        match commit {
+            Some(commit) => self.commit.take_from_spill(commit, key),
+            None => self.parting.push_back((self.now_us + PARTING_US, key)),
         }
     }
 
@@ -568,21 +601,10 @@ impl Shard {
     fn see_to(&mut self, found: Vec<Found>) {
         for found in found {
             let key = match found {
-                Found::InDoubt(mut write, key)
+                Found::InDoubt(write, key)
                     if write.kind == Kind::List || write.repeat == Repeat::Bump =>
                 {
-                    let kept = self.keep(&mut write, State::Sent);
-                    let commit = self.common.journal.record_commit(write.journal);
-                    match kept {
-                        Ok(()) => self.read_back(write, true, true),
-                        Err(_) => {
-                            self.reject(&write, 0, "it was being sent when the proxy died", true);
-                        }
-                    }
-                    match commit {
-                        Some(commit) => self.commit.take_from_spill(commit, key),
-                        None => self.parting.push_back((self.now_us + PARTING_US, key)),
-                    }
+                    self.look_at_spilled(write, key);
                     continue;
                 }
                 Found::InDoubt(write, key) => {

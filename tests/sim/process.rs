@@ -13,6 +13,7 @@ use twinring::proxy::journals::{Journals, Start};
 use twinring::proxy::keeper::Keeper;
 use twinring::proxy::{owners, setup};
 use twinring::shard::inbox::{Address, Ask, Message};
+use twinring::shard::time::{self, STAMPS_RESERVE_US};
 use twinring::shard::{Later, Shard};
 use twinring::spill::dir::SpillDir;
 use twinring::spill::dirty::Windows;
@@ -26,8 +27,6 @@ use crate::world::{World, listen};
 
 /// The clock of a process follows one that was set back so slowly (µs each second).
 const SLEW_US: i64 = 500;
-/// How far the high-water mark of the stamps is ahead (µs).
-const STAMPS_RESERVE_US: i64 = 3_000_000;
 
 pub struct Slot {
     pub shard: Shard,
@@ -82,7 +81,9 @@ impl World {
         let mut random = || Ok(rng.bytes32());
         let mut prepared = setup::prepare(&config, &spill, self.stamps_us, &mut random).unwrap();
         self.process += 1;
-        self.core.proxy_ahead_us = self.wall_ahead_us;
+        let wall_us = self.core.now_us + self.wall_ahead_us;
+        let start_us = time::start_us(wall_us, self.stamps_us);
+        self.core.proxy_ahead_us = start_us - self.core.now_us;
         let now_us = self.core.proxy_now_us();
         let mut windows = Windows::load(&config.data_dir).unwrap();
         windows.close_open(unsigned(now_us));
