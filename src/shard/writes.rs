@@ -345,8 +345,8 @@ impl Shard {
                 self.common.journal.mark(entry.write.journal, State::Done);
                 self.finish(&entry, ticket);
             }
-            // what the source could do with its list, the target cannot: one of them is behind, with
-            // what is read back of a conditional write for instance
+            // what the source could do with its list, the target cannot: one of them is behind,
+            // with what is read back of a conditional write for instance
             Some(Outcome::Rejected(entry))
                 if entry.write.kind == Kind::List
                     && entry.write.repeat == Repeat::Once
