@@ -146,8 +146,9 @@ impl Composer<'_> {
             .min();
         match (self.moment.fence_us, oldest) {
             (None, _) => self.out.settled = false,
-            (Some(_), Some(oldest_us)) if self.is_recent(oldest_us) => {
-                self.delete(&[], oldest_us - 1);
+            (Some(fence_us), Some(oldest_us)) if self.is_recent(oldest_us) => {
+                // a collection without stamps may be older than all cells: it is said at the fence
+                self.delete(&[], oldest_us.min(fence_us) - 1);
             }
             (Some(_), _) => {}
         }

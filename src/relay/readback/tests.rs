@@ -346,6 +346,38 @@ fn what_is_not_there_waits_for_the_fence() {
     assert_eq!(made(text, &[], FENCE), (gone, true));
 }
 
+/// What it had goes at the fence at the latest: of what came since, a collection may be older than
+/// all cells that have stamps.
+#[test]
+fn a_row_that_came_back_loses_no_more_than_it_had_at_the_fence() {
+    let text = "DELETE FROM ks.t WHERE p = 1 AND c = 1 IF EXISTS";
+    let look = &looks_of(text, &[]).unwrap()[0];
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    let select = look.select(table, true).text;
+    let names = select
+        .strip_prefix("SELECT ")
+        .unwrap()
+        .split(" FROM")
+        .next();
+    for (stamp_us, wanted_us) in [(1, 0), (600_000, 499_999)] {
+        let stamp = (SINCE_US + stamp_us).to_be_bytes();
+        let cell = |name: &str| -> Option<&[u8]> {
+            match name.to_lowercase().as_str() {
+                "p" | "c" | "a" => Some(&[1]),
+                "writetime(a)" => Some(&stamp),
+                _ => None,
+            }
+        };
+        let cells: Vec<_> = names.unwrap().split(", ").map(cell).collect();
+        let (writes, _) = made(text, &cells, FENCE);
+        let row = "DELETE FROM ks.t WHERE p = ? AND c = ?";
+        let deletes = writes.iter().filter(|(text, _)| text == row);
+        let stamps: Vec<_> = deletes.map(|(_, stamp_us)| stamp_us - SINCE_US).collect();
+        assert_eq!(stamps, [wanted_us], "{writes:?}");
+    }
+}
+
 #[test]
 fn elements_keep_their_stamps_where_the_source_tells_them() {
     let (old_us, new_us) = (SINCE_US - 9_000_000, SINCE_US + 5);
