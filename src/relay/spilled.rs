@@ -167,7 +167,8 @@ fn after(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Write {
 /// The write as it must be sent now, if it has waited so long that its TTL is to be shortened.
 #[must_use]
 pub fn aged(write: &Write, plans: &mut PlanCache, now_us: i64) -> Option<Write> {
-    let elapsed_s = (now_us - write.arrived_us).max(0) / 1_000_000;
+    // to the nearest second: both clusters round their own times down
+    let elapsed_s = (now_us - write.arrived_us + 500_000).max(0) / 1_000_000;
     if elapsed_s <= write.aged_s || !carries_ttl(write, plans) {
         return None;
     }

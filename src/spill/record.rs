@@ -356,6 +356,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
     let code = i32::from_le_bytes(u32_at(bytes, 28).ok_or(field("code"))?.to_le_bytes());
     let stamp = u64_at(bytes, 16).ok_or(field("stamp"))?;
     let stamp = i64::from_le_bytes(stamp.to_le_bytes());
+    if flags & STAMPED == 0 && stamp != 0 {
+        return Err(field("stamp"));
+    }
     let session_keyspace = cursor.text16().ok_or(field("session keyspace"))?;
     let keyspace = cursor.text16().ok_or(field("keyspace"))?;
     let table = cursor.text16().ok_or(field("table"))?;
