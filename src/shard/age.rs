@@ -1,7 +1,9 @@
 //! How old the spill may become: a target forgets deletes after `gc_grace_seconds`, and a delete
 //! that comes later than that could let old data come back.
 
-use super::barrier::{Barriers, ChangeId};
+use std::collections::VecDeque;
+
+use super::barrier::{Barriers, Change, ChangeId};
 use super::drain::Rules;
 use super::{Earlier, Shard};
 use crate::config;
@@ -17,6 +19,8 @@ const WARNED_AT: [i64; 3] = [50, 80, 100];
 /// What a shard knows about records that are drained.
 pub(super) struct DrainRules<'s> {
     pub barriers: &'s Barriers,
+    /// The changes of the schema that the shard carries out.
+    pub changes: &'s VecDeque<Change>,
     /// The target's tables.
     pub target: &'s Tables,
     pub spill: &'s config::Spill,
@@ -26,7 +30,7 @@ pub(super) struct DrainRules<'s> {
 impl Rules for DrainRules<'_> {
     fn is_gated(&self, write: &Write) -> bool {
         self.barriers
-            .holds_spilled(&write.keyspace, write.arrived_us)
+            .holds_spilled(self.changes, &write.keyspace, write.arrived_us)
     }
 
     fn change(&self, write: &Write) -> Option<ChangeId> {
@@ -105,6 +109,7 @@ mod tests {
         }
         let rules = DrainRules {
             barriers: &Barriers::default(),
+            changes: &VecDeque::new(),
             target: &target,
             spill: &config::Spill {
                 max_bytes: 1,

@@ -63,9 +63,6 @@ pub struct Barriers {
     pub held_bytes: usize,
     /// Changes that earlier processes left.
     pub earlier: Vec<Earlier>,
-    /// Those of them that this shard's drain looks for, shard 0's: records that lie before one of
-    /// them in the spill do not wait for it, whenever they arrived.
-    pub sought: Vec<ChangeId>,
     /// Places in the journal of the changes that a stop puts into the spill.
     pub spilled: Vec<Place>,
     next: u64,
@@ -98,12 +95,20 @@ impl Barriers {
             .any(|hold| hold.concerns(keyspace, arrived_us))
     }
 
-    /// As [`Self::holds`], for a record of the spill.
+    /// As [`Self::holds`], for a record of the spill. `changes`: those that this shard carries out.
+    /// Its drain looks for those that are not wanted: a record that lies before one of them in the
+    /// spill does not wait for it, whenever it arrived.
     #[must_use]
-    pub fn holds_spilled(&self, keyspace: &str, arrived_us: i64) -> bool {
-        let found = |hold: &&Hold| !self.sought.contains(&hold.id);
-        let mut holds = self.holds.iter().filter(found);
-        holds.any(|hold| hold.concerns(keyspace, arrived_us))
+    pub fn holds_spilled(
+        &self,
+        changes: &VecDeque<Change>,
+        keyspace: &str,
+        arrived_us: i64,
+    ) -> bool {
+        self.holds.iter().any(|hold| {
+            let is_it = |change: &Change| change.id == hold.id && !change.is_wanted;
+            hold.concerns(keyspace, arrived_us) && !changes.iter().any(is_it)
+        })
     }
 
     /// Keeps a write until it may go.

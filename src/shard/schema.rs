@@ -71,9 +71,6 @@ impl Shard {
     }
 
     pub(super) fn queue_change(&mut self, id: ChangeId, write: Write, is_wanted: bool) {
-        if !is_wanted {
-            self.barriers.sought.push(id);
-        }
         let place = (write.arrived_us, id);
         let change = Change {
             id,
@@ -204,7 +201,6 @@ impl Shard {
         if let Some(change) = self.changes.pop_front_if(is_dropped) {
             let place = change.write.and_then(|write| write.journal);
             self.common.journal.mark(place, State::Done);
-            self.barriers.sought.retain(|sought| *sought != change.id);
             self.release_everywhere(change.id);
         }
     }
@@ -222,7 +218,6 @@ impl Shard {
     }
 
     fn want_change(&mut self, id: ChangeId) {
-        self.barriers.sought.retain(|sought| *sought != id);
         if let Some(change) = self.changes.iter_mut().find(|change| change.id == id) {
             change.is_wanted = true;
         }

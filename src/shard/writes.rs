@@ -572,6 +572,7 @@ impl Shard {
             let known = self.common.plans.known().clone();
             let rules = DrainRules {
                 barriers: &self.barriers,
+                changes: &self.changes,
                 target: &known.target,
                 spill: &self.config.spill,
                 now_us: self.now_us,

@@ -79,24 +79,28 @@ impl Mortal {
         }
     }
 
-    /// Nothing is lost, nothing differs, nothing is in doubt.
-    fn assert_whole(&self, ledger: &Ledger) {
+    /// Nothing differs, nothing is in doubt. `words`: what was written.
+    fn assert_equal(&self, words: &str) {
         self.settle();
         let report = self.pair.compare(&[], LIMIT);
-        eprintln!(
-            "{}: {} acknowledged, {} errors of {} broken connections' writes; {report}",
-            self.pair.keyspace,
+        eprintln!("{}: {words}; {report}", self.pair.keyspace);
+        assert!(report.is_equal() && report.cells > 0, "{report}");
+        for held in ["in_doubt_held", "rejected_held", "dirty_windows"] {
+            assert_eq!(self.total(held), 0, "{held}");
+        }
+    }
+
+    /// As [`Self::assert_equal`], and nothing is lost.
+    fn assert_whole(&self, ledger: &Ledger) {
+        self.assert_equal(&format!(
+            "{} acknowledged, {} errors of {} broken connections' writes",
             ledger.acknowledged,
             ledger.errors.len(),
             ledger.unknown.len()
-        );
-        assert!(report.is_equal() && report.cells > 0, "{report}");
+        ));
         for node in [self.pair.source, self.pair.target] {
             let wrong = ledger.check(node, &self.pair.keyspace);
             assert_eq!(wrong, (0, vec![]), "at {}", node.address);
-        }
-        for held in ["in_doubt_held", "rejected_held", "dirty_windows"] {
-            assert_eq!(self.total(held), 0, "{held}");
         }
         let only_broken = |words: &&String| !words.contains("onnection");
         let other: Vec<_> = ledger.errors.iter().filter(only_broken).take(5).collect();
@@ -207,13 +211,7 @@ fn killed_amid_conditional_writes_and_lists() {
         ended.sum()
     });
     assert!(written > 300, "{written}");
-    mortal.settle();
-    let report = mortal.pair.compare(&[], LIMIT);
-    eprintln!("{keyspace}: {written} acknowledged; {report}");
-    assert!(report.is_equal() && report.cells > 0, "{report}");
-    for held in ["in_doubt_held", "rejected_held", "dirty_windows"] {
-        assert_eq!(mortal.total(held), 0, "{held}");
-    }
+    mortal.assert_equal(&format!("{written} acknowledged"));
 }
 
 /// Writes conditionally, and to lists, until told to stop; gives how often it was acknowledged.
@@ -295,13 +293,7 @@ fn another_number_of_cores_with_lists_in_the_spill() {
     write(&mortal, 4);
     mortal.pair.target.restart();
     write(&mortal, 5);
-    mortal.settle();
-    let report = mortal.pair.compare(&[], LIMIT);
-    eprintln!("{keyspace}: {report}");
-    assert!(report.is_equal() && report.cells > 0, "{report}");
-    for held in ["in_doubt_held", "rejected_held", "dirty_windows"] {
-        assert_eq!(mortal.total(held), 0, "{held}");
-    }
+    mortal.assert_equal("five lives");
 }
 
 /// With the journal on a disk, where each answer waits for it.

@@ -221,19 +221,20 @@ fn what_cannot_be_said_is_told() {
     assert_eq!(looks_of(unset, &[]), Ok(Vec::new()));
 }
 
+/// What the look's SELECT asks for.
+fn names(look: &Look, table: &Table) -> Vec<String> {
+    let text = look.select(table, true).text;
+    let names = text.strip_prefix("SELECT ").unwrap().split(" FROM").next();
+    names.unwrap().split(", ").map(str::to_owned).collect()
+}
+
 /// An answer to the look's SELECT with these cells.
 fn answered(look: &Look, cells: &[Option<&[u8]>]) -> Vec<u8> {
     let plans = plans();
     let table = plans.known().source.get("ks", "t").unwrap();
-    let select = look.select(table, true).text;
-    let names = select
-        .strip_prefix("SELECT ")
-        .unwrap()
-        .split(" FROM")
-        .next();
+    let names = names(look, table);
     let defs: Vec<_> = names
-        .unwrap()
-        .split(", ")
+        .iter()
         .map(|name| ColumnDef {
             keyspace: "ks",
             table: "t",
@@ -354,12 +355,7 @@ fn a_row_that_came_back_loses_no_more_than_it_had_at_the_fence() {
     let look = &looks_of(text, &[]).unwrap()[0];
     let plans = plans();
     let table = plans.known().source.get("ks", "t").unwrap();
-    let select = look.select(table, true).text;
-    let names = select
-        .strip_prefix("SELECT ")
-        .unwrap()
-        .split(" FROM")
-        .next();
+    let names = names(look, table);
     for (stamp_us, wanted_us) in [(1, 0), (600_000, 499_999)] {
         let stamp = (SINCE_US + stamp_us).to_be_bytes();
         let cell = |name: &str| -> Option<&[u8]> {
@@ -369,7 +365,7 @@ fn a_row_that_came_back_loses_no_more_than_it_had_at_the_fence() {
                 _ => None,
             }
         };
-        let cells: Vec<_> = names.unwrap().split(", ").map(cell).collect();
+        let cells: Vec<_> = names.iter().map(|name| cell(name)).collect();
         let (writes, _) = made(text, &cells, FENCE);
         let row = "DELETE FROM ks.t WHERE p = ? AND c = ?";
         let deletes = writes.iter().filter(|(text, _)| text == row);

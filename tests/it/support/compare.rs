@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use super::cql::{Cell, Cql, Failure};
 
 /// How far apart a cell may expire at the two sides.
-/// Both clusters and the proxy count in whole seconds, which makes up to 2; what is read back is as
-/// old as a request takes at each of them, which on a busy machine is most of a third.
-const TTL_TOLERANCE_S: i64 = 3;
+const TTL_TOLERANCE_S: i64 = 2;
 /// How many differences a report spells out.
 const SHOWN: usize = 25;
 
