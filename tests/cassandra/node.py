@@ -103,6 +103,8 @@ def settings(o, dirs):
         "auto_snapshot": "false", "disk_failure_policy": "stop",
         "commit_failure_policy": "stop", "user_defined_functions_enabled": "true",
         "materialized_views_enabled": "true",
+        # Many tests share a node and prepare many texts; a full cache evicts the newest first.
+        "prepared_statements_cache_size": "64MiB",
     }
     # A busy machine must not look like a broken node.
     conf.update(("%s_timeout" % name, "30s") for name in (
