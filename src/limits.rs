@@ -71,8 +71,8 @@ pub const SENSITIVE_TABLES: usize = 4_096;
 /// Stamps of list writes that one shard remembers: at 10,000 of them a second for longer than a
 /// conditional write waits to be read back.
 pub const LIST_STAMPS: usize = 32_768;
-/// News from other shards that may wait for one shard.
-pub const INBOX_MESSAGES: usize = 65_536;
+/// Questions of shards that may wait for the control plane.
+pub const ASKS: usize = 65_536;
 
 // ---- mirror ---------------------------------------------------------------------------------
 

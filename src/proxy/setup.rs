@@ -43,7 +43,7 @@ pub fn prepare(
     let count = config.cores.len();
     let (recorders, views) = metrics::shards(count);
     let (inboxes, addresses) = inbox::make(count).context("failed to make the inboxes")?;
-    let (asks, asked) = crossbeam_channel::bounded(limits::INBOX_MESSAGES);
+    let (asks, asked) = crossbeam_channel::bounded(limits::ASKS);
     let found = spill.shards()?.into_iter().map(look);
     let found: Vec<Inherited> = found.collect::<Result<_, _>>()?;
     let backlog = found.iter().any(Inherited::is_backlog);

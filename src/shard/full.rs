@@ -175,8 +175,7 @@ impl Shard {
         if self.index == 0 && bytes != self.inherited_bytes {
             self.inherited_bytes = bytes;
             for shard in 1..self.count {
-                // full: that shard has stopped
-                let _ = self.inbox.try_tell(shard, Message::Inherited(bytes));
+                self.inbox.tell(shard, Message::Inherited(bytes));
             }
         }
     }

@@ -10,12 +10,11 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 
 use super::barrier::ChangeId;
 use super::full::Note;
 use crate::journal::Place;
-use crate::limits::INBOX_MESSAGES;
 use crate::relay::Common;
 use crate::relay::output::News;
 use crate::spill::Kind;
@@ -141,11 +140,16 @@ pub struct Inbox {
 }
 
 impl Address {
-    /// Leaves a message and wakes the shard. A full inbox belongs to a shard that does not run any
-    /// more; the message is lost with it.
+    /// Leaves a message and wakes the shard; it is lost on one that has ended.
     pub fn tell(&self, message: Message) {
-        let _ = self.sender.send(message);
+        let _ = self.try_tell(message);
+    }
+
+    /// Leaves a message and wakes the shard, unless it has ended: then the message comes back.
+    fn try_tell(&self, message: Message) -> Result<(), Message> {
+        self.sender.send(message).map_err(SendError::into_inner)?;
         self.waker.wake();
+        Ok(())
     }
 }
 
@@ -157,7 +161,9 @@ pub fn make(count: usize) -> io::Result<(Vec<Inbox>, Vec<Address>)> {
     let mut ends = Vec::new();
     let mut addresses = Vec::new();
     for _ in 0..count {
-        let (sender, receiver) = bounded(INBOX_MESSAGES);
+        // without a bound: a write without room would lose its place among those of its table;
+        // shards look in each turn, and the journal bounds the writes that can wait
+        let (sender, receiver) = unbounded();
         let (waker, wakeup) = waker::pair()?;
         addresses.push(Address { sender, waker });
         ends.push((receiver, wakeup));
@@ -180,8 +186,7 @@ impl Inbox {
     pub fn publish(&self, news: &News) {
         for (shard, address) in self.all.iter().enumerate() {
             if shard != self.own {
-                // full: that shard has not looked for 65,536 messages, so it has stopped
-                let _ = address.sender.try_send(Message::News(news.clone()));
+                let _ = address.sender.send(Message::News(news.clone()));
             }
         }
     }
@@ -193,17 +198,12 @@ impl Inbox {
         }
     }
 
-    /// Tells one shard, unless its inbox is full: then the message comes back.
+    /// Tells one shard, unless it has ended: then the message comes back.
     pub fn try_tell(&self, shard: usize, message: Message) -> Result<(), Message> {
-        let Some(address) = self.all.get(shard) else {
-            return Err(message);
-        };
-        address
-            .sender
-            .try_send(message)
-            .map_err(|full| full.into_inner())?;
-        address.waker.wake();
-        Ok(())
+        match self.all.get(shard) {
+            Some(address) => address.try_tell(message),
+            None => Err(message),
+        }
     }
 
     /// The next message.

@@ -90,8 +90,7 @@ impl Shard {
                 table,
                 kind,
             };
-            // full: that shard has not looked for 65,536 messages, so it has stopped
-            let _ = self.inbox.try_tell(shard, message);
+            self.inbox.tell(shard, message);
         }
     }
 
@@ -106,13 +105,13 @@ impl Shard {
         }
         match self.give(&write, owner, Message::Ordered) {
             Ok(true) => {}
-            Ok(false) => self.spill(&write), // no shard waits for another
+            Ok(false) => self.spill(&write), // the next start keeps the order
             Err(TooLarge) => self.reject(&write, 0, "it does not fit into a record", false),
         }
     }
 
     /// Gives a write to another shard, and its record in the journal with it. False if that shard
-    /// is far behind.
+    /// has ended.
     pub(super) fn give(
         &mut self,
         write: &Write,

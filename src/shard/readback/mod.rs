@@ -286,7 +286,7 @@ impl Shard {
             if self.readback.settled_us[shard] < fence_us {
                 passed = false;
                 let asker = self.index;
-                let _ = self.inbox.try_tell(shard, Message::Settled { asker }); // again next time
+                self.inbox.tell(shard, Message::Settled { asker });
             }
         }
         passed
@@ -304,9 +304,8 @@ impl Shard {
     pub(super) fn tell_settled(&mut self, asker: usize) {
         let until_us = self.settled_us();
         let shard = self.index;
-        let _ = self
-            .inbox
-            .try_tell(asker, Message::SettledUntil { shard, until_us });
+        self.inbox
+            .tell(asker, Message::SettledUntil { shard, until_us });
     }
 
     pub(super) fn note_settled(&mut self, shard: usize, until_us: i64) {
