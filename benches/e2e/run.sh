@@ -66,7 +66,7 @@ for name in $builtin; do
 done
 [ -z "$twinring" ] || add twinring "$twinring proxy 127.0.0.1 127.0.0.1 --source-port @SOURCE_PORT \
   --target-port @TARGET_PORT --proxy-port @LISTEN_PORT --cores 1 \
-  --disable-source-tls true --disable-target-tls true ${TWINRING_FLAGS:-}"
+  --data-dir $work/data --disable-source-tls true --disable-target-tls true ${TWINRING_FLAGS:-}"
 for pair in "$@"; do add "${pair%%=*}" "${pair#*=}"; done
 
 stub() { # port, delay

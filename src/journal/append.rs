@@ -280,9 +280,9 @@ impl Journal {
         let Some(stored) = self.word(place) else {
             return;
         };
-        let (id, held) = (place.id.get(), stored.load(Acquire));
-        if held >> 16 != id || held == word(id, State::Done) {
-            return; // done already, and maybe the place of another record by now
+        let id = place.id.get();
+        if is_done(stored.load(Acquire), id) {
+            return; // maybe the place of another record by now
         }
         stored.store(word(id, state), Release);
         if let Some(commits) = &mut self.commits {
@@ -374,16 +374,20 @@ impl Journal {
     /// Whether a record is done, of whatever file; its place may be another's already.
     #[must_use]
     pub fn is_done(&self, place: Place) -> bool {
-        let id = place.id.get();
-        let is_done = |stored: u64| stored >> 16 != id || stored == word(id, State::Done);
         let stored = self.word(place);
-        stored.is_none_or(|stored| is_done(stored.load(Acquire)))
+        stored.is_none_or(|stored| is_done(stored.load(Acquire), place.id.get()))
     }
 
     fn word(&self, place: Place) -> Option<&AtomicU64> {
         let words = self.files.get(usize::from(place.file))?.words();
         words.get(place.word as usize)
     }
+}
+
+/// Whether the record with this id is done, by the word that is stored in its place.
+#[inline]
+fn is_done(stored: u64, id: u64) -> bool {
+    stored >> 16 != id || stored == word(id, State::Done)
 }
 
 impl Own {
