@@ -175,6 +175,15 @@ fn a_proxy_that_dies_loses_no_write() {
 }
 
 #[test]
+fn deaths_within_days_lose_no_write() {
+    let scope = Scope {
+        kills: true,
+        days: true,
+    };
+    seeds(scope, 20);
+}
+
+#[test]
 fn a_seed_runs_the_same_way_twice() {
     let scope = Scope {
         kills: true,

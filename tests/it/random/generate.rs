@@ -4,7 +4,6 @@
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::Can;
 use super::value::{self, Kind, Value};
 use crate::support::cql::Bound;
 
@@ -138,7 +137,8 @@ const LISTS: Shape = Shape {
 pub struct Generator {
     random: SmallRng,
     client: i32,
-    can: Can,
+    /// Whether the client's protocol can leave a value unset.
+    unset: bool,
     /// Before the run, in µs: stamps of the past are counted from here.
     base_us: i64,
     /// How the statement at hand gives its values.
@@ -148,12 +148,12 @@ pub struct Generator {
 }
 
 impl Generator {
-    pub fn new(seed: u64, client: i32, can: Can, base_us: i64) -> Generator {
+    pub fn new(seed: u64, client: i32, unset: bool, base_us: i64) -> Generator {
         let own = u64::from(client.cast_unsigned()) + 1;
         Generator {
             random: SmallRng::seed_from_u64(seed ^ own.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
             client,
-            can,
+            unset,
             base_us,
             bind: false,
             may_stamp: true,
@@ -271,8 +271,8 @@ impl Generator {
     fn plain_into(&mut self, draft: &mut Statement, shape: &Shape) {
         match self.roll(20) {
             0..6 => self.insert(draft, shape, false),
-            6 | 7 if self.can.json => self.json(draft, shape, false),
-            6..15 => self.update(draft, shape),
+            6 | 7 => self.json(draft, shape, false),
+            8..15 => self.update(draft, shape),
             _ => self.delete(draft, shape),
         }
     }
@@ -303,7 +303,7 @@ impl Generator {
                 draft.values.push(Bound::Null);
             }
             0 => draft.text += "null",
-            1 if self.bind => {
+            1 if self.bind && self.unset => {
                 draft.text.push('?');
                 draft.values.push(Bound::Unset);
             }
@@ -325,7 +325,7 @@ impl Generator {
             word = " AND ";
             let seconds = [0, 5_000, 70_000, 900_000][self.random.random_range(0..4)];
             let value = Value::int(seconds);
-            if self.bind && self.roll(4) == 0 {
+            if self.bind && self.unset && self.roll(4) == 0 {
                 draft.text.push('?');
                 draft.values.push(Bound::Unset);
             } else {
@@ -591,8 +591,8 @@ impl Generator {
     fn conditional_into(&mut self, draft: &mut Statement, shape: &Shape) {
         match self.roll(8) {
             0 | 1 => self.insert(draft, shape, true),
-            2 if self.can.json => self.json(draft, shape, true),
-            2..6 => {
+            2 => self.json(draft, shape, true),
+            3..6 => {
                 draft.text = format!("UPDATE {}", shape.name);
                 self.using(draft, true);
                 draft.text += " SET ";
@@ -638,32 +638,68 @@ impl Generator {
     }
 
     /// One partition of one table, as the source demands; at least one statement with a condition.
+    /// As one text, or as a BATCH message of texts and prepared statements.
     fn conditional_batch(&mut self) -> Request {
         self.may_stamp = false;
-        let mut draft = self.draft();
-        draft.text = "BEGIN BATCH".to_owned();
-        let p = self.roll(3);
-        let c = self.roll(4);
-        let condition = self.pick(&["a = 1", "a != 2", "s = 1", "s = null"]);
-        let key = format!("WHERE p = {p} AND c = {c}");
-        draft.row = format!("cond p={p}");
-        let a = self.roll(5);
-        draft.text += &format!(" UPDATE cond SET a = {a} {key} IF {condition}");
-        for _ in 0..=self.roll(2) {
-            let (other, value) = ((c + 1 + self.roll(3)) % 4, value::small(&mut self.random));
-            let part = match self.roll(3) {
-                0 => format!(" DELETE FROM cond WHERE p = {p} AND c = {other}"),
-                1 => format!(" INSERT INTO cond (p, c, t) VALUES ({p}, {other}, 'batch')"),
-                _ => {
-                    draft.text += " UPDATE cond SET s = ";
-                    self.put(&mut draft, value);
-                    format!(" WHERE p = {p}")
-                }
+        let (p, c, is_message) = (self.roll(3), self.roll(4), self.roll(2) == 0);
+        let text = self.draft();
+        let mut parts = Vec::new();
+        for number in 0..2 + self.roll(2) {
+            let mut part = match is_message {
+                true => self.draft(),
+                false => Statement::default(),
             };
-            draft.text += &part;
+            part.row = format!("cond p={p}");
+            match number {
+                0 => self.part_with_condition(&mut part, p, c),
+                _ => {
+                    let other = (c + 1 + self.roll(3)) % 4;
+                    self.part_beside(&mut part, p, other);
+                }
+            }
+            parts.push(part);
         }
-        draft.text += " APPLY BATCH";
-        Self::one(draft)
+        if is_message {
+            return Request {
+                statements: parts,
+                batch: Some(self.pick(&[0, 1])),
+                clock: false,
+                may_fail: false,
+            };
+        }
+        let texts: Vec<_> = parts.iter().map(|part| part.text.as_str()).collect();
+        Self::one(Statement {
+            text: format!("BEGIN BATCH {} APPLY BATCH", texts.join(" ")),
+            row: format!("cond p={p}"),
+            values: parts.into_iter().flat_map(|part| part.values).collect(),
+            ..text
+        })
+    }
+
+    fn part_with_condition(&mut self, part: &mut Statement, p: i32, c: i32) {
+        let (column, sign) = self.pick(&[("a", "="), ("a", "!="), ("s", "=")]);
+        let values = [self.roll(5), self.roll(3)].map(Value::int);
+        let [value, compared] = values;
+        part.text = "UPDATE cond SET a = ".to_owned();
+        self.put(part, value);
+        part.text += &format!(" WHERE p = {p} AND c = {c} IF {column} {sign} ");
+        match self.roll(4) {
+            0 => part.text += "null",
+            _ => self.put(part, compared),
+        }
+    }
+
+    fn part_beside(&mut self, part: &mut Statement, p: i32, c: i32) {
+        let value = value::small(&mut self.random);
+        match self.roll(3) {
+            0 => part.text = format!("DELETE FROM cond WHERE p = {p} AND c = {c}"),
+            1 => part.text = format!("INSERT INTO cond (p, c, t) VALUES ({p}, {c}, 'batch')"),
+            _ => {
+                part.text = "UPDATE cond SET s = ".to_owned();
+                self.put(part, value);
+                part.text += &format!(" WHERE p = {p}");
+            }
+        }
     }
 
     // ---- what is not repeatable

@@ -1,5 +1,5 @@
 //! A small blocking CQL client on raw bytes, written for the tests alone: it shares no code with
-//! the proxy, so that one mistake cannot hide on both sides. Protocol v4, no compression.
+//! the proxy, so that one mistake cannot hide on both sides. Protocol v4 or v3, no compression.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -59,6 +59,7 @@ pub struct Rows {
 #[derive(Debug)]
 pub struct Cql {
     stream: TcpStream,
+    version: u8,
 }
 
 const STARTUP: u8 = 1;
@@ -78,12 +79,21 @@ impl Cql {
         Self::login(address, SUPERUSER)
     }
 
+    /// As [`Cql::connect`], in this version of the protocol: 3 or 4.
+    pub fn connect_in(address: SocketAddr, version: u8) -> Result<Cql, Failure> {
+        Self::start(address, SUPERUSER, version)
+    }
+
     /// The same as another user, if the node asks.
     pub fn login(address: SocketAddr, login: (&str, &str)) -> Result<Cql, Failure> {
+        Self::start(address, login, 4)
+    }
+
+    fn start(address: SocketAddr, login: (&str, &str), version: u8) -> Result<Cql, Failure> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let mut cql = Cql { stream };
+        let mut cql = Cql { stream, version };
         let mut body = 1u16.to_be_bytes().to_vec();
         for text in ["CQL_VERSION", "3.0.0"] {
             push_string(&mut body, text);
@@ -213,7 +223,7 @@ impl Cql {
     }
 
     fn call(&mut self, opcode: u8, body: &[u8]) -> Result<(u8, Vec<u8>), Failure> {
-        let mut request = vec![4, 0, 0, 0, opcode];
+        let mut request = vec![self.version, 0, 0, 0, opcode];
         request.extend_from_slice(&i32_len(body.len()).to_be_bytes());
         request.extend_from_slice(body);
         self.stream.write_all(&request)?;
