@@ -88,7 +88,7 @@ impl Client {
         let stamp = request.clock.then_some(clock);
         let began = Instant::now();
         let mut answer = self.send(request, stamp);
-        // a node of the tests keeps few prepared statements, and eight clients prepare
+        // as drivers do: a node may forget what was prepared
         for _ in 0..10 {
             if matches!(answer, Err(Failure::Server(UNPREPARED, _))) {
                 for statement in &request.statements {
@@ -297,7 +297,7 @@ fn between(name: &str, pair: &Pair) {
     .run();
 }
 
-// Alone: so many different texts push what others have prepared out of the nodes' small caches.
+// Alone: thousands of different texts to prepare are a load that others would feel.
 #[test]
 fn between_41() {
     let _turn = lab::alone();

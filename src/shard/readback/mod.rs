@@ -286,7 +286,9 @@ impl Shard {
             if self.readback.settled_us[shard] < fence_us {
                 passed = false;
                 let asker = self.index;
-                self.inbox.tell(shard, Message::Settled { asker });
+                if self.readback.asked.insert(shard) {
+                    self.inbox.tell(shard, Message::Settled { asker });
+                }
             }
         }
         passed
@@ -309,6 +311,7 @@ impl Shard {
     }
 
     pub(super) fn note_settled(&mut self, shard: usize, until_us: i64) {
+        self.readback.asked.remove(&shard);
         self.readback.settled_us.resize(self.count, i64::MIN);
         if let Some(known_us) = self.readback.settled_us.get_mut(shard) {
             *known_us = until_us.max(*known_us);

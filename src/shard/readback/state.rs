@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -131,6 +131,8 @@ pub struct ReadBack {
     pub(super) due: BinaryHeap<Reverse<(i64, bool, Key)>>,
     /// Of each shard: all that arrived before this has its verdict (µs).
     pub(super) settled_us: Vec<i64>,
+    /// Which shards have been asked for that and have not answered yet.
+    pub(super) asked: BTreeSet<usize>,
 }
 
 impl ReadBack {
@@ -147,6 +149,7 @@ impl ReadBack {
             closing: Vec::new(),
             due: BinaryHeap::new(),
             settled_us: Vec::new(),
+            asked: BTreeSet::new(),
         }
     }
 

@@ -202,6 +202,16 @@ impl Generator {
         }
     }
 
+    /// A BATCH message: 0 is logged, 1 unlogged, 2 of counters.
+    fn message(kind: u8, statements: Vec<Statement>) -> Request {
+        Request {
+            statements,
+            batch: Some(kind),
+            clock: false,
+            may_fail: false,
+        }
+    }
+
     fn single(&mut self, shape: &Shape) -> Request {
         self.may_stamp = shape.stamps;
         let statement = self.plain(shape);
@@ -240,13 +250,9 @@ impl Generator {
             self.plain(shape)
         });
         let statements = statements.collect();
-        let clock = self.roll(3) == 0;
-        Request {
-            statements,
-            batch: Some(u8::from(unlogged == 1)),
-            clock,
-            may_fail: false,
-        }
+        let mut request = Self::message(u8::from(unlogged == 1), statements);
+        request.clock = self.roll(3) == 0;
+        request
     }
 
     /// One more statement inside of a text.
@@ -641,45 +647,35 @@ impl Generator {
     /// As one text, or as a BATCH message of texts and prepared statements.
     fn conditional_batch(&mut self) -> Request {
         self.may_stamp = false;
-        let (p, c, is_message) = (self.roll(3), self.roll(4), self.roll(2) == 0);
-        let text = self.draft();
-        let mut parts = Vec::new();
-        for number in 0..2 + self.roll(2) {
-            let mut part = match is_message {
-                true => self.draft(),
-                false => Statement::default(),
-            };
+        let (p, c, others) = (self.roll(3), self.roll(4), 1 + self.roll(2));
+        let part = |generator: &mut Self, part: &mut Statement, number| {
             part.row = format!("cond p={p}");
             match number {
-                0 => self.part_with_condition(&mut part, p, c),
-                _ => {
-                    let other = (c + 1 + self.roll(3)) % 4;
-                    self.part_beside(&mut part, p, other);
-                }
+                0 => generator.part_with_condition(part, p, c),
+                _ => generator.part_beside(part, p, c),
             }
-            parts.push(part);
+        };
+        if self.roll(2) == 0 {
+            let statements = (0..=others).map(|number| {
+                let mut draft = self.draft();
+                part(self, &mut draft, number);
+                draft
+            });
+            let statements = statements.collect();
+            return Self::message(self.pick(&[0, 1]), statements);
         }
-        if is_message {
-            return Request {
-                statements: parts,
-                batch: Some(self.pick(&[0, 1])),
-                clock: false,
-                may_fail: false,
-            };
+        let mut draft = self.draft();
+        draft.text = "BEGIN BATCH".to_owned();
+        for number in 0..=others {
+            self.append(&mut draft, |generator, one| part(generator, one, number));
         }
-        let texts: Vec<_> = parts.iter().map(|part| part.text.as_str()).collect();
-        Self::one(Statement {
-            text: format!("BEGIN BATCH {} APPLY BATCH", texts.join(" ")),
-            row: format!("cond p={p}"),
-            values: parts.into_iter().flat_map(|part| part.values).collect(),
-            ..text
-        })
+        draft.text += " APPLY BATCH";
+        Self::one(draft)
     }
 
     fn part_with_condition(&mut self, part: &mut Statement, p: i32, c: i32) {
         let (column, sign) = self.pick(&[("a", "="), ("a", "!="), ("s", "=")]);
-        let values = [self.roll(5), self.roll(3)].map(Value::int);
-        let [value, compared] = values;
+        let [value, compared] = [self.roll(5), self.roll(3)].map(Value::int);
         part.text = "UPDATE cond SET a = ".to_owned();
         self.put(part, value);
         part.text += &format!(" WHERE p = {p} AND c = {c} IF {column} {sign} ");
@@ -689,7 +685,9 @@ impl Generator {
         }
     }
 
-    fn part_beside(&mut self, part: &mut Statement, p: i32, c: i32) {
+    /// At another row than that with the condition, or at the static column.
+    fn part_beside(&mut self, part: &mut Statement, p: i32, condition_c: i32) {
+        let c = (condition_c + 1 + self.roll(3)) % 4;
         let value = value::small(&mut self.random);
         match self.roll(3) {
             0 => part.text = format!("DELETE FROM cond WHERE p = {p} AND c = {c}"),
@@ -763,12 +761,7 @@ impl Generator {
         if unlogged {
             return Self::one(statements.into_iter().next().unwrap_or_default());
         }
-        Request {
-            statements,
-            batch: Some(2),
-            clock: false,
-            may_fail: false,
-        }
+        Self::message(2, statements)
     }
 }
 
