@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use super::commit::Commits;
 use super::format::{ALIGN_BYTES, FRAME_BYTES, Frame, Geometry, Header, Nature, State, word};
 use super::memory::{Memory, Words};
-use crate::spill::Record;
-use crate::spill::record;
+use crate::spill::Encode;
 
 /// A journal of fewer blocks spares none of them.
 const SPARE_FROM_BLOCKS: usize = 4;
@@ -212,7 +211,8 @@ impl Journal {
     ///
     /// # Errors
     /// There is no room.
-    pub fn append(&mut self, record: &Record<'_>, nature: Nature) -> Result<Option<Place>, Full> {
+    #[inline]
+    pub fn append(&mut self, record: &impl Encode, nature: Nature) -> Result<Option<Place>, Full> {
         self.put(record, nature, false)
     }
 
@@ -223,23 +223,24 @@ impl Journal {
     /// There is no room.
     pub fn append_awaited(
         &mut self,
-        record: &Record<'_>,
+        record: &impl Encode,
         nature: Nature,
     ) -> Result<Option<Place>, Full> {
         self.put(record, nature, true)
     }
 
+    #[inline]
     fn put(
         &mut self,
-        record: &Record<'_>,
+        record: &impl Encode,
         nature: Nature,
         awaited: bool,
     ) -> Result<Option<Place>, Full> {
         let Some(own) = &mut self.own else {
             return Ok(None);
         };
-        let length = record::encoded_len(record);
-        let arrived_us = i64::try_from(record.arrival_us).unwrap_or(i64::MAX);
+        let length = record.encoded_len();
+        let arrived_us = i64::try_from(record.arrival_us()).unwrap_or(i64::MAX);
         let spare = if awaited { 0 } else { own.spare() };
         let room = own.room(FRAME_BYTES + length, arrived_us, spare)?;
         let frame = Frame {
@@ -252,7 +253,8 @@ impl Journal {
         let bytes = own.memory.bytes().get_mut(room.at..);
         let bytes = bytes.and_then(|rest| rest.get_mut(..frame.total_bytes()));
         let bytes = bytes.ok_or(Full::Never)?;
-        record::encode_into(record, &mut bytes[FRAME_BYTES..]).map_err(|_| Full::Never)?;
+        let body = bytes.get_mut(FRAME_BYTES..).ok_or(Full::Never)?;
+        record.encode_into(body).map_err(|_| Full::Never)?;
         frame.close(bytes, own.seed);
         let index = room.block * own.geometry.slots() + usize::from(room.slot);
         let place = Place {

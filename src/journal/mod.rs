@@ -37,12 +37,13 @@
 //! and one stuck record pins its own block and no other. A record that is larger than a block takes
 //! several in a row.
 //!
-//! # File, format version 2
-//! All numbers are little-endian. `CRC32` is the IEEE polynomial.
+//! # File, format version 3
+//! All numbers are little-endian. `CRC32` is the IEEE polynomial; `rapidhash` is version 3 of that
+//! hash (N. De Carli, 2025) with its default seed and secrets, of which the lower 32 bits count.
 //! ```text
 //! header, 64 bytes at 0, and once more at 2048
 //!    0   8  magic "TWRJRNAL"
-//!    8   2  format version, 2
+//!    8   2  format version, 3
 //!   10   2  zero
 //!   12   4  shard
 //!   16   8  proxy instance id, random per process start
@@ -58,7 +59,7 @@
 //!    state: 0F INTENT · 33 APPLIED · 55 SENT · 69 DONE
 //! data, n × b bytes: records from the front of each block, each at a multiple of 8
 //!    0   4  magic 4A D7 1B E3
-//!    4   4  CRC32 of header 0..60 and of all that follows
+//!    4   4  rapidhash of all that follows, XOR the CRC32 of header 0..60
 //!    8   4  length of the body
 //!   12   8  id, ever increasing in the file, from 1
 //!   20   2  slot: the record's number in its block, from 0; its word is the block's first + slot
@@ -70,9 +71,9 @@
 //! belongs to the record whose id it holds: after a block is used anew, words that were not written
 //! yet hold older ids, all of them DONE. Ids in a block have no gaps, so id − slot, the block's
 //! *base*, tells the records of its present use from older ones. One flipped bit in a word makes it
-//! invalid: two states differ in four bits, and every bit of the id is in the check. The checksum
-//! goes on from the header, whose instance id nobody outside knows: bytes inside of a client's
-//! value are not taken for a record.
+//! invalid: two states differ in four bits, and every bit of the id is in the check. A record's
+//! checksum has the header's in it, whose instance id nobody outside knows: bytes inside of a
+//! client's value are not taken for a record.
 
 pub mod append;
 mod commit;

@@ -10,19 +10,14 @@ use crate::statement::SystemTable;
 use crate::statement::rewrite::AddedMarker;
 
 /// A request whose answer matters to us. All other answers pass through unseen.
+///
+/// Two words, since each write moves it four times.
 #[derive(Debug)]
 pub enum Pending {
     /// A write: mirrored when the source says that it is applied.
     Write(Box<Write>),
     /// A PREPARE: its answer teaches us an id.
-    Prepare {
-        /// What was prepared: the client's text, or one with added markers.
-        text: Rc<str>,
-        /// The added markers.
-        added: Box<[AddedMarker]>,
-        /// The session's keyspace at that time.
-        keyspace: Option<Rc<str>>,
-    },
+    Prepare(Box<Preparing>),
     /// A USE: its answer names the new keyspace.
     Use,
     /// A schema change or TRUNCATE: goes to the target behind a barrier.
@@ -36,6 +31,17 @@ pub enum Pending {
     /// The client had several requests in flight on one stream: nobody can tell whose answers the
     /// next so many are.
     Unclear(u32),
+}
+
+/// What the answer to a PREPARE will be about.
+#[derive(Debug)]
+pub struct Preparing {
+    /// What was prepared: the client's text, or one with added markers.
+    pub text: Rc<str>,
+    /// The added markers.
+    pub added: Box<[AddedMarker]>,
+    /// The session's keyspace at that time.
+    pub keyspace: Option<Rc<str>>,
 }
 
 /// Stream ids are small integers that clients choose; one multiplication spreads them.

@@ -24,7 +24,7 @@ pub enum Output {
         is_sure: bool,
     },
     /// Every other shard must know this before the client sees its answer.
-    Publish(News),
+    Publish(Box<News>),
 }
 
 /// What shards tell each other.

@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use foldhash::fast::RandomState;
 
-use super::plan::{Plan, PlanCache};
+use super::plan::{Plan, PlanCache, Treatment};
 use super::write::Slot;
+use crate::spill::Head;
 use crate::tables::Known;
 
 /// A statement that a client prepared at the source.
@@ -22,6 +23,8 @@ pub struct Prepared {
     pub slot: Slot,
     /// What it is and how it is treated.
     pub plan: Rc<Plan>,
+    /// What is the same in the records of all its writes, if it writes.
+    pub head: Option<Head>,
 }
 
 /// The statements by id, bounded: the oldest is forgotten first, and its clients prepare it again.
@@ -37,11 +40,26 @@ pub struct Registry {
 }
 
 impl Prepared {
+    fn new(id: Box<[u8]>, slot: Slot, plan: Rc<Plan>) -> Self {
+        let is_recorded = matches!(plan.treatment, Treatment::Mirror | Treatment::Lwt);
+        let head = match is_recorded {
+            true => Head::new(&plan.keyspace, &plan.table, &plan.target_text).ok(),
+            false => None,
+        };
+        Self {
+            id,
+            slot,
+            plan,
+            head,
+        }
+    }
+
     /// Memory that it holds, with its places in the registry (bytes), about.
     fn memory_bytes(&self) -> usize {
         /// Two entries, three ids of their own, and the counts of the shared part.
         const ENTRIES: usize = 2 * 32 + 3 * 16 + 32;
-        size_of::<Self>() + ENTRIES + 3 * self.id.len() + self.plan.memory_bytes()
+        let head = self.head.as_ref().map_or(0, Head::len);
+        size_of::<Self>() + ENTRIES + 3 * self.id.len() + head + self.plan.memory_bytes()
     }
 }
 
@@ -75,11 +93,7 @@ impl Registry {
             Some(known) if Rc::ptr_eq(&known.plan, &plan) || *known.plan == *plan => return,
             known => known.is_none(),
         };
-        let prepared = Prepared {
-            id: id.into(),
-            slot: self.next_slot,
-            plan,
-        };
+        let prepared = Prepared::new(id.into(), self.next_slot, plan);
         self.next_slot = self.next_slot.wrapping_add(1);
         let bytes = prepared.memory_bytes();
         while is_new && (self.by_id.len() >= self.max_len || self.bytes + bytes > self.max_bytes) {
@@ -119,11 +133,7 @@ impl Registry {
                 slot = self.next_slot;
                 self.next_slot = self.next_slot.wrapping_add(1);
             }
-            let again = Prepared {
-                id: prepared.id.clone(),
-                slot,
-                plan: Rc::new(plan),
-            };
+            let again = Prepared::new(prepared.id.clone(), slot, Rc::new(plan));
             self.bytes += again.memory_bytes();
             self.bytes -= prepared.memory_bytes();
             *prepared = Rc::new(again);

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use super::hidden;
-use super::inflight::Pending;
+use super::inflight::{Pending, Preparing};
 use super::output::RequestKind;
 use super::plan::{Plan, Repeat, Treatment};
 use super::session::{Context, Session, Taken};
@@ -132,11 +132,12 @@ impl Session {
         let keyspace = self.keyspace_of(own);
         let plan = cx.common.plans.plan(&text, keyspace.as_ref());
         let Some(parametrized) = hidden::parametrize(&plan) else {
-            let pending = Pending::Prepare {
+            let preparing = Preparing {
                 text: plan.text.clone(),
                 added: Box::default(),
                 keyspace,
             };
+            let pending = Pending::Prepare(Box::new(preparing));
             self.expect_answer(envelope.header.stream, pending, cx);
             self.forward(envelope, cx);
             return Ok(Taken::Yes);
@@ -146,11 +147,11 @@ impl Session {
         let parts = [opened.prelude, &length, text.as_bytes(), behind];
         put_request(cx.to_source, opened.header, &parts);
         self.count_sent();
-        let pending = Pending::Prepare {
+        let pending = Pending::Prepare(Box::new(Preparing {
             text: text.into(),
             added: parametrized.added,
             keyspace,
-        };
+        }));
         self.expect_answer(envelope.header.stream, pending, cx);
         Ok(Taken::Yes)
     }
@@ -329,6 +330,7 @@ pub(super) fn stamp(
     (stamp_us, params)
 }
 
+#[inline(always)] // as for `boxed`
 pub(super) fn new_write(
     plan: &Rc<Plan>,
     cx: &mut Context<'_>,

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::clock::StampClock;
 use super::functions::Generator;
 use super::held::Held;
-use super::inflight::{Inflight, Pending};
+use super::inflight::{Inflight, Pending, Preparing};
 use super::link::Credentials;
 use super::output::{Ending, News, Output, RequestKind, Tally};
 use super::plan::{BindKind, PlanCache, Repeat};
@@ -226,7 +226,7 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> bool {
         let Common { journal, tally, .. } = &mut *cx.common;
-        match spilled::journal(write, conditional, journal, Journal::append) {
+        match spilled::journal(write, conditional, journal) {
             Ok(()) => {}
             Err(Full::Now) => {
                 self.no_room = true;
@@ -361,15 +361,15 @@ impl Session {
             (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
                 self.system_rows(table, message, envelope, cx)
             }
-            (
-                Pending::Prepare {
+            (Pending::Prepare(asked), Some(message))
+                if !asked.added.is_empty() && envelope.header.opcode == Opcode::Result =>
+            {
+                let version = envelope.header.protocol().unwrap_or(Version::V4);
+                let Preparing {
                     text,
                     added,
                     keyspace,
-                },
-                Some(message),
-            ) if !added.is_empty() && envelope.header.opcode == Opcode::Result => {
-                let version = envelope.header.protocol().unwrap_or(Version::V4);
+                } = *asked;
                 learn_prepared(&text, &added, keyspace, message, version, cx);
                 super::handshake::put_prepared(message, &added, envelope.header, cx.to_client)
             }
@@ -426,8 +426,8 @@ impl Session {
                 }
                 return commit;
             }
-            Pending::Prepare { text, keyspace, .. } if verdict == Verdict::Applied => {
-                learn_prepared(&text, &[], keyspace, message, version, cx);
+            Pending::Prepare(asked) if verdict == Verdict::Applied => {
+                learn_prepared(&asked.text, &[], asked.keyspace, message, version, cx);
             }
             Pending::Use if verdict == Verdict::Applied => {
                 if let Ok(ResultBody::SetKeyspace(name)) = ResultBody::parse(message, version) {
@@ -460,7 +460,7 @@ impl Session {
             }
             Pending::Opaque if verdict != Verdict::Refused => tally.opaque_applied += 1,
             Pending::Opaque
-            | Pending::Prepare { .. }
+            | Pending::Prepare(_)
             | Pending::Use
             | Pending::System(_)
             | Pending::Unclear(_) => {}
@@ -569,7 +569,7 @@ fn unanswered(pending: Pending, tally: &mut Tally, outputs: &mut Vec<Output>) {
         }
         Pending::Schema(write) => outputs.push(unknown_change(write)),
         Pending::Opaque => tally.opaque_applied += 1,
-        Pending::Prepare { .. } | Pending::Use | Pending::System(_) | Pending::Unclear(_) => {}
+        Pending::Prepare(_) | Pending::Use | Pending::System(_) | Pending::Unclear(_) => {}
     }
 }
 
@@ -611,13 +611,13 @@ fn learn_prepared(
     let mut plan = plans.prepared(text, keyspace.clone(), binds.clone());
     plan.added = added.into();
     cx.common.registry.insert(id, Rc::new(plan));
-    cx.outputs.push(Output::Publish(News::Prepared {
+    cx.outputs.push(Output::Publish(Box::new(News::Prepared {
         id: id.into(),
         text: text.into(),
         keyspace: keyspace.as_deref().map(Into::into),
         binds,
         added: added.into(),
-    }));
+    })));
 }
 
 /// Whether the message of a RESULT holds rows.

@@ -21,7 +21,7 @@ impl SpareWrites {
     }
 
     /// `write` in a box.
-    #[inline]
+    #[inline(always)] // or the write is put together in one place and moved to another
     pub(super) fn boxed(&mut self, write: Write) -> Box<Write> {
         match self.writes.pop() {
             Some(mut old) => {

@@ -9,35 +9,55 @@ use super::write::{Body, Child, ChildStatement, Write};
 use crate::cql::request::params::QueryParams;
 use crate::cql::values::{self, Edit, Values};
 use crate::cql::{Value, Version};
-use crate::journal::{Full, Journal, Nature, Place};
+use crate::journal::{Full, Journal};
 use crate::spill::record::TooLarge;
-use crate::spill::{self, ChildrenBuf, Kind, Record, Refusal};
+use crate::spill::{self, ChildrenBuf, Kind, Record, Refusal, Repeated};
 use crate::statement::rewrite::{self, WithTtl};
 use crate::tables::Known;
 
-/// How a record gets into the journal: [`Journal::append`] or [`Journal::append_awaited`].
-pub type Append = fn(&mut Journal, &Record<'_>, Nature) -> Result<Option<Place>, Full>;
-
-/// Puts a write into the journal and notes its place in it.
+/// Puts a client's write into the journal and notes its place in it.
 ///
 /// # Errors
 /// There is no room now, or never will be: the write is larger than the journal or than a record.
-pub fn journal(
-    write: &mut Write,
-    conditional: bool,
-    journal: &mut Journal,
-    append: Append,
-) -> Result<(), Full> {
+pub fn journal(write: &mut Write, conditional: bool, journal: &mut Journal) -> Result<(), Full> {
     let nature = write.nature(conditional);
-    let mut why = Full::Never;
-    let appended = record(write, None, |record| {
-        append(journal, record, nature).map_err(|full| {
-            why = full;
-            TooLarge
-        })
-    });
-    write.journal = appended.map_err(|TooLarge| why)?;
+    write.journal = match repeated(write) {
+        Some(repeated) => journal.append(&repeated, nature)?,
+        None => record(write, None, |record| Ok(journal.append(record, nature)))
+            .unwrap_or(Err(Full::Never))?,
+    };
     Ok(())
+}
+
+/// As [`journal`], of a write that others wait for ([`Journal::append_awaited`]).
+///
+/// # Errors
+/// As there.
+pub fn journal_awaited(write: &mut Write, journal: &mut Journal) -> Result<(), Full> {
+    let nature = write.nature(false);
+    let append = |record: &Record<'_>| Ok(journal.append_awaited(record, nature));
+    write.journal = record(write, None, append).unwrap_or(Err(Full::Never))?;
+    Ok(())
+}
+
+/// The record of a prepared statement, without putting it together.
+#[inline]
+fn repeated(write: &Write) -> Option<Repeated<'_>> {
+    let Body::Execute { prepared, params } = write.original() else {
+        return None;
+    };
+    Some(Repeated {
+        arrival_us: arrival_us(write),
+        stamp_us: write.stamp_us,
+        kind: write.kind,
+        version: Version::V4.number(),
+        head: prepared.head.as_ref()?,
+        params,
+    })
+}
+
+fn arrival_us(write: &Write) -> u64 {
+    u64::try_from(write.arrived_us).unwrap_or_default()
 }
 
 /// Calls `with` with the record of a write: texts instead of prepared ids.
@@ -75,7 +95,7 @@ pub fn record<T>(
     };
     with(&Record {
         sequence: 0,
-        arrival_us: u64::try_from(write.arrived_us).unwrap_or_default(),
+        arrival_us: arrival_us(write),
         stamp_us: write.stamp_us,
         kind: write.kind,
         version: Version::V4.number(),

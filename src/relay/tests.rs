@@ -379,9 +379,10 @@ fn a_prepared_write_is_published_before_its_client_sees_it() {
         "INSERT INTO ks.t (k,v) VALUES (?,?)",
         &[("k", ColumnType::Int), ("v", ColumnType::Int)],
     );
-    let Some(Output::Publish(News::Prepared { id, binds, .. })) = bench.outputs.pop() else {
+    let Some(Output::Publish(news)) = bench.outputs.pop() else {
         panic!("not published")
     };
+    let News::Prepared { id, binds, .. } = *news;
     assert_eq!((&*id, binds.len()), (&b"0123456789abcdef"[..], 2));
     let values = [(None, Value::Bytes(&[0, 0, 0, 1])), (None, Value::Null)];
     let mut block = Vec::new();

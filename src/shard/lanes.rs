@@ -179,6 +179,9 @@ impl Lanes {
     /// A write has left the mirror, whatever became of it. None if it was in no lane, else whether
     /// later writes of its table are in the spill already.
     pub fn left(&mut self, ticket: Ticket) -> Option<bool> {
+        if self.tickets.is_empty() {
+            return None; // the usual case: nothing is ordered
+        }
         let table = self.tickets.remove(&ticket)?;
         let lane = self.lanes.get_mut(&table)?;
         let overtaken = lane.overtaken;

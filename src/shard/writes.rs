@@ -32,10 +32,14 @@ const SEAL_US: i64 = 100_000;
 impl Shard {
     /// Does what the sessions decided.
     pub(super) fn do_outputs(&mut self) {
+        if self.outputs.is_empty() {
+            return;
+        }
         let mut outputs = std::mem::take(&mut self.outputs);
+        self.read_inbox(); // another shard may have changed the schema meanwhile
         for output in outputs.drain(..) {
             match output {
-                Output::Mirror(write) => self.mirror(write),
+                Output::Mirror(write) => self.place(write),
                 Output::Resolve(write) => self.resolve(*write),
                 Output::Schema(write) => self.announce(*write),
                 Output::Conditional { write, is_sure } => {

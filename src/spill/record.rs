@@ -227,7 +227,8 @@ pub struct DecodeError {
     pub field: &'static str,
 }
 
-const FIXED_BYTES: usize = 32;
+/// Length of the fields that every record has first.
+pub(super) const FIXED_BYTES: usize = 32;
 const STAMPED: u8 = 1;
 const REJECTED: u8 = 2;
 const IN_DOUBT: u8 = 4;
@@ -291,6 +292,47 @@ impl Sink for Front<'_> {
     }
 }
 
+/// The fields that every record has first.
+pub(super) struct Fixed {
+    pub(super) sequence: u64,
+    pub(super) arrival_us: u64,
+    pub(super) stamp_us: Option<i64>,
+    pub(super) kind: Kind,
+    pub(super) refused: u8,
+    pub(super) version: u8,
+    pub(super) shape: u8,
+    pub(super) code: i32,
+}
+
+impl Fixed {
+    /// A statement that nobody has refused.
+    pub(super) const QUERY: Self = Self {
+        sequence: 0,
+        arrival_us: 0,
+        stamp_us: None,
+        kind: Kind::Write,
+        refused: 0,
+        version: 4,
+        shape: QUERY,
+        code: 0,
+    };
+
+    /// In words of eight bytes: they are read again at once, for a checksum, and the processor
+    /// waits when a read spans several writes that are still on their way.
+    #[inline]
+    pub(super) fn put(&self, out: &mut [u8; FIXED_BYTES]) {
+        let stamped = self.stamp_us.map_or(0, |_| STAMPED);
+        let kind = self.kind.to_byte();
+        let low = u32::from_le_bytes([kind, self.refused | stamped, self.version, self.shape]);
+        let last = u64::from(low) | u64::from(self.code.cast_unsigned()) << 32;
+        let stamp = self.stamp_us.unwrap_or(0).cast_unsigned();
+        let words = [self.sequence, self.arrival_us, stamp, last];
+        for (place, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
+            *place = word.to_le_bytes();
+        }
+    }
+}
+
 fn encode_fields(record: &Record<'_>, out: &mut impl Sink) -> Result<(), TooLarge> {
     let shape = match record.body {
         Body::Query { .. } => QUERY,
@@ -301,16 +343,19 @@ fn encode_fields(record: &Record<'_>, out: &mut impl Sink) -> Result<(), TooLarg
         Some(refusal) if refusal.in_doubt => IN_DOUBT,
         Some(_) => REJECTED,
     };
-    let stamped = record.stamp_us.map_or(0, |_| STAMPED);
-    let code = record.refusal.map_or(0, |refusal| refusal.code);
     let words = record.refusal.map_or("", |refusal| cut(refusal.words));
     let mut fixed = [0; FIXED_BYTES];
-    fixed[..8].copy_from_slice(&record.sequence.to_le_bytes());
-    fixed[8..16].copy_from_slice(&record.arrival_us.to_le_bytes());
-    fixed[16..24].copy_from_slice(&record.stamp_us.unwrap_or(0).to_le_bytes());
-    let kind = record.kind.to_byte();
-    fixed[24..28].copy_from_slice(&[kind, refused | stamped, record.version, shape]);
-    fixed[28..].copy_from_slice(&code.to_le_bytes());
+    Fixed {
+        sequence: record.sequence,
+        arrival_us: record.arrival_us,
+        stamp_us: record.stamp_us,
+        kind: record.kind,
+        refused,
+        version: record.version,
+        shape,
+        code: record.refusal.map_or(0, |refusal| refusal.code),
+    }
+    .put(&mut fixed);
     out.put(&fixed)?;
     let names = [record.session_keyspace, record.keyspace, record.table];
     for name in names.into_iter().chain([words]) {

@@ -16,7 +16,7 @@ pub use self::state::ReadBack;
 use self::state::{Kept, Key, Reading, Unplanned, Wanted};
 use super::inbox::{Ask, Message};
 use super::{Shard, lanes};
-use crate::journal::{Full, Journal, State};
+use crate::journal::{Full, State};
 use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::Ticket;
@@ -87,7 +87,7 @@ impl Shard {
     /// Puts a write that came from no client into the journal.
     pub(super) fn keep(&mut self, write: &mut Write, state: State) -> Result<(), Full> {
         let journal = &mut self.common.journal;
-        spilled::journal(write, false, journal, Journal::append_awaited)?;
+        spilled::journal_awaited(write, journal)?;
         journal.mark(write.journal, state);
         Ok(())
     }
