@@ -61,7 +61,7 @@ impl DecodeLimits {
 ///
 /// # Errors
 /// [`EnvelopeError::UnsupportedVersion`], `UnknownOpcode`, `NegativeLength`.
-#[inline]
+#[inline(always)]
 pub fn peek_header(buf: &[u8]) -> Result<Option<Header>, EnvelopeError> {
     let Some(&[version_byte, flags, s0, s1, opcode, l0, l1, l2, l3]) = buf.first_chunk() else {
         return peek_short(buf);
@@ -101,7 +101,7 @@ pub fn peek_header(buf: &[u8]) -> Result<Option<Header>, EnvelopeError> {
 ///
 /// # Errors
 /// Everything in [`EnvelopeError`].
-#[inline]
+#[inline(always)] // an envelope goes through memory otherwise, and is waited for
 pub fn split<'a>(
     buf: &'a [u8],
     limits: &DecodeLimits,
@@ -133,7 +133,7 @@ pub fn missing(buf: &[u8], limits: &DecodeLimits) -> Result<usize, EnvelopeError
 }
 
 /// Checks direction and length of a header.
-#[inline]
+#[inline(always)]
 fn check(header: &Header, limits: &DecodeLimits) -> Result<(), EnvelopeError> {
     let Header {
         version,

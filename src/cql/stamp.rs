@@ -39,7 +39,7 @@ impl<'a> Tail<'a> {
     ///
     /// # Errors
     /// Cut short, or flags that the version does not know.
-    #[inline]
+    #[inline(always)] // its fields go through memory otherwise, and are waited for
     pub fn find(raw: &'a [u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(raw);
         reader.consistency()?;

@@ -1,7 +1,6 @@
 //! What a session waits for from the source, by stream id.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
@@ -11,7 +10,7 @@ use crate::statement::rewrite::AddedMarker;
 
 /// A request whose answer matters to us. All other answers pass through unseen.
 ///
-/// Two words, since each write moves it four times.
+/// A tag and one word, which fit into registers: each write moves it four times.
 #[derive(Debug)]
 pub enum Pending {
     /// A write: mirrored when the source says that it is applied.
@@ -25,12 +24,12 @@ pub enum Pending {
     /// A conditional write: only the source decides.
     Lwt(Box<Write>),
     /// A read of a table that tells drivers where to connect.
-    System(SystemTable),
+    System(Box<SystemTable>),
     /// A statement that cannot be read here: if the source takes it, that is counted.
     Opaque,
     /// The client had several requests in flight on one stream: nobody can tell whose answers the
     /// next so many are.
-    Unclear(u32),
+    Unclear(usize),
 }
 
 /// What the answer to a PREPARE will be about.
@@ -74,22 +73,23 @@ pub struct Inflight {
 impl Inflight {
     /// Tracks a request. If the client has another in flight on the same stream, which a correct
     /// client never has, both come back: no answer will tell what became of them.
+    #[inline]
     pub fn insert(&mut self, stream: i16, pending: Pending) -> [Option<Pending>; 2] {
-        let mut at = match self.by_stream.entry(stream) {
-            Entry::Vacant(free) => {
-                free.insert(pending);
-                return [None, None];
-            }
-            Entry::Occupied(at) => at,
-        };
-        let answers = match at.get() {
-            Pending::Unclear(answers) => answers.saturating_add(1),
-            _ => 2,
-        };
-        match at.insert(Pending::Unclear(answers)) {
-            Pending::Unclear(_) => [None, Some(pending)],
-            earlier => [Some(earlier), Some(pending)],
+        match self.by_stream.insert(stream, pending) {
+            None => [None, None],
+            Some(earlier) => self.confuse(stream, earlier),
         }
+    }
+
+    /// Two requests are in flight on one stream: the one that was just put there and `earlier`.
+    #[cold]
+    fn confuse(&mut self, stream: i16, earlier: Pending) -> [Option<Pending>; 2] {
+        let (answers, earlier) = match earlier {
+            Pending::Unclear(answers) => (answers.saturating_add(1), None),
+            earlier => (2, Some(earlier)),
+        };
+        let pending = self.by_stream.insert(stream, Pending::Unclear(answers));
+        [earlier, pending]
     }
 
     /// The request that an answer on `stream` belongs to.

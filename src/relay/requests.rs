@@ -209,7 +209,7 @@ impl Session {
                 return self.forward(envelope, cx);
             }
             Treatment::System(table) => {
-                self.expect_answer(stream, Pending::System(table), cx);
+                self.expect_answer(stream, Pending::System(Box::new(table)), cx);
                 return self.forward_with_metadata(opened, before, cx);
             }
             Treatment::Use => Pending::Use,

@@ -359,7 +359,7 @@ impl Session {
         let mut commit = None;
         let rewritten = match (pending, message) {
             (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
-                self.system_rows(table, message, envelope, cx)
+                self.system_rows(*table, message, envelope, cx)
             }
             (Pending::Prepare(asked), Some(message))
                 if !asked.added.is_empty() && envelope.header.opcode == Opcode::Result =>
