@@ -101,9 +101,8 @@ mod tests {
         let mut target = Tables::default();
         for (name, gc_grace_s) in [("week", 7 * 24 * 3_600), ("none", 0)] {
             let table = Table {
-                columns: Vec::new(),
-                default_ttl_s: 0,
                 gc_grace_s,
+                ..Table::default()
             };
             target.add("ks", name, table);
         }

@@ -32,8 +32,8 @@ fn plans() -> PlanCache {
             column("m", Role::Regular, Shape::Map),
             column("s", Role::Static, Shape::Single),
         ],
-        default_ttl_s: 0,
         gc_grace_s: 10,
+        ..Table::default()
     };
     let mut source = Tables::default();
     source.release = 5;
