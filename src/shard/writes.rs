@@ -351,7 +351,13 @@ impl Shard {
     ) {
         match outcome {
             Some(Outcome::Again) => self.recorder.count(Counted::Retried, 1),
-            Some(Outcome::Spill(entry)) => self.put_back(entry, ticket),
+            Some(Outcome::Spill(entry)) => {
+                let in_lane = entry.origin == Origin::Live && self.lanes.is_ordered(&entry.write);
+                self.put_back(entry, ticket);
+                if in_lane {
+                    self.spill_lanes(); // what waited for it stays behind it
+                }
+            }
             Some(Outcome::Rejected(entry)) if self.is_done_already(&entry, code) => {
                 self.common.journal.mark(entry.write.journal, State::Done);
                 self.finish(&entry, ticket);
