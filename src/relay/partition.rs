@@ -113,10 +113,9 @@ mod tests {
 
     use super::*;
     use crate::cql::{Consistency, Writer};
-    use crate::relay::plan::{MirrorDdl, Repeat, Rules};
+    use crate::relay::plan::{MirrorDdl, Rules};
     use crate::relay::wanted::Wanted;
     use crate::relay::write::{Child, ChildStatement};
-    use crate::spill::Kind;
     use crate::tables::{Column, Shape, Tables};
 
     fn plans() -> PlanCache {
@@ -161,19 +160,7 @@ mod tests {
     }
 
     fn write(table: &str, body: Body) -> Write {
-        Write {
-            arrived_us: 0,
-            stamp_us: None,
-            repeat: Repeat::Once,
-            kind: Kind::List,
-            deletes: false,
-            aged_s: 0,
-            unaged: None,
-            journal: None,
-            keyspace: "ks".into(),
-            table: table.into(),
-            body,
-        }
+        Write::new(0, "ks", table, body)
     }
 
     fn of_text_in(table: &str, text: &str, values: &[Value<'_>]) -> Option<u64> {

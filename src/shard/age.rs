@@ -89,9 +89,7 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::config::OnSpillFull;
-    use crate::relay::plan::Repeat;
     use crate::relay::write::Body;
-    use crate::spill::Kind;
     use crate::tables::Table;
     use std::time::Duration;
 
@@ -121,21 +119,13 @@ mod tests {
             },
             now_us: 100 * DAY_US,
         };
+        let body = Body::Query {
+            text: "".into(),
+            params: Vec::new(),
+        };
         rules.is_too_old(&Write {
-            arrived_us: 100 * DAY_US - age_us,
-            stamp_us: None,
-            repeat: Repeat::Free,
-            kind: Kind::Write,
             deletes,
-            aged_s: 0,
-            unaged: None,
-            journal: None,
-            keyspace: "ks".into(),
-            table: table.into(),
-            body: Body::Query {
-                text: "".into(),
-                params: Vec::new(),
-            },
+            ..Write::new(100 * DAY_US - age_us, "ks", table, body)
         })
     }
 

@@ -3,21 +3,16 @@ use crate::relay::plan::Repeat;
 use crate::relay::write::Body;
 
 fn write(table: &str, kind: Kind, deletes: bool, arrived_us: i64) -> Write {
+    let body = Body::Query {
+        text: "".into(),
+        params: Vec::new(),
+    };
     Write {
-        arrived_us,
         stamp_us: Some(arrived_us),
         repeat: Repeat::Once,
         kind,
         deletes,
-        aged_s: 0,
-        unaged: None,
-        journal: None,
-        keyspace: "ks".into(),
-        table: table.into(),
-        body: Body::Query {
-            text: "".into(),
-            params: Vec::new(),
-        },
+        ..Write::new(arrived_us, "ks", table, body)
     }
 }
 
