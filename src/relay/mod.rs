@@ -13,6 +13,7 @@
 //!   nature     how often it may be sent    expiry  when what it writes ends
 //! registry   prepared statements by the source's id
 //! write      one write on its way to the target
+//! partition  which partition a write changes, where that is certain
 //! readback   conditional writes: what the source made of them, as plain writes
 //!   spare      memory of writes that are done
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
@@ -36,6 +37,7 @@ pub mod link;
 pub mod mirror;
 mod nature;
 pub mod output;
+pub mod partition;
 pub mod plan;
 pub mod readback;
 pub mod registry;

@@ -338,17 +338,11 @@ pub(super) fn new_write(
     body: Body,
 ) -> Box<Write> {
     cx.common.spare.boxed(Write {
-        arrived_us: cx.now_us,
         stamp_us,
         repeat: plan.repeat,
         kind: plan.kind,
         deletes: plan.deletes,
-        aged_s: 0,
-        unaged: None,
-        journal: None,
-        keyspace: plan.keyspace.clone(),
-        table: plan.table.clone(),
-        body,
+        ..Write::new(cx.now_us, plan.keyspace.clone(), plan.table.clone(), body)
     })
 }
 

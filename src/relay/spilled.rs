@@ -169,18 +169,13 @@ fn after(record: &Record<'_>, plans: &mut PlanCache, elapsed_s: i64) -> Write {
         Kind::Counter => repeat = Repeat::Once,
         Kind::List => repeat = repeat.max(Repeat::Bump),
     }
+    let arrived_us = i64::try_from(record.arrival_us).unwrap_or(i64::MAX);
     Write {
-        arrived_us: i64::try_from(record.arrival_us).unwrap_or(i64::MAX),
         stamp_us: record.stamp_us,
         repeat,
         kind: record.kind,
         deletes,
-        aged_s: 0,
-        unaged: None,
-        journal: None,
-        keyspace: record.keyspace.into(),
-        table: record.table.into(),
-        body,
+        ..Write::new(arrived_us, record.keyspace, record.table, body)
     }
 }
 

@@ -651,6 +651,7 @@ fn known(source_ttl_s: u32, target_ttl_s: u32) -> Arc<Known> {
             ],
             default_ttl_s,
             gc_grace_s: 10,
+            ..Table::default()
         };
         tables.add("ks", "t", table);
         let plain = Table {

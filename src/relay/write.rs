@@ -122,6 +122,30 @@ impl Body {
 }
 
 impl Write {
+    /// A write that may be repeated as it is, deletes nothing, and has no stamp in its parameters.
+    #[inline(always)] // put together where it stays: see `relay::spare`
+    #[must_use]
+    pub fn new(
+        arrived_us: i64,
+        keyspace: impl Into<Rc<str>>,
+        table: impl Into<Rc<str>>,
+        body: Body,
+    ) -> Self {
+        Self {
+            arrived_us,
+            stamp_us: None,
+            repeat: Repeat::Free,
+            kind: RecordKind::Write,
+            deletes: false,
+            aged_s: 0,
+            unaged: None,
+            journal: None,
+            keyspace: keyspace.into(),
+            table: table.into(),
+            body,
+        }
+    }
+
     /// Memory that it holds, near enough for the bounds (bytes).
     #[must_use]
     pub fn cost_bytes(&self) -> usize {

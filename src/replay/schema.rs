@@ -18,9 +18,9 @@ pub(super) async fn load(session: &Session) -> Result<Tables> {
         let (keyspace, table, ttl_s, grace_s) = row.context(what)?;
         let seconds = |read: Option<i32>| u32::try_from(read.unwrap_or(0)).unwrap_or(0);
         let times = Table {
-            columns: Vec::new(),
             default_ttl_s: seconds(ttl_s),
             gc_grace_s: seconds(grace_s),
+            ..Table::default()
         };
         tables.add(&keyspace, &table, times);
     }

@@ -89,9 +89,7 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::config::OnSpillFull;
-    use crate::relay::plan::Repeat;
     use crate::relay::write::Body;
-    use crate::spill::Kind;
     use crate::tables::Table;
     use std::time::Duration;
 
@@ -101,9 +99,8 @@ mod tests {
         let mut target = Tables::default();
         for (name, gc_grace_s) in [("week", 7 * 24 * 3_600), ("none", 0)] {
             let table = Table {
-                columns: Vec::new(),
-                default_ttl_s: 0,
                 gc_grace_s,
+                ..Table::default()
             };
             target.add("ks", name, table);
         }
@@ -122,21 +119,13 @@ mod tests {
             },
             now_us: 100 * DAY_US,
         };
+        let body = Body::Query {
+            text: "".into(),
+            params: Vec::new(),
+        };
         rules.is_too_old(&Write {
-            arrived_us: 100 * DAY_US - age_us,
-            stamp_us: None,
-            repeat: Repeat::Free,
-            kind: Kind::Write,
             deletes,
-            aged_s: 0,
-            unaged: None,
-            journal: None,
-            keyspace: "ks".into(),
-            table: table.into(),
-            body: Body::Query {
-                text: "".into(),
-                params: Vec::new(),
-            },
+            ..Write::new(100 * DAY_US - age_us, "ks", table, body)
         })
     }
 

@@ -304,27 +304,14 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::plan::Repeat;
     use crate::relay::write::Body;
-    use crate::spill::Kind;
 
     fn write(table: &str, arrived_us: i64) -> Write {
-        Write {
-            arrived_us,
-            stamp_us: Some(arrived_us),
-            repeat: Repeat::Free,
-            kind: Kind::Write,
-            deletes: false,
-            aged_s: 0,
-            unaged: None,
-            journal: None,
-            keyspace: "ks".into(),
-            table: table.into(),
-            body: Body::Query {
-                text: "".into(),
-                params: Vec::new(),
-            },
-        }
+        let body = Body::Query {
+            text: "".into(),
+            params: Vec::new(),
+        };
+        Write::new(arrived_us, "ks", table, body)
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! accept     how connections begin
 //! clients    bytes in, how connections end
 //! writes     what becomes of a write: mirror, spill, resolve, in doubt
-//! lanes      writes whose order matters, one after the other
+//! lanes      writes whose order matters, one after the other in their partition
 //! journaling settling at the start, clients that wait for room        deal    who settles what
 //! commit     the journal on the disk, and the answers that wait for that
 //! schema     schema changes behind a barrier over all shards      barrier  its bookkeeping
@@ -178,7 +178,7 @@ pub struct Shard {
     drain: Drain,
     disk: Box<dyn Disk>,
     barriers: Barriers,
-    lanes: Lanes,
+    lanes: Lanes<()>,
     readback: ReadBack,
     /// Shard 0 only: changes to carry out, oldest first.
     changes: std::collections::VecDeque<Change>,

@@ -11,10 +11,10 @@ use crate::journal::{Place, State};
 use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::{LinkEvent, Ticket};
-use crate::relay::mirror::{Entry, Origin, Outcome};
+use crate::relay::mirror::{Entry, Mirror, Origin, Outcome};
 use crate::relay::plan::Repeat;
 use crate::relay::write::Write;
-use crate::relay::{Output, spilled};
+use crate::relay::{Output, partition, spilled};
 use crate::side::Side;
 use crate::spill::record::{self, TooLarge};
 use crate::spill::{Kind, Refusal};
@@ -28,6 +28,12 @@ const POSTPONE_US: i64 = 1_000_000;
 const PARTING_US: i64 = 2_200_000;
 /// An open segment is completed for the drain no more often than this (µs).
 const SEAL_US: i64 = 100_000;
+
+/// Whether so much waits for the target that nothing more of clients may.
+fn is_full(owed: &Mirror) -> bool {
+    owed.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES
+        || owed.live_len() >= limits::PENDING_WRITES_PER_SHARD
+}
 
 impl Shard {
     /// Does what the sessions decided.
@@ -72,9 +78,7 @@ impl Shard {
         if self.barriers.holds(&write.keyspace, write.arrived_us) {
             return self.lay_aside(*write);
         }
-        let owed = &self.target.owed;
-        let full = owed.bytes() > limits::PENDING_MIRROR_PER_SHARD_BYTES
-            || owed.live_len() >= limits::PENDING_WRITES_PER_SHARD;
+        let full = is_full(&self.target.owed);
         // a node that is to be tried again is tried with what comes
         let down = self.target.down_us(self.now_us) > GRACE_US;
         if full || (down && self.target.room(self.now_us) == 0) {
@@ -149,7 +153,8 @@ impl Shard {
             let stamps = &mut self.readback.stamps;
             stamps.note(&write.keyspace, &write.table, stamp_us);
         }
-        self.lanes.push(write);
+        let partition = partition::of(&write, &mut self.common.plans);
+        self.lanes.push(write, partition, ());
         // behind what is in the spill, if anything is
         let behind = !self.drain.is_empty()
             || self.spiller.is_open()
@@ -185,11 +190,18 @@ impl Shard {
         if self.target.down_us(self.now_us) > GRACE_US {
             self.spill_lanes();
         }
+        // what finds no room waits in the lanes; one always goes, as other writes may fill the room
+        // again and again
         let target = &mut self.target;
-        self.lanes.pump(|write| {
-            target.hurry = true;
-            target.owed.admit(write, Origin::Live)
-        });
+        while self.lanes.under_way() == 0 || !is_full(&target.owed) {
+            let sent = self.lanes.send_next(|write, ()| {
+                target.hurry = true;
+                target.owed.admit(write, Origin::Live)
+            });
+            if !sent {
+                break;
+            }
+        }
     }
 
     pub(super) fn spill(&mut self, write: &Write) {
@@ -343,7 +355,13 @@ impl Shard {
     ) {
         match outcome {
             Some(Outcome::Again) => self.recorder.count(Counted::Retried, 1),
-            Some(Outcome::Spill(entry)) => self.put_back(entry, ticket),
+            Some(Outcome::Spill(entry)) => {
+                let in_lane = entry.origin == Origin::Live && self.lanes.is_ordered(&entry.write);
+                self.put_back(entry, ticket);
+                if in_lane {
+                    self.spill_lanes(); // what waited for it stays behind it
+                }
+            }
             Some(Outcome::Rejected(entry)) if self.is_done_already(&entry, code) => {
                 self.common.journal.mark(entry.write.journal, State::Done);
                 self.finish(&entry, ticket);

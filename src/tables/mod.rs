@@ -46,6 +46,13 @@ impl Shape {
         }
     }
 
+    /// Whether values of this type are kept as they came: the server takes collections, tuples and
+    /// user types apart and puts them together again, a set in another order maybe.
+    #[must_use]
+    fn is_plain(cql_type: &str) -> bool {
+        NATIVE.contains(&cql_type)
+    }
+
     /// Whether a value takes several cells, each with a stamp of its own.
     #[must_use]
     pub fn is_multi_cell(self) -> bool {
@@ -109,6 +116,9 @@ pub struct Table {
     /// Partition key, in order; then the clustering columns, in order; then all others by name.
     /// Empty if only the times are known.
     pub columns: Vec<Column>,
+    /// Values of its partition key are the same where their bytes are, and only there. False if
+    /// that is not known.
+    pub has_plain_key: bool,
     /// `default_time_to_live` (s); 0: none.
     pub default_ttl_s: u32,
     /// `gc_grace_seconds`: deletes are forgotten after this.

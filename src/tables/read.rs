@@ -1,6 +1,6 @@
 //! Rows of `system_schema` → [`Tables`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Column, Role, Shape, Table, Tables};
 use crate::cql::DecodeError;
@@ -21,6 +21,8 @@ type Name = (Box<str>, Box<str>);
 pub struct Reading {
     tables: Tables,
     columns: HashMap<Name, Vec<(i32, Column)>>,
+    /// Tables whose partition key has a column that is not plain.
+    other_keys: HashSet<Name>,
 }
 
 impl Reading {
@@ -31,9 +33,9 @@ impl Reading {
     pub fn tables_page(&mut self, message: &[u8]) -> Result<(), DecodeError> {
         each_row(message, |row: &[_; 4]| {
             let table = Table {
-                columns: Vec::new(),
                 default_ttl_s: seconds(row[2]),
                 gc_grace_s: seconds(row[3]),
+                ..Table::default()
             };
             self.tables.add(&text(row[0]), &text(row[1]), table);
         })
@@ -51,12 +53,16 @@ impl Reading {
                 "static" => Role::Static,
                 _ => Role::Regular,
             };
+            let cql_type = text(row[5]);
             let column = Column {
                 name: text(row[2]),
                 role,
-                shape: Shape::of(&text(row[5])),
+                shape: Shape::of(&cql_type),
             };
             let table = (text(row[0]), text(row[1]));
+            if role == Role::Partition && !Shape::is_plain(&cql_type) {
+                self.other_keys.insert(table.clone());
+            }
             let columns = self.columns.entry(table).or_default();
             columns.push((int(row[4]), column));
         })
@@ -77,7 +83,9 @@ impl Reading {
     /// What was read.
     #[must_use]
     pub fn finish(mut self) -> Tables {
-        for ((keyspace, name), mut columns) in self.columns {
+        for (of, mut columns) in self.columns {
+            let has_plain_key = !self.other_keys.contains(&of);
+            let (keyspace, name) = of;
             let Some(tables) = self.tables.keyspaces.get_mut(&keyspace) else {
                 continue;
             };
@@ -93,6 +101,7 @@ impl Reading {
                 };
                 (rank(a.role), one, &a.name).cmp(&(rank(b.role), two, &b.name))
             });
+            table.has_plain_key = has_plain_key;
             table.columns = columns.into_iter().map(|(_, column)| column).collect();
         }
         self.tables

@@ -20,10 +20,11 @@ const LINGER_S: i64 = 12;
 
 /// Tables of which rows are read back from the source, with what a client can see there: what
 /// conditional writes left, and lists whose writes had an unknown end.
-const READ_BACK: [(&str, &str); 3] = [
+const READ_BACK: [(&str, &str); 4] = [
     ("sim.lwl", "l"),
     ("sim.lwt", "v, writetime(v), n, writetime(n)"),
     ("sim.lst", "l"),
+    ("sim.lsw", "c, l, s"),
 ];
 
 /// The handshake of a line.

@@ -81,6 +81,8 @@ pub struct Forecast {
     pub machine: bool,
     /// What a full disk does not take is dropped, and its time remembered.
     pub drops: bool,
+    /// Clients do nothing but append to lists of so many partitions.
+    pub lists: Option<usize>,
 }
 
 /// What the seeds are about.
@@ -169,6 +171,7 @@ impl Forecast {
             journal_bytes: rng.pick(&[32 << 10, 1 << 20, 2 << 20]),
             machine: scope.kills && rng.chance(300),
             drops: rng.chance(200),
+            lists: None,
         };
         if days {
             it.pause_us = length_us / 40;

@@ -2,6 +2,7 @@
 
 use crate::ledger::{Deed, Fate, Step};
 use crate::random::Rng;
+use crate::weather::Forecast;
 
 /// The tables that are there from the start, at both clusters.
 pub const SCHEMA: &[&str] = &[
@@ -10,6 +11,7 @@ pub const SCHEMA: &[&str] = &[
     "CREATE TABLE sim.w (k text, c int, v text, s set<text>, PRIMARY KEY (k, c))",
     "CREATE TABLE sim.cnt (k text PRIMARY KEY, n counter)",
     "CREATE TABLE sim.lst (k text PRIMARY KEY, l list<text>)",
+    "CREATE TABLE sim.lsw (k text, c int, l list<text>, s list<text> static, PRIMARY KEY (k, c))",
     "CREATE TABLE sim.rej (k text PRIMARY KEY, v text)",
     "CREATE TABLE sim.lwt (k text PRIMARY KEY, v text, n int)",
     "CREATE TABLE sim.lwl (k text PRIMARY KEY, l list<text>)",
@@ -34,7 +36,15 @@ pub const PREPARED: &[&str] = &[
     "INSERT INTO sim.lwt (k, v, n) VALUES (?, ?, ?)",
     "UPDATE sim.lwl SET l = l + ? WHERE k = ? IF EXISTS",
     "INSERT INTO sim.lwl (k, l) VALUES (?, ?)",
+    "UPDATE sim.lst SET l = ? + l WHERE k = ?",
+    "UPDATE sim.lst SET l = l - ? WHERE k = ?",
+    "UPDATE sim.lsw SET l = l + ? WHERE k = ? AND c = ?",
+    "UPDATE sim.lsw SET s = s + ? WHERE k = ?",
+    "DELETE FROM sim.lsw WHERE k = ? AND c = ?",
 ];
+
+/// Lists that a client writes to in turn.
+const LISTS: usize = 3;
 
 /// A statement of a batch, or alone.
 #[derive(Debug, Clone)]
@@ -60,7 +70,7 @@ pub struct Work {
     client: usize,
     rng: Rng,
     pub ordered_busy: bool,
-    list_key: Option<String>,
+    list_keys: Vec<String>,
     counter_key: Option<String>,
     /// Its own table for TRUNCATE; not used any more after an unknown fate.
     truncate_ok: bool,
@@ -72,6 +82,8 @@ pub struct Work {
     /// The proxy's clock is behind those of the nodes: its stamps on deletes of counters do not
     /// reach the time at which the source counted.
     pub behind: bool,
+    /// It does nothing but append to lists of so many partitions.
+    lists: Option<usize>,
     /// It makes conditional writes: not where a clock is set, which none of them survives.
     conditions: bool,
     last_value: String,
@@ -110,13 +122,13 @@ fn collection(items: &[&str]) -> Vec<u8> {
 }
 
 impl Work {
-    pub fn new(client: usize, mut rng: Rng, conditions: bool) -> Self {
+    pub fn new(client: usize, mut rng: Rng, forecast: &Forecast) -> Self {
         let own_stamps = rng.chance(400);
         Self {
             client,
             rng,
             ordered_busy: false,
-            list_key: None,
+            list_keys: Vec::new(),
             counter_key: None,
             truncate_ok: true,
             table_number: 0,
@@ -124,7 +136,8 @@ impl Work {
             table_altered: false,
             own_stamps,
             behind: false,
-            conditions,
+            lists: forecast.lists,
+            conditions: !forecast.steps,
             last_value: "none".to_owned(),
         }
     }
@@ -140,6 +153,9 @@ impl Work {
 
     /// The next write.
     pub fn next(&mut self, keys: &mut Keys, now_us: i64) -> (Deed, Ask) {
+        if let Some(partitions) = self.lists {
+            return Self::append(partitions, keys);
+        }
         match self.rng.below(100) {
             0..12 if self.conditions => self.conditional(keys),
             0..30 => self.unique(keys, now_us),
@@ -153,6 +169,14 @@ impl Work {
             90..95 => self.truncate(keys),
             _ => self.schema(keys),
         }
+    }
+
+    fn append(partitions: usize, keys: &mut Keys) -> (Deed, Ask) {
+        let item = keys.fresh();
+        let key = format!("a{:03}", keys.0 % partitions);
+        let values = vec![collection(&[&item]), text(&key)];
+        let deed = Self::deed("sim.lst", &key);
+        (deed, Ask::One(Statement::Prepared(8, values)))
     }
 
     fn deed(table: &str, key: &str) -> Deed {
@@ -403,19 +427,30 @@ impl Work {
         (deed, Ask::One(statement))
     }
 
+    /// Lists of its own, by bound keys and by keys in the text.
     fn list(&mut self, keys: &mut Keys) -> (Deed, Ask) {
-        let key = self.list_key.get_or_insert_with(|| keys.fresh()).clone();
+        if self.list_keys.len() < LISTS {
+            self.list_keys.push(keys.fresh());
+        }
+        let key = self.list_keys[self.rng.below(self.list_keys.len())].clone();
         let item = keys.fresh();
-        let mut deed = Self::deed("sim.lst", &key);
+        let wide = self.rng.chance(300);
+        let mut deed = Self::deed(if wide { "sim.lsw" } else { "sim.lst" }, &key);
         (deed.ordered, deed.step) = (true, Step::List);
-        let statement = match self.rng.below(6) {
-            0 | 1 => Statement::Prepared(8, vec![collection(&[&item]), text(&key)]),
+        if wide {
+            return (deed, Ask::One(self.wide_list(&key, &item)));
+        }
+        let one = collection(&[&item]);
+        let statement = match self.rng.below(8) {
+            0 | 1 => Statement::Prepared(8, vec![one, text(&key)]),
             2 => Statement::Prepared(9, vec![text(&key), collection(&[&item, "second"])]),
-            3 => Statement::Text(
+            3 => Statement::Prepared(17, vec![one, text(&key)]),
+            4 => Statement::Prepared(18, vec![collection(&["second"]), text(&key)]),
+            5 => Statement::Text(
                 format!("UPDATE sim.lst SET l = ['{item}'] + l WHERE k = '{key}'"),
                 Vec::new(),
             ),
-            4 => Statement::Text(
+            6 => Statement::Text(
                 format!("UPDATE sim.lst SET l = l - ['second'] WHERE k = '{key}'"),
                 Vec::new(),
             ),
@@ -424,7 +459,33 @@ impl Work {
                 Vec::new(),
             ),
         };
+        let other = self.list_keys.iter().find(|other| **other != key);
+        if let Some(other) = other.filter(|_| self.rng.chance(100)) {
+            // of two partitions
+            deed.also = vec![("sim.lst", other.clone())];
+            let second = Statement::Prepared(8, vec![collection(&[&item]), text(other)]);
+            return (deed, Ask::Batch(1, vec![statement, second]));
+        }
         (deed, Ask::One(statement))
+    }
+
+    /// Of rows that share a partition.
+    fn wide_list(&mut self, key: &str, item: &str) -> Statement {
+        let row = i32::try_from(self.rng.below(2)).unwrap();
+        let one = collection(&[item]);
+        match self.rng.below(6) {
+            0 | 1 => Statement::Prepared(19, vec![one, text(key), int(row)]),
+            2 => Statement::Prepared(20, vec![one, text(key)]),
+            3 => Statement::Prepared(21, vec![text(key), int(row)]),
+            4 => Statement::Text(
+                format!("UPDATE sim.lsw SET l = l + ['{item}'] WHERE k = ? AND c = {row}"),
+                vec![text(key)],
+            ),
+            _ => Statement::Text(
+                format!("UPDATE sim.lsw SET s = ['{item}'] + s WHERE k = '{key}'"),
+                Vec::new(),
+            ),
+        }
     }
 
     fn truncate(&mut self, keys: &mut Keys) -> (Deed, Ask) {
@@ -479,7 +540,7 @@ impl Work {
         match deed.step {
             Step::None if deed.ordered && unknown => self.counter_key = None,
             Step::None => {}
-            Step::List if unknown => self.list_key = None,
+            Step::List if unknown => self.list_keys.clear(),
             Step::List => {}
             Step::Truncated | Step::TruncateRow if unknown => self.truncate_ok = false,
             Step::Truncated | Step::TruncateRow | Step::CountersGone => {}

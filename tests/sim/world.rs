@@ -112,7 +112,7 @@ impl World {
         let each = forecast.writes / forecast.clients;
         let clients = (0..forecast.clients)
             .map(|id| {
-                let work = Work::new(id, rng.fork(), !forecast.steps);
+                let work = Work::new(id, rng.fork(), &forecast);
                 Client::new(id, rng.fork(), work, each, forecast.pause_us)
             })
             .collect();
@@ -273,7 +273,8 @@ impl World {
         Ok(())
     }
 
-    fn is_settled(&self) -> bool {
+    /// Whether clients have done what they wanted, and nothing is owed.
+    pub fn is_settled(&self) -> bool {
         self.clients.iter().all(Client::is_done)
             && self.proxy.as_ref().is_some_and(|proxy| {
                 proxy

@@ -366,8 +366,10 @@ impl Composer<'_> {
         params.extend_from_slice(&piece.count.to_be_bytes());
         params.extend_from_slice(&piece.values);
         params.extend_from_slice(&stamp_us.to_be_bytes());
+        let (keyspace, table) = (self.look.keyspace.clone(), self.look.table.clone());
+        let text = piece.text.into();
+        let body = Body::Query { text, params };
         self.out.writes.push(Write {
-            arrived_us: self.moment.now_us,
             stamp_us: Some(stamp_us),
             repeat: match kind {
                 Kind::List => Repeat::Bump,
@@ -375,15 +377,7 @@ impl Composer<'_> {
             },
             kind,
             deletes,
-            aged_s: 0,
-            unaged: None,
-            journal: None,
-            keyspace: self.look.keyspace.clone(),
-            table: self.look.table.clone(),
-            body: Body::Query {
-                text: piece.text.into(),
-                params,
-            },
+            ..Write::new(self.moment.now_us, keyspace, table, body)
         });
     }
 }

@@ -37,6 +37,7 @@ mod touch;
 
 pub use compose::{Composed, Moment, compose};
 pub use look::{Answer, Look, Touch};
+pub(super) use piece::Bound;
 pub use piece::Piece;
 pub use stamps::ListStamps;
 pub use touch::{Unclear, looks};

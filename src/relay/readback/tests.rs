@@ -32,8 +32,8 @@ fn plans() -> PlanCache {
             column("m", Role::Regular, Shape::Map),
             column("s", Role::Static, Shape::Single),
         ],
-        default_ttl_s: 0,
         gc_grace_s: 10,
+        ..Table::default()
     };
     let mut source = Tables::default();
     source.release = 5;
@@ -70,22 +70,11 @@ fn conditional_with(text: &str, values: &[Value<'_>]) -> Write {
     let mut writer = Writer::new(&mut out);
     params.encode(&mut writer);
     writer.finish().unwrap();
-    Write {
-        arrived_us: SINCE_US,
-        stamp_us: None,
-        repeat: crate::relay::plan::Repeat::Free,
-        kind: Kind::Write,
-        deletes: false,
-        aged_s: 0,
-        unaged: None,
-        journal: None,
-        keyspace: "ks".into(),
-        table: "t".into(),
-        body: Body::Query {
-            text: text.into(),
-            params: out,
-        },
-    }
+    let body = Body::Query {
+        text: text.into(),
+        params: out,
+    };
+    Write::new(SINCE_US, "ks", "t", body)
 }
 
 fn looks_of(text: &str, values: &[&[u8]]) -> Result<Vec<Look>, Unclear> {

@@ -1,18 +1,18 @@
 //! Records whose place among others matters, or that must not be repeated, go in groups: what must
-//! not be repeated is entered as started for the whole group, stored once, and only then sent. In a
-//! group each table has a lane: list writes go one after the other, counter updates together.
+//! not be repeated is entered as started for the whole group, stored once, and only then sent, each
+//! write in its lane: see [`crate::shard::lanes`].
 //!
 //! ```text
 //! collect … → due → all before it is on the target, started is stored → released → lanes → sent
 //! ```
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::relay::link::Ticket;
-use crate::relay::plan::Repeat;
+use crate::relay::partition;
+use crate::relay::plan::{PlanCache, Repeat};
 use crate::relay::write::Write;
-use crate::shard::lanes::{Lanes, Table};
+use crate::shard::lanes::Lanes;
 use crate::spill::Kind;
 use crate::spill::append::Position;
 use crate::tables::Known;
@@ -30,9 +30,8 @@ struct Member {
 /// The group that is being collected, and those on their way.
 #[derive(Default)]
 pub struct Group {
-    lanes: Lanes,
-    /// Names of the writes in the lanes, table by table in the same order.
-    keys: HashMap<Table, VecDeque<u64>>,
+    /// With the drain's names of the records.
+    lanes: Lanes<u64>,
     /// Writes in the lanes, sent or not.
     under_way: usize,
     members: Vec<Member>,
@@ -92,29 +91,21 @@ impl Group {
     }
 
     /// What was collected may go.
-    pub fn release(&mut self) {
+    pub fn release(&mut self, plans: &mut PlanCache) {
         self.under_way += self.members.len();
         for Member { write, key } in self.members.drain(..) {
-            let table = (write.keyspace.clone(), write.table.clone());
-            self.keys.entry(table).or_default().push_back(key);
-            self.lanes.push(write);
+            let partition = partition::of(&write, plans);
+            self.lanes.push(write, partition, key);
         }
     }
 
     /// Sends what is next in the lanes.
     pub fn pump(&mut self, mut admit: impl FnMut(Write, u64)) {
-        if self.under_way == 0 {
-            return;
-        }
-        let keys = &mut self.keys;
-        self.lanes.pump(|write| {
-            let table = (write.keyspace.clone(), write.table.clone());
-            let key = keys.get_mut(&table).and_then(VecDeque::pop_front);
-            let key = key.unwrap_or_default(); // each was given its key beside it
+        let mut admit = |write, key| {
             admit(write, key);
             name_of(key)
-        });
-        keys.retain(|_, waiting| !waiting.is_empty());
+        };
+        while self.lanes.send_next(&mut admit) {}
     }
 
     /// A record is dealt with. True if it was in a lane.

@@ -418,7 +418,7 @@ impl Drain {
             if !self.group.awaited.is_empty() {
                 self.store_at_us = self.store_at_us.min(means.now_us);
             } else if alone {
-                self.group.release();
+                self.group.release(means.plans);
             }
         }
         let owed = &mut *means.owed;

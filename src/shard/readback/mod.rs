@@ -21,11 +21,9 @@ use crate::limits;
 use crate::metrics::Event as Counted;
 use crate::relay::link::Ticket;
 use crate::relay::mirror::Origin;
-use crate::relay::plan::Repeat;
 use crate::relay::readback::{self, Look, Moment, Unclear};
 use crate::relay::spilled;
 use crate::relay::write::{Body, Write};
-use crate::spill::Kind;
 use crate::tables::{Known, Shape, Table};
 
 /// A first look waits this long for others at the same row (µs).
@@ -341,22 +339,9 @@ impl Shard {
         params.push(WITH_VALUES);
         params.extend_from_slice(&select.count.to_be_bytes());
         params.extend_from_slice(&select.values);
-        let read = Write {
-            arrived_us: self.now_us,
-            stamp_us: None,
-            repeat: Repeat::Free,
-            kind: Kind::Write,
-            deletes: false,
-            aged_s: 0,
-            unaged: None,
-            journal: None,
-            keyspace: wanted.look.keyspace.clone(),
-            table: wanted.look.table.clone(),
-            body: Body::Query {
-                text: select.text.into(),
-                params,
-            },
-        };
+        let (keyspace, table) = (wanted.look.keyspace.clone(), wanted.look.table.clone());
+        let text = select.text.into();
+        let read = Write::new(self.now_us, keyspace, table, Body::Query { text, params });
         self.recorder.count(Counted::ReadBack, 1);
         let ticket = self.resolver.owed.admit(read, Origin::Live);
         let reading = Reading {

@@ -246,27 +246,14 @@ impl ReadBack {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::plan::Repeat;
     use crate::relay::write::Body;
-    use crate::spill::Kind;
 
     fn write(size: usize) -> Write {
-        Write {
-            arrived_us: 1,
-            stamp_us: None,
-            repeat: Repeat::Once,
-            kind: Kind::Write,
-            deletes: false,
-            aged_s: 0,
-            unaged: None,
-            journal: None,
-            keyspace: "ks".into(),
-            table: "t".into(),
-            body: Body::Query {
-                text: "".into(),
-                params: vec![0; size],
-            },
-        }
+        let body = Body::Query {
+            text: "".into(),
+            params: vec![0; size],
+        };
+        Write::new(1, "ks", "t", body)
     }
 
     #[test]
