@@ -351,8 +351,8 @@ impl Frame {
             return;
         };
         frame[..4].copy_from_slice(&RECORD_MAGIC);
-        // in words of eight bytes, as the checksum reads them: the processor waits when a read spans
-        // several writes that are still on their way
+        // in words of eight bytes, as the checksum reads them: the processor waits when a read
+        // spans several writes that are still on their way
         let nature = u16::from_le_bytes(self.nature.to_bytes());
         let first = u64::from(self.length) | self.id << 32;
         let second = self.id >> 32 | u64::from(self.slot) << 32 | u64::from(nature) << 48;

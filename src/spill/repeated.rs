@@ -167,11 +167,12 @@ mod tests {
                 params: &params,
             };
             prop_assert_eq!(repeated.encoded_len(), record.encoded_len());
-            let (mut one, mut other) = (vec![1; record.encoded_len()], vec![2; record.encoded_len()]);
+            let length = record.encoded_len();
+            let (mut one, mut other) = (vec![1; length], vec![2; length]);
             record.encode_into(&mut one).unwrap();
             repeated.encode_into(&mut other).unwrap();
             prop_assert_eq!(one, other);
-            let mut short = vec![0; record.encoded_len() - 1];
+            let mut short = vec![0; length - 1];
             prop_assert!(repeated.encode_into(&mut short).is_err());
         }
     }
