@@ -499,8 +499,10 @@ impl Shard {
         }
         self.target.tick(ring, self.now_us, &mut self.remote_events);
         self.settle_target(usize::MAX);
-        self.resolver
-            .tick(ring, self.now_us, &mut self.remote_events);
+        let (now_us, events) = (self.now_us, &mut self.remote_events);
+        self.resolver.tick(ring, now_us, events);
+        // a question whether the source still answers: without work nobody else sends it
+        self.resolver.flush(ring, &mut self.spare, now_us, events);
         self.settle_resolver(usize::MAX);
         self.read_inbox();
         self.drain.tick(drain::pace::Seen {

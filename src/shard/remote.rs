@@ -521,7 +521,7 @@ impl Remote {
     }
 
     /// Sends what has waited long enough.
-    fn flush(
+    pub fn flush(
         &mut self,
         ring: &mut impl Net,
         spare: &mut Spare,

@@ -12,6 +12,7 @@
 //! work     what is asked                                  ledger   what is known of its fate
 //! check    what must be true in the end
 //! far      how long lists take to a target that is far away
+//! idle     what happens when nothing happens
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 #![allow(clippy::print_stderr, clippy::print_stdout)]
@@ -24,6 +25,7 @@ mod core;
 mod disk;
 mod far;
 mod faults;
+mod idle;
 mod ledger;
 mod net;
 mod process;
