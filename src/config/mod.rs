@@ -114,6 +114,14 @@ pub enum Topology {
         /// Node's address → address that drivers get.
         ghost_ips: BTreeMap<IpAddr, IpAddr>,
     },
+    /// Several proxies apart from the nodes: drivers see them as the ring (`--advertise`).
+    Ring {
+        /// Where drivers reach each of them: addresses that differ, one port. In the order given,
+        /// which is the same at all of them.
+        proxies: Vec<SocketAddr>,
+        /// Which of them this one is.
+        own: usize,
+    },
 }
 
 /// What the answer to OPTIONS says; empty lists leave the source's own answer.

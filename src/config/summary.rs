@@ -38,6 +38,12 @@ impl fmt::Display for ProxyConfig {
                 "  drivers    see a proxy on each node, {} addresses exchanged",
                 ghost_ips.len()
             )?,
+            Topology::Ring { proxies, own } => writeln!(
+                f,
+                "  drivers    see {} proxies as the ring, this one as {}",
+                proxies.len(),
+                proxies[*own]
+            )?,
         }
         writeln!(f, "  cores      {:?}", self.cores)?;
         writeln!(

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
+use super::ring::RingRead;
 use super::write::Write;
 use crate::statement::SystemTable;
 use crate::statement::rewrite::AddedMarker;
@@ -31,6 +32,8 @@ pub enum Pending {
     Lwt(Box<Write>),
     /// A read of a table that tells drivers where to connect.
     System(SystemTable),
+    /// The same, where several proxies are shown as the ring.
+    Ring(Box<RingRead>),
     /// A statement that cannot be read here: if the source takes it, that is counted.
     Opaque,
     /// The client had several requests in flight on one stream: nobody can tell whose answers the
