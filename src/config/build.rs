@@ -174,6 +174,7 @@ impl ProxyConfig {
             admin: check.admin(s),
             source,
             target,
+            discovery: check.discovery(s),
             target_credentials: check.credentials(s),
             data_dir: s.data_dir.clone().unwrap_or_else(|| "twinring-data".into()),
             topology: check.topology(s, listen, around),

@@ -41,6 +41,8 @@ pub struct ProxyConfig {
     pub source: Cluster,
     /// The cluster that receives every write too.
     pub target: Cluster,
+    /// Whether and how more nodes of the target are found; `None`: the contact points alone.
+    pub discovery: Option<Discovery>,
     /// The target's own user; `None`: the client's credentials are used there too.
     pub target_credentials: Option<Credentials>,
     /// One shard on each of these, sorted, none twice, at least one.
@@ -92,6 +94,13 @@ impl Cluster {
             .find(|(point, _)| **point == address)
             .map_or_else(|| address.ip().to_string(), |(_, name)| name.clone())
     }
+}
+
+/// How the target's nodes are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// The data centre whose nodes are used; `None`: that of the contact point that answers.
+    pub data_center: Option<String>,
 }
 
 /// A user and a password for SASL PLAIN.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::build::{Check, Surroundings};
 use super::value::{HostPort, Hosts, Words};
-use super::{Cluster, Offer, Settings, Topology};
+use super::{Cluster, Discovery, Offer, Settings, Topology};
 
 /// Default port of both clusters.
 const CLUSTER_PORT: u16 = 9042;
@@ -95,6 +95,20 @@ impl Check {
                 "name the cluster that shall receive the writes, not the source itself",
             );
         }
+    }
+
+    pub(super) fn discovery(&mut self, s: &Settings) -> Option<Discovery> {
+        let on = s.target_discovery.unwrap_or(true);
+        if !on && s.target_dc.is_some() {
+            self.wrong(
+                "--target-dc",
+                "has no effect with --target-discovery false",
+                "remove one of the two",
+            );
+        }
+        on.then(|| Discovery {
+            data_center: s.target_dc.clone(),
+        })
     }
 
     pub(super) fn listen(&mut self, s: &Settings) -> SocketAddr {

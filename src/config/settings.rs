@@ -61,6 +61,14 @@ pub struct Settings {
     #[serde(skip)]
     pub target_password: Option<Secret>,
 
+    /// Find the target's other nodes, and use those of one data centre [default: true]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_TARGET_DISCOVERY")]
+    pub target_discovery: Option<bool>,
+    /// That data centre [default: that of the contact point that answers]
+    #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_DC")]
+    pub target_dc: Option<String>,
+
     /// What drivers see: `single` (this proxy alone), `per-node` (a proxy on each source node) or
     /// `ring` (those of --advertise) [default: single; per-node with --ghostIps; ring with
     /// --advertise]
@@ -320,7 +328,8 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         fill!(self, weaker:
             source target source_port target_port proxy_port listen cores data_dir
-            target_username target_password_file target_password topology ghost_ips advertise
+            target_username target_password_file target_password
+            target_discovery target_dc topology ghost_ips advertise
             advertise_self mode
             mirror_ddl target_replication filter_tables include exclude
             mirror_linger_us mirror_inflight durability journal_dir journal_bytes

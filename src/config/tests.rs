@@ -160,6 +160,10 @@ const WRONG: &[(&str, &str)] = &[
         "--cores: this process may not run on core 7",
     ),
     ("mode = 'sync'", "--mode: `sync` is not known"),
+    (
+        "target-discovery = false\ntarget-dc = 'dc1'",
+        "--target-dc: has no effect",
+    ),
     ("topology = 'star'", "--topology: `star` is not known"),
     (
         "topology = 'ring'",
@@ -548,6 +552,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "target-username",
     "target-password-file",
     "ghostIps",
+    "target-dc",
     "advertise",
     "advertise-self",
     "protocol-version",

@@ -36,8 +36,8 @@ pub struct RingRead {
 }
 
 impl Session {
-    /// Begins to answer a client's question with the ring. `request`: the question as it shall go to
-    /// the source in the end.
+    /// Begins to answer a client's question with the ring. `request`: the question as it shall go
+    /// to the source in the end.
     pub(super) fn read_ring(
         &mut self,
         (table, plan): (SystemTable, &Rc<Plan>),

@@ -141,7 +141,9 @@ def command_line(o, home, jars):
         "java.io.tmpdir": home / "tmp", "jna.tmpdir": home / "tmp", "file.encoding": "UTF-8",
         "java.net.preferIPv4Stack": "true", "java.awt.headless": "true",
         "cassandra-foreground": "yes", "cassandra.skip_wait_for_gossip_to_settle": 0,
-        "cassandra.superuser_setup_delay_ms": 0, "cassandra.ring_delay_ms": 0,
+        "cassandra.superuser_setup_delay_ms": 0,
+        # one that joins others gives them time to answer, which they may need on a busy machine
+        "cassandra.ring_delay_ms": 20_000 if o.seed not in (None, o.address) else 0,
         "cassandra.shutdown_announce_in_ms": 0, "cassandra.disable_mlock": "true",
         "cassandra.available_processors": 2, "cassandra.triggers_dir": home / "triggers",
     }

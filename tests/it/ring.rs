@@ -293,13 +293,13 @@ fn every_proxy_says_the_same() {
             let rows = cql.query(text).unwrap();
             assert_eq!(rows.len(), 2);
             assert!(rows.iter().flatten().all(Option::is_some), "{rows:?}");
-            let others = rows.iter().map(|row| row[0].clone().unwrap());
+            let mut others = rows.iter().map(|row| row[0].clone().unwrap());
             let own = Some(ring.addresses[at].octets().to_vec());
             assert!(others.clone().all(|ip| Some(ip) != own));
             let id = cql
                 .prepare("SELECT host_id AS h FROM system.peers WHERE peer = ?")
                 .unwrap();
-            let other = others.last();
+            let other = others.next_back();
             let found = cql.execute(&id, std::slice::from_ref(&other)).unwrap();
             assert_eq!(found, [[rows[1][1].clone()]]);
             assert!(cql.execute(&id, &[own]).unwrap().is_empty());
@@ -310,4 +310,97 @@ fn every_proxy_says_the_same() {
         }
     }
     assert_eq!(seen.len(), 3, "one row per proxy, from wherever: {seen:?}");
+}
+
+/// A proxy that knows one node of its target finds the others, tells all of a schema change before
+/// it goes on, and does not need the one that it knew.
+#[test]
+fn the_targets_nodes_are_found() {
+    let _turn = lab::alone();
+    setup();
+    let (source, target) = (lab::target_50(), lab::three_41());
+    let keyspace = "found";
+    lab::create_keyspace(source, keyspace);
+    lab::create_replicated(&target[0], keyspace, 3);
+    let ends = [source.address, target[0].address];
+    let data_dir = run_dir().join(keyspace);
+    let flags = ["--cores", "1"];
+    let ip = lab::proxy_address();
+    let proxy = Proxy::start_with(keyspace, &data_dir, ip, ends, &flags, &[]);
+    let wait_for_links = |count: u64| {
+        let began = Instant::now();
+        while proxy.gauge("twinring_connections{target}") != count {
+            assert!(began.elapsed() < LIMIT, "not {count} links");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for_links(3);
+
+    let mut cql = Cql::connect(proxy.listen).unwrap();
+    let mut rows = 0;
+    let mut write = |table: &str, count: i32| {
+        for _ in 0..count {
+            let text = format!("INSERT INTO {keyspace}.{table} (k, v) VALUES ({rows}, 'x')");
+            cql.query(&text).unwrap();
+            rows += 1;
+        }
+    };
+    let mut admin = Cql::connect(proxy.listen).unwrap();
+    for table in 0..5 {
+        let text = format!("CREATE TABLE {keyspace}.t{table} (k int PRIMARY KEY, v text)");
+        admin.query(&text).unwrap();
+        write(&format!("t{table}"), 100);
+    }
+    let has = |node: &Cassandra, table: &str, count: usize| {
+        let began = Instant::now();
+        let text = format!("SELECT k FROM {keyspace}.{table}");
+        loop {
+            let found = node.connect().query(&text).map_or(0, |rows| rows.len());
+            if found == count {
+                return;
+            }
+            assert!(began.elapsed() < LIMIT, "{table}: {found} of {count} rows");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    for table in 0..5 {
+        has(&target[1], &format!("t{table}"), 100);
+    }
+    assert_every_node_is_used(&proxy, target);
+
+    target[0].kill9();
+    write("t0", 300);
+    has(&target[1], "t0", 400);
+    target[0].restart();
+    wait_for_links(3);
+    assert_nothing_is_put_aside(&proxy);
+}
+
+fn assert_every_node_is_used(proxy: &Proxy, target: &[Cassandra; 3]) {
+    let ours = proxy.ports();
+    for node in target {
+        let clients = node
+            .connect()
+            .query("SELECT port FROM system_views.clients");
+        let ports = clients
+            .unwrap()
+            .into_iter()
+            .map(|row| row[0].clone().unwrap());
+        let mut ports = ports.map(|port| i32::from_be_bytes(port.try_into().unwrap()));
+        assert!(ports.any(|port| ours.contains(&u16::try_from(port).unwrap())));
+    }
+}
+
+fn assert_nothing_is_put_aside(proxy: &Proxy) {
+    let (_, metrics) = proxy.get("/metrics");
+    for held in ["rejected_held", "in_doubt_held"] {
+        let name = format!("twinring_{held}");
+        let lines = metrics.lines().filter(|line| line.starts_with(&name));
+        let counts: Vec<_> = lines.map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert!(!counts.is_empty(), "{held} is not there");
+        assert!(
+            counts.iter().all(|count| *count == "0"),
+            "{held}: {counts:?}"
+        );
+    }
 }

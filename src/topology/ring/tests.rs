@@ -88,8 +88,10 @@ fn ring() -> Ring {
     Ring::read(&local, &peers, 3).unwrap()
 }
 
+type Row = Vec<Option<Vec<u8>>>;
+
 /// What a client sees: the rows, each cell's bytes.
-fn shown(text: &str, source_rows: &[u8], own: usize) -> (Vec<u8>, Vec<Vec<Option<Vec<u8>>>>) {
+fn shown(text: &str, source_rows: &[u8], own: usize) -> (Vec<u8>, Vec<Row>) {
     let select = PlainSelect::of(text);
     let table = match text.contains("local") {
         true => SystemTable::Local,
