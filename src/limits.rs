@@ -107,6 +107,8 @@ pub const BREAKER_PROBES: usize = 2;
 /// Requests in flight with which a node begins after its rest; each window's worth of good answers
 /// adds as many.
 pub const RECOVERY_IN_FLIGHT: usize = 16;
+/// Nodes of the target that one shard connects to; of more, each shard takes others.
+pub const TARGET_NODES_PER_SHARD: usize = 16;
 /// First and longest pause between attempts to reach a target that is down, in ms.
 pub const RECONNECT_RANGE_MS: (u64, u64) = (100, 5_000);
 
@@ -202,6 +204,9 @@ pub const TICK_MS: u64 = 100;
 pub const HEARTBEAT_LIMIT_MS: u64 = 3_000;
 /// The control thread's questions about a cluster's schema must be answered after this, in ms.
 pub const SCHEMA_READ_TIMEOUT_MS: u64 = 10_000;
+/// How long the target's nodes may take to agree on a schema that was changed there, in ms; after
+/// that those that do not count as down.
+pub const SCHEMA_AGREEMENT_MS: u64 = 10_000;
 /// Rows of the schema that are asked for at once.
 pub const SCHEMA_PAGE_ROWS: i32 = 1_000;
 /// How long the admin thread waits for the shards' histograms, in ms.

@@ -29,7 +29,7 @@ use crate::spill::dir::{SpillDir, replace_file};
 use crate::spill::dirty::Windows;
 use crate::sys::executor::{self, ExecutorConfig, ExecutorThread};
 use crate::sys::{machine, socket};
-use crate::watch::Watch;
+use crate::watch::{self, Watch};
 
 /// The file that keeps stamps from going back over a restart.
 const STAMPS_FILE: &str = "stamps";
@@ -168,9 +168,14 @@ impl Running {
             let mut questions = tokio::time::interval(QUESTION_INTERVAL);
             let addresses = self.addresses.clone();
             let mut hangup = signal(SignalKind::hangup())?;
-            let watch = Watch::start(config, self.certificates.material(), move |known| {
-                for address in &addresses {
-                    address.tell(Message::Tables(Arc::clone(&known)));
+            let watch = Watch::start(config, self.certificates.material(), move |news| {
+                for (shard, address) in addresses.iter().enumerate() {
+                    address.tell(match &news {
+                        watch::News::Tables(known) => Message::Tables(Arc::clone(known)),
+                        watch::News::Nodes(nodes) => Message::Nodes(Arc::clone(nodes)),
+                        watch::News::Agreed(_) if shard > 0 => continue, // shard 0 has asked
+                        watch::News::Agreed(question) => Message::Agreed(*question),
+                    });
                 }
             });
             let mut clock_is_back = false;
@@ -234,8 +239,9 @@ impl Running {
                     }
                 }
                 (Ask::Tables, Some(watch)) => watch.look(),
+                (Ask::Agreement(question), Some(watch)) => watch.agree(question),
                 (Ask::Dropping(note), _) => self.keeper.hear(note),
-                (Ask::Login(..) | Ask::Tables, None) => {}
+                (Ask::Login(..) | Ask::Tables | Ask::Agreement(_), None) => {}
             }
         }
         self.keeper.tick(&self.addresses);

@@ -66,7 +66,7 @@ pub fn read_file(path: &Path) -> Result<Settings, ConfigError> {
 
 /// Collects problems, so that the operator sees all of them.
 pub(super) struct Check {
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     pub(super) notices: Vec<String>,
 }
 
@@ -174,9 +174,10 @@ impl ProxyConfig {
             admin: check.admin(s),
             source,
             target,
+            discovery: check.discovery(s),
             target_credentials: check.credentials(s),
             data_dir: s.data_dir.clone().unwrap_or_else(|| "twinring-data".into()),
-            topology: check.topology(s),
+            topology: check.topology(s, listen, around),
             offer: check.offer(s),
             mirror: check.mirror(s),
             spill: check.spill(s, cores.len()),

@@ -41,6 +41,8 @@ pub struct ProxyConfig {
     pub source: Cluster,
     /// The cluster that receives every write too.
     pub target: Cluster,
+    /// Whether and how more nodes of the target are found; `None`: the contact points alone.
+    pub discovery: Option<Discovery>,
     /// The target's own user; `None`: the client's credentials are used there too.
     pub target_credentials: Option<Credentials>,
     /// One shard on each of these, sorted, none twice, at least one.
@@ -94,6 +96,13 @@ impl Cluster {
     }
 }
 
+/// How the target's nodes are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// The data centre whose nodes are used; `None`: that of the contact point that answers.
+    pub data_center: Option<String>,
+}
+
 /// A user and a password for SASL PLAIN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -113,6 +122,14 @@ pub enum Topology {
     PerNode {
         /// Node's address → address that drivers get.
         ghost_ips: BTreeMap<IpAddr, IpAddr>,
+    },
+    /// Several proxies apart from the nodes: drivers see them as the ring (`--advertise`).
+    Ring {
+        /// Where drivers reach each of them: addresses that differ, one port. In the order given,
+        /// which is the same at all of them.
+        proxies: Vec<SocketAddr>,
+        /// Which of them this one is.
+        own: usize,
     },
 }
 

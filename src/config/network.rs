@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::build::{Check, Surroundings};
-use super::value::{Hosts, Words};
-use super::{Cluster, Offer, Settings, Topology};
+use super::value::{HostPort, Hosts, Words};
+use super::{Cluster, Discovery, Offer, Settings, Topology};
 
 /// Default port of both clusters.
 const CLUSTER_PORT: u16 = 9042;
@@ -97,6 +97,20 @@ impl Check {
         }
     }
 
+    pub(super) fn discovery(&mut self, s: &Settings) -> Option<Discovery> {
+        let on = s.target_discovery.unwrap_or(true);
+        if !on && s.target_dc.is_some() {
+            self.wrong(
+                "--target-dc",
+                "has no effect with --target-discovery false",
+                "remove one of the two",
+            );
+        }
+        on.then(|| Discovery {
+            data_center: s.target_dc.clone(),
+        })
+    }
+
     pub(super) fn listen(&mut self, s: &Settings) -> SocketAddr {
         let port = s.proxy_port.unwrap_or(PROXY_PORT);
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -149,31 +163,124 @@ impl Check {
         })
     }
 
-    pub(super) fn topology(&mut self, s: &Settings) -> Topology {
+    pub(super) fn topology(
+        &mut self,
+        s: &Settings,
+        listen: SocketAddr,
+        around: &Surroundings<'_>,
+    ) -> Topology {
         let ghost_ips = s.ghost_ips.clone().unwrap_or_default().0;
-        let default = if ghost_ips.is_empty() {
-            "single"
-        } else {
-            "per-node"
+        let default = match (&s.advertise, ghost_ips.is_empty()) {
+            (Some(_), _) => "ring",
+            (None, true) => "single",
+            (None, false) => "per-node",
         };
         let said = s.topology.as_deref().unwrap_or(default);
-        let per_node = self.one_of(
-            "--topology",
-            Some(said),
-            &[("single", false), ("per-node", true)],
-        );
-        if !per_node && !ghost_ips.is_empty() {
+        let words = [("single", 0), ("per-node", 1), ("ring", 2)];
+        let kind = self.one_of("--topology", Some(said), &words);
+        if kind != 1 && !ghost_ips.is_empty() {
             self.wrong(
                 "--ghostIps",
-                "has no effect with --topology single, where peers are hidden",
+                format!("has no effect with --topology {said}, where the nodes are hidden"),
                 "remove one of the two",
             );
         }
-        if per_node {
-            Topology::PerNode { ghost_ips }
-        } else {
-            Topology::Single
+        if kind != 2 && (s.advertise.is_some() || s.advertise_self.is_some()) {
+            self.wrong(
+                "--advertise",
+                format!("has no effect with --topology {said}"),
+                "name all proxies with --advertise, and leave --topology out",
+            );
         }
+        match (kind, &s.advertise) {
+            (2, Some(hosts)) => self.ring(hosts, s.advertise_self.as_ref(), listen, around),
+            (2, None) => {
+                self.wrong(
+                    "--topology",
+                    "`ring` needs to know the proxies",
+                    "name all of them: --advertise ADDR[:PORT],…",
+                );
+                Topology::Single
+            }
+            (1, _) => Topology::PerNode { ghost_ips },
+            _ => Topology::Single,
+        }
+    }
+
+    /// The proxies of `--advertise`, and which of them this one is.
+    fn ring(
+        &mut self,
+        hosts: &Hosts,
+        own: Option<&HostPort>,
+        listen: SocketAddr,
+        around: &Surroundings<'_>,
+    ) -> Topology {
+        const PLACE: &str = "--advertise";
+        let (mut proxies, mut names) = (Vec::new(), Vec::new());
+        let problems = self.problems.len();
+        self.resolve(
+            PLACE,
+            hosts,
+            listen.port(),
+            around,
+            &mut (&mut proxies, &mut names),
+        );
+        let same_ip = |(at, proxy): (usize, &SocketAddr)| {
+            proxies[..at].iter().any(|other| other.ip() == proxy.ip())
+        };
+        let resolved = self.problems.len() == problems;
+        if (resolved && proxies.len() < hosts.0.len()) || proxies.iter().enumerate().any(same_ip) {
+            self.wrong(
+                PLACE,
+                "names one address twice",
+                "give each proxy an address of its own: many drivers tell nodes apart by it",
+            );
+        } else if proxies.len() > hosts.0.len() {
+            self.wrong(
+                PLACE,
+                "a name in it has several addresses",
+                "write the address at which drivers reach each proxy",
+            );
+        }
+        if proxies
+            .iter()
+            .any(|proxy| proxy.port() != proxies[0].port())
+        {
+            self.wrong(
+                PLACE,
+                "names different ports",
+                "use one port for all proxies: many drivers know of one alone",
+            );
+        }
+        if let Some(no) = proxies.iter().find(|proxy| proxy.ip().is_unspecified()) {
+            let what = format!("{} is no address that drivers can reach", no.ip());
+            self.wrong(
+                PLACE,
+                what,
+                "write the address at which drivers reach each proxy",
+            );
+        }
+        let me = match own {
+            None => vec![listen],
+            Some(own) => {
+                let (mut found, mut names) = (Vec::new(), Vec::new());
+                let place = "--advertise-self";
+                let hosts = Hosts(vec![own.clone()]);
+                let port = proxies.first().map_or(listen.port(), SocketAddr::port);
+                self.resolve(place, &hosts, port, around, &mut (&mut found, &mut names));
+                found
+            }
+        };
+        let own = proxies.iter().position(|proxy| me.contains(proxy));
+        if own.is_none() && !proxies.is_empty() && !me.is_empty() {
+            self.wrong(
+                PLACE,
+                format!("this proxy, {}, is not in the list", me[0]),
+                "say which of them it is with --advertise-self, or --listen at that address",
+            );
+        }
+        let own = own.unwrap_or(0);
+        Topology::Ring { proxies, own }
     }
 
     pub(super) fn offer(&mut self, s: &Settings) -> Offer {

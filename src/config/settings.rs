@@ -10,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 use super::secret::Secret;
-use super::value::{Cores, GhostIps, Hosts, Patterns, Size, Span, Words, natural};
+use super::value::{Cores, GhostIps, HostPort, Hosts, Patterns, Size, Span, Words, natural};
 
 /// What the operator said; `None` is "nothing". [`Settings::over`] puts two sources together and
 /// [`ProxyConfig::new`](super::ProxyConfig::new) checks and completes the result.
@@ -61,8 +61,17 @@ pub struct Settings {
     #[serde(skip)]
     pub target_password: Option<Secret>,
 
-    /// What drivers see: `single` (this proxy alone) or `per-node` (a proxy on each source node)
-    /// [default: single; per-node with --ghostIps]
+    /// Find the target's other nodes, and use those of one data centre [default: true]
+    #[arg(long, value_name = "BOOL", value_parser = BoolishValueParser::new(),
+          env = "TWINRING_TARGET_DISCOVERY")]
+    pub target_discovery: Option<bool>,
+    /// That data centre [default: that of the contact point that answers]
+    #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_DC")]
+    pub target_dc: Option<String>,
+
+    /// What drivers see: `single` (this proxy alone), `per-node` (a proxy on each source node) or
+    /// `ring` (those of --advertise) [default: single; per-node with --ghostIps; ring with
+    /// --advertise]
     #[arg(long, value_name = "KIND", env = "TWINRING_TOPOLOGY")]
     pub topology: Option<String>,
     /// Addresses replaced in system.peers, as JSON: '{"10.0.0.1":"10.0.0.2"}'
@@ -74,6 +83,15 @@ pub struct Settings {
     )]
     #[serde(deserialize_with = "natural", rename = "ghostIps")]
     pub ghost_ips: Option<GhostIps>,
+    /// All proxies that stand apart from the nodes, the same list at each: drivers see them as the
+    /// ring: ADDR[:PORT],… [default port: that of --listen]
+    #[arg(long, value_name = "LIST", env = "TWINRING_ADVERTISE")]
+    #[serde(deserialize_with = "natural")]
+    pub advertise: Option<Hosts>,
+    /// Which of them this proxy is: ADDR[:PORT] [default: the one equal to --listen]
+    #[arg(long, value_name = "ADDR", env = "TWINRING_ADVERTISE_SELF")]
+    #[serde(deserialize_with = "natural")]
+    pub advertise_self: Option<HostPort>,
     /// When a client gets its answer: `async` (with the source's answer) [default: async]
     #[arg(long, value_name = "MODE", env = "TWINRING_MODE")]
     pub mode: Option<String>,
@@ -310,7 +328,9 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         fill!(self, weaker:
             source target source_port target_port proxy_port listen cores data_dir
-            target_username target_password_file target_password topology ghost_ips mode
+            target_username target_password_file target_password
+            target_discovery target_dc topology ghost_ips advertise
+            advertise_self mode
             mirror_ddl target_replication filter_tables include exclude
             mirror_linger_us mirror_inflight durability journal_dir journal_bytes
             spill_max_bytes spill_reserve_bytes

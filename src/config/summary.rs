@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cluster, Durability, ProxyConfig, Topology, Verify};
+use super::{Cluster, Discovery, Durability, ProxyConfig, Topology, Verify};
 
 impl fmt::Display for ProxyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,6 +27,13 @@ impl fmt::Display for ProxyConfig {
         }
         writeln!(f, "  source     {}", self.source)?;
         writeln!(f, "  target     {}", self.target)?;
+        match &self.discovery {
+            None => writeln!(f, "  its nodes  those named alone")?,
+            Some(Discovery { data_center }) => match data_center {
+                None => writeln!(f, "  its nodes  found, of the data centre that answers")?,
+                Some(name) => writeln!(f, "  its nodes  found, of data centre {name}")?,
+            },
+        }
         match &self.target_credentials {
             Some(own) => writeln!(f, "  target as  {}, with its own password", own.username)?,
             None => writeln!(f, "  target as  the client")?,
@@ -37,6 +44,12 @@ impl fmt::Display for ProxyConfig {
                 f,
                 "  drivers    see a proxy on each node, {} addresses exchanged",
                 ghost_ips.len()
+            )?,
+            Topology::Ring { proxies, own } => writeln!(
+                f,
+                "  drivers    see {} proxies as the ring, this one as {}",
+                proxies.len(),
+                proxies[*own]
             )?,
         }
         writeln!(f, "  cores      {:?}", self.cores)?;

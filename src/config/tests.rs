@@ -160,7 +160,43 @@ const WRONG: &[(&str, &str)] = &[
         "--cores: this process may not run on core 7",
     ),
     ("mode = 'sync'", "--mode: `sync` is not known"),
-    ("topology = 'ring'", "--topology: `ring` is not known"),
+    (
+        "target-discovery = false\ntarget-dc = 'dc1'",
+        "--target-dc: has no effect",
+    ),
+    ("topology = 'star'", "--topology: `star` is not known"),
+    (
+        "topology = 'ring'",
+        "--topology: `ring` needs to know the proxies",
+    ),
+    (
+        "topology = 'single'\nadvertise = 'old,new'",
+        "--advertise: has no effect with --topology single",
+    ),
+    (
+        "advertise = 'old,new'",
+        "--advertise: this proxy, 0.0.0.0:29042, is not in the list",
+    ),
+    (
+        "advertise = 'old,new'\nadvertise-self = 'six'",
+        "--advertise: this proxy, [::1]:29042, is not in the list",
+    ),
+    (
+        "advertise = 'old,old'\nadvertise-self = 'old'",
+        "--advertise: names one address twice",
+    ),
+    (
+        "advertise = 'old:1,new:2'\nadvertise-self = 'old'",
+        "--advertise: names different ports",
+    ),
+    (
+        "advertise = 'many'\nadvertise-self = 'many'",
+        "--advertise: a name in it has several addresses",
+    ),
+    (
+        "advertise = 'nowhere'\nadvertise-self = 'old'",
+        "--advertise: `nowhere` has no address",
+    ),
     (
         "topology = 'single'\nghostIps = { '1.1.1.1' = '2.2.2.2' }",
         "--ghostIps: has no effect",
@@ -356,6 +392,22 @@ fn ghost_ips_mean_a_proxy_on_each_node() {
 }
 
 #[test]
+fn proxies_in_a_list_are_the_ring() {
+    for text in [
+        "listen = '10.0.0.2:29042'\nadvertise = 'old,new'",
+        "advertise = ['old', 'new']\nadvertise-self = 'new'",
+        "proxy-port = 9042\nadvertise = 'old:29042,new:29042'\nadvertise-self = 'new'",
+    ] {
+        let config = with(text).unwrap();
+        let Topology::Ring { proxies, own } = config.topology else {
+            panic!("{text}: {:?}", config.topology)
+        };
+        let expected = ["10.0.0.1:29042", "10.0.0.2:29042"].map(|text| text.parse().unwrap());
+        assert_eq!((proxies.as_slice(), own), (&expected[..], 1), "{text}");
+    }
+}
+
+#[test]
 fn small_write_buffers_are_raised_and_named() {
     let config = with("write-buffer-size = 100").unwrap();
     assert_eq!(
@@ -500,6 +552,9 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "target-username",
     "target-password-file",
     "ghostIps",
+    "target-dc",
+    "advertise",
+    "advertise-self",
     "protocol-version",
     "cql-version",
     "compression",

@@ -76,23 +76,36 @@ impl Session {
     }
 
     /// News of the schema reach the client. News of nodes do so only where each node has its own
-    /// proxy: else a driver would try to reach nodes behind our back.
-    pub(super) fn event_concerns_client(
-        &self,
-        envelope: &Envelope<'_>,
-        cx: &mut Context<'_>,
-    ) -> bool {
+    /// proxy, and name that: else a driver would try to reach nodes behind our back.
+    pub(super) fn event(&self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
         let mut scratch = Vec::new();
         let Some(body) = self.open(envelope, &mut scratch, cx.common.max_body_bytes) else {
-            return false;
+            return;
         };
         let Ok(body) = response_message(envelope.header.flags, body) else {
-            return false;
+            return;
         };
-        match Event::parse(body.message) {
-            Ok(Event::Topology(..) | Event::Status(..)) => self.facts().shows_peers(),
-            _ => true,
-        }
+        let facts = self.facts();
+        let event = match Event::parse(body.message) {
+            Ok(Event::Topology(..) | Event::Status(..)) if !facts.shows_peers() => return,
+            Ok(Event::Topology(change, node)) => Event::Topology(change, facts.proxy_of(node)),
+            Ok(Event::Status(change, node)) => Event::Status(change, facts.proxy_of(node)),
+            _ => return cx.to_client.extend_from_slice(envelope.raw),
+        };
+        let header = envelope.header;
+        let version = header.protocol().unwrap_or(Version::V4);
+        let (stream, flags) = (header.stream, Flags::NONE);
+        let put = encode::envelope(
+            cx.to_client,
+            version,
+            flags,
+            stream,
+            Opcode::Event,
+            |body| {
+                event.encode(body);
+            },
+        );
+        debug_assert!(put.is_ok()); // no longer than what came
     }
 }
 

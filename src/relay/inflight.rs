@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
+use super::ring::RingRead;
 use super::write::Write;
 use crate::statement::SystemTable;
 use crate::statement::rewrite::AddedMarker;
@@ -25,6 +26,8 @@ pub enum Pending {
     Lwt(Box<Write>),
     /// A read of a table that tells drivers where to connect.
     System(Box<SystemTable>),
+    /// The same, where several proxies are shown as the ring.
+    Ring(Box<RingRead>),
     /// A statement that cannot be read here: if the source takes it, that is counted.
     Opaque,
     /// The client had several requests in flight on one stream: nobody can tell whose answers the

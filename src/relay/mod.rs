@@ -19,6 +19,7 @@
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
 //! breaker    how many requests a node is trusted with, and when again
 //! link       one connection to a cluster: handshake, stream ids, prepared statements
+//! ring       reads that tell drivers about the cluster, where proxies are shown as the ring
 //! spilled    between a write and its record in the spill
 //! clock      write timestamps          functions  values for now(), uuid() and kin
 //! ```
@@ -42,6 +43,7 @@ pub mod plan;
 pub mod readback;
 pub mod registry;
 mod requests;
+pub mod ring;
 pub mod session;
 pub mod spare;
 pub mod spilled;

@@ -209,8 +209,14 @@ impl Session {
                 return self.forward(envelope, cx);
             }
             Treatment::System(table) => {
+                let mut request = Vec::new();
+                put_with_metadata(&mut request, opened, before);
+                if self.facts().proxies().is_some() {
+                    return self.read_ring((table, plan), opened, before, request, cx);
+                }
                 self.expect_answer(stream, Pending::System(Box::new(table)), cx);
-                return self.forward_with_metadata(opened, before, cx);
+                cx.to_source.extend_from_slice(&request);
+                return self.count_sent();
             }
             Treatment::Use => Pending::Use,
             Treatment::Mirror => return self.write(plan, opened, before, envelope, cx, body),
@@ -229,22 +235,6 @@ impl Session {
         };
         self.expect_answer(stream, pending, cx);
         self.forward(envelope, cx);
-    }
-
-    /// Sends a read on that asks for the columns' names, whatever the client asked for: its answer
-    /// is rewritten by name.
-    fn forward_with_metadata(&mut self, opened: &Opened<'_>, before: usize, cx: &mut Context<'_>) {
-        let mut message = opened.message.to_vec();
-        // the flag is in the lowest byte, which comes last
-        let flags_at = before + FLAGS_AT + QueryFlags::len(opened.version()) - 1;
-        if let (Some(flags), Ok(skip)) = (
-            message.get_mut(flags_at),
-            u8::try_from(QueryFlags::SKIP_METADATA.0),
-        ) {
-            *flags &= !skip;
-        }
-        put_request(cx.to_source, opened.header, &[opened.prelude, &message]);
-        self.count_sent();
     }
 
     fn write(
@@ -292,6 +282,21 @@ impl Session {
         tail.put_stamped(cx.to_source, stamp_us);
         self.count_sent();
     }
+}
+
+/// Puts a read that asks for the columns' names, whatever the client asked for: its answer is
+/// rewritten by name.
+fn put_with_metadata(out: &mut Vec<u8>, opened: &Opened<'_>, before: usize) {
+    let mut message = opened.message.to_vec();
+    // the flag is in the lowest byte, which comes last
+    let flags_at = before + FLAGS_AT + QueryFlags::len(opened.version()) - 1;
+    if let (Some(flags), Ok(skip)) = (
+        message.get_mut(flags_at),
+        u8::try_from(QueryFlags::SKIP_METADATA.0),
+    ) {
+        *flags &= !skip;
+    }
+    put_request(out, opened.header, &[opened.prelude, &message]);
 }
 
 /// Parameters without a stamp of ours, as the target gets them.

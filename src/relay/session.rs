@@ -116,6 +116,8 @@ pub struct Session {
     /// Answers whose writes are not on the disk yet.
     held: Held,
     facts: Facts,
+    /// Since when the source's nodes have different schemas, as far as the client was told (µs).
+    pub(super) disagree_since_us: Option<i64>,
 }
 
 impl Session {
@@ -135,6 +137,7 @@ impl Session {
             framing: None,
             held: Held::default(),
             facts,
+            disagree_since_us: None,
         }
     }
 
@@ -309,10 +312,7 @@ impl Session {
     pub fn answer(&mut self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
         let header = &envelope.header;
         if header.opcode == Opcode::Event {
-            if self.event_concerns_client(envelope, cx) {
-                cx.to_client.extend_from_slice(envelope.raw);
-            }
-            return;
+            return self.event(envelope, cx);
         }
         self.unanswered = self.unanswered.saturating_sub(1);
         match header.opcode {
@@ -360,6 +360,10 @@ impl Session {
         let rewritten = match (pending, message) {
             (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
                 self.system_rows(*table, message, envelope, cx)
+            }
+            (Pending::Ring(read), Some(message)) if envelope.header.opcode == Opcode::Result => {
+                self.ring_answered(read, message, envelope, cx);
+                true
             }
             (Pending::Prepare(asked), Some(message))
                 if !asked.added.is_empty() && envelope.header.opcode == Opcode::Result =>
@@ -463,6 +467,7 @@ impl Session {
             | Pending::Prepare(_)
             | Pending::Use
             | Pending::System(_)
+            | Pending::Ring(_)
             | Pending::Unclear(_) => {}
         }
         None
@@ -569,7 +574,11 @@ fn unanswered(pending: Pending, tally: &mut Tally, outputs: &mut Vec<Output>) {
         }
         Pending::Schema(write) => outputs.push(unknown_change(write)),
         Pending::Opaque => tally.opaque_applied += 1,
-        Pending::Prepare(_) | Pending::Use | Pending::System(_) | Pending::Unclear(_) => {}
+        Pending::Prepare(_)
+        | Pending::Use
+        | Pending::System(_)
+        | Pending::Ring(_)
+        | Pending::Unclear(_) => {}
     }
 }
 

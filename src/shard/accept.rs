@@ -21,11 +21,8 @@ impl Shard {
         let Ok((id, address)) = ring.adopt(stream) else {
             return; // it has closed already
         };
-        let facts = Facts {
-            address: SocketAddr::new(address.ip().to_canonical(), address.port()),
-            shown: self.clients.shown.clone(),
-            offer: self.clients.offer.clone(),
-        };
+        let here = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let facts = Facts::new(here, &self.clients.shown, &self.clients.offer);
         let contact_point = self.clients.next_contact_point;
         self.clients.next_contact_point += 1;
         let mut connection = Connection::new(Session::new(facts), id, self.now_us, contact_point);

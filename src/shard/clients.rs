@@ -13,7 +13,7 @@ use crate::cql::envelope::Envelope;
 use crate::limits;
 use crate::relay::{Context, Session, Taken};
 use crate::side::Side;
-use crate::topology::{Offer, Shown};
+use crate::topology::{Offer, Proxies, Shown};
 
 /// Answers pass through in pieces, so only those that are looked into are bounded by this.
 const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(256 << 20);
@@ -42,6 +42,10 @@ impl Clients {
         let shown = match &config.topology {
             Topology::Single => Shown::Single,
             Topology::PerNode { ghost_ips } => Shown::PerNode(ghost_ips.clone()),
+            Topology::Ring { proxies, own } => Shown::Ring(Proxies {
+                all: proxies.clone(),
+                own: *own,
+            }),
         };
         let offer = Offer {
             protocol_versions: config.offer.protocol_versions.clone(),

@@ -19,7 +19,7 @@ use crate::relay::Common;
 use crate::relay::output::News;
 use crate::spill::Kind;
 use crate::sys::waker::{self, Waker, Wakeup};
-use crate::tables::Known;
+use crate::tables::{Known, Nodes};
 use crate::tls::Material;
 
 /// What comes into a shard's inbox.
@@ -80,6 +80,10 @@ pub enum Message {
     },
     /// The tables of both clusters, as the control plane has read them.
     Tables(Arc<Known>),
+    /// The nodes of the target, as the control plane has found them.
+    Nodes(Arc<Nodes>),
+    /// The answer to [`Ask::Agreement`] with this number.
+    Agreed(u64),
     /// The answer to [`Note::MayDrop`]: the open window is on the disk.
     MayDrop,
     /// Whether the file system of the spill has less space left than it should.
@@ -115,6 +119,9 @@ pub enum Ask {
     Login(Box<[u8]>, Box<[u8]>),
     /// It drops writes, or wants to.
     Dropping(Note),
+    /// Shard 0 waits until all nodes of the target have the same schema; the number of its
+    /// question.
+    Agreement(u64),
     /// It needs to know a table that no snapshot holds, or not as it is now.
     Tables,
 }

@@ -32,6 +32,7 @@ mod clients;
 mod commit;
 mod connection;
 mod deal;
+mod discovery;
 pub mod disk;
 mod drain;
 mod files;
@@ -182,6 +183,8 @@ pub struct Shard {
     readback: ReadBack,
     /// Shard 0 only: changes to carry out, oldest first.
     changes: std::collections::VecDeque<Change>,
+    /// Whether all nodes of the target know of the last one.
+    agreement: discovery::Agreement,
     outputs: Vec<Output>,
     remote_events: Vec<RemoteEvent>,
     inbox: Inbox,

@@ -46,15 +46,17 @@ pub struct RemoteConfig {
 
 /// One node and the link to it.
 #[derive(Debug)]
-struct Node {
-    address: SocketAddr,
+pub(super) struct Node {
+    pub(super) address: SocketAddr,
     name: String,
     link: Option<Open>,
     breaker: Breaker,
     /// It may be tried again at once, whatever the breaker says.
-    try_now: bool,
+    pub(super) try_now: bool,
     /// It is not tried any more.
     given_up: bool,
+    /// It is not among those to use: it has left, or is in another data centre.
+    pub(super) unwanted: bool,
     /// Its answers have stopped.
     stalled: bool,
     /// The last failure was told to the log.
@@ -101,8 +103,9 @@ pub enum RemoteEvent {
 /// See the module.
 #[derive(Debug)]
 pub struct Remote {
-    config: RemoteConfig,
-    nodes: Vec<Node>,
+    pub(super) config: RemoteConfig,
+    pub(super) trust: BreakerConfig,
+    pub(super) nodes: Vec<Node>,
     /// What is owed to this cluster.
     pub owed: Mirror,
     credentials: Option<Rc<Credentials>>,
@@ -120,15 +123,31 @@ pub struct Remote {
 }
 
 impl Node {
+    pub(super) fn new(address: SocketAddr, name: String, trust: BreakerConfig, seed: u64) -> Self {
+        Self {
+            address,
+            name,
+            link: None,
+            breaker: Breaker::new(trust, seed),
+            try_now: false,
+            given_up: false,
+            unwanted: false,
+            stalled: false,
+            reported: false,
+        }
+    }
+
     /// Whether writes go there: connected, and not given a rest.
     fn is_usable(&self) -> bool {
-        !self.breaker.is_open() && self.link.as_ref().is_some_and(|open| open.link.is_ready())
+        !self.unwanted
+            && !self.breaker.is_open()
+            && self.link.as_ref().is_some_and(|open| open.link.is_ready())
     }
 
     /// How many requests it may get now.
     fn room(&self, now_us: i64) -> usize {
         let ready = self.link.as_ref().filter(|open| open.link.is_ready());
-        ready.map_or(0, |open| {
+        ready.filter(|_| !self.unwanted).map_or(0, |open| {
             let window = self.breaker.window(now_us);
             window.saturating_sub(open.link.load())
         })
@@ -153,20 +172,15 @@ impl Remote {
             .iter()
             .zip(&config.names)
             .zip(0u64..)
-            .map(|((address, name), number)| Node {
-                address: *address,
-                name: name.clone(),
-                link: None,
-                breaker: Breaker::new(trust, config.seed.wrapping_add(number)),
-                try_now: false,
-                given_up: false,
-                stalled: false,
-                reported: false,
+            .map(|((address, name), number)| {
+                let seed = config.seed.wrapping_add(number);
+                Node::new(*address, name.clone(), trust, seed)
             })
             .collect();
         let credentials = config.credentials.clone().map(Rc::new);
         Self {
             config,
+            trust,
             nodes,
             owed: Mirror::new(policy),
             credentials,
@@ -275,7 +289,7 @@ impl Remote {
         for index in 0..self.nodes.len() {
             let node = &mut self.nodes[index];
             let rests = !node.try_now && node.breaker.resumes_us(now_us).is_some();
-            if node.link.is_some() || node.given_up || rests {
+            if node.link.is_some() || node.given_up || node.unwanted || rests {
                 continue;
             }
             node.try_now = false;
@@ -591,6 +605,11 @@ impl Remote {
             let Some(open) = node.link.as_mut() else {
                 continue;
             };
+            if node.unwanted && open.link.load() == 0 {
+                let event = self.lose(index, "it is not used any more", ring, now_us);
+                happened.push(event);
+                continue;
+            }
             let silent_us = now_us - open.heard_us;
             let ready = open.link.is_ready();
             let waited_us = open

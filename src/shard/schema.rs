@@ -128,6 +128,8 @@ impl Shard {
                 Message::Found { id } => self.want_change(id),
                 Message::Release { id } => self.release(id),
                 Message::Tables(known) => self.learn_tables(known),
+                Message::Nodes(nodes) => self.learn_nodes(&nodes),
+                Message::Agreed(question) => self.nodes_agree(question),
                 Message::MayDrop => self.may_drop(),
                 Message::DiskIsLow(low) => self.full.disk_is_low = low,
                 Message::Inherited(bytes) => self.inherited_bytes = bytes,
@@ -183,6 +185,7 @@ impl Shard {
             }
         }
         self.drop_unwanted_change();
+        self.wait_for_agreement();
         let (up, now_us) = (self.target.is_up(), self.now_us);
         if let Some(change) = self.changes.front_mut()
             && change.waiting == 0
@@ -229,19 +232,7 @@ impl Shard {
         }
     }
 
-    /// The target has made the change, or refused it for good.
-    pub(super) fn change_done(&mut self, ticket: Ticket) {
-        if self
-            .changes
-            .front()
-            .is_some_and(|change| change.ticket == Some(ticket))
-            && let Some(change) = self.changes.pop_front()
-        {
-            self.release_everywhere(change.id);
-        }
-    }
-
-    fn release_everywhere(&mut self, id: ChangeId) {
+    pub(super) fn release_everywhere(&mut self, id: ChangeId) {
         for shard in 1..self.count {
             self.inbox.tell(shard, Message::Release { id });
         }

@@ -8,6 +8,7 @@ use super::barrier::Barriers;
 use super::clients::Clients;
 use super::commit::Commit;
 use super::connection::Spare;
+use super::discovery::Agreement;
 use super::disk::Disk;
 use super::drain::{Drain, Inherited};
 use super::inbox::{Ask, Inbox};
@@ -117,6 +118,7 @@ impl Shard {
             lanes: Lanes::new(setup.left_over),
             readback: ReadBack::new(setup.index, now_us),
             changes: std::collections::VecDeque::new(),
+            agreement: Agreement::default(),
             outputs: Vec::new(),
             remote_events: Vec::new(),
             inbox: setup.inbox,

@@ -28,12 +28,14 @@ mod lexer;
 mod model;
 mod name;
 pub mod rewrite;
+mod select;
 
 pub use classify::classify;
 pub use functions::{FunctionCall, Generated, GeneratedBytes, GeneratedValue};
 pub use lexer::{Lexer, Span, Token, TokenKind};
 pub use model::*;
 pub use name::{TableName, quote};
+pub use select::{PlainSelect, Term};
 
 #[cfg(test)]
 mod tests;

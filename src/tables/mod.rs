@@ -4,6 +4,7 @@
 //! snapshots that never change. What is not known is treated with the greatest care: a table that
 //! no snapshot holds may have lists, counters and a time to live of its own.
 
+mod nodes;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use nodes::{Nodes, NodesReading, OWN_QUERY, PEERS_QUERY, PEERS_V2_QUERY};
 pub use read::{COLUMNS_QUERY, Reading, TABLES_QUERY};
 
 /// How the server stores the values of a column, as far as a second write of the same matters.

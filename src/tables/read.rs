@@ -110,7 +110,7 @@ impl Reading {
 
 /// Calls `visit` with the cells of each row. A server that answers with another number of columns
 /// than were asked for is no server: nothing is learned then.
-fn each_row<const WIDTH: usize>(
+pub(super) fn each_row<const WIDTH: usize>(
     message: &[u8],
     mut visit: impl FnMut(&[Option<&[u8]>; WIDTH]),
 ) -> Result<(), DecodeError> {
@@ -129,11 +129,11 @@ fn each_row<const WIDTH: usize>(
     Ok(())
 }
 
-fn text(cell: Option<&[u8]>) -> Box<str> {
+pub(super) fn text(cell: Option<&[u8]>) -> Box<str> {
     String::from_utf8_lossy(cell.unwrap_or_default()).into()
 }
 
-fn int(cell: Option<&[u8]>) -> i32 {
+pub(super) fn int(cell: Option<&[u8]>) -> i32 {
     let bytes = cell.and_then(|bytes| bytes.try_into().ok());
     bytes.map_or(0, i32::from_be_bytes)
 }

@@ -3,7 +3,10 @@
 //! Drivers read `system.local` and `system.peers` (or `peers_v2`) and open connections to what they
 //! find there. With one proxy in front of a cluster (*single*) the proxy is the only node: its own
 //! address in `local`, and no peers. With a proxy on each node (*per node*) all nodes are shown, at
-//! the port that the proxies listen on. The answer to OPTIONS is cut down to what the proxy speaks.
+//! the port that the proxies listen on. Proxies apart from the nodes show each other as the ring
+//! ([`ring`]). The answer to OPTIONS is cut down to what the proxy speaks.
+
+pub mod ring;
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
@@ -21,6 +24,17 @@ pub enum Shown {
     Single,
     /// All nodes, each with a proxy at the same port; addresses in the map are exchanged.
     PerNode(BTreeMap<IpAddr, IpAddr>),
+    /// Several proxies, as the ring.
+    Ring(Proxies),
+}
+
+/// Proxies that stand apart from the nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxies {
+    /// Where clients reach each of them; at least one, the same list at each.
+    pub all: Vec<SocketAddr>,
+    /// Which of them this one is.
+    pub own: usize,
 }
 
 /// What SUPPORTED offers; empty lists leave what the source says.
@@ -48,10 +62,39 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// What the driver of a client is told that has reached the proxy at `here`.
+    #[must_use]
+    pub fn new(here: SocketAddr, shown: &Rc<Shown>, offer: &Rc<Offer>) -> Self {
+        let own = match &**shown {
+            Shown::Ring(proxies) => proxies.all.get(proxies.own).copied(),
+            Shown::Single | Shown::PerNode(_) => None,
+        };
+        Self {
+            address: own.unwrap_or(here), // in a list, it is what the others say, too
+            shown: shown.clone(),
+            offer: offer.clone(),
+        }
+    }
+
     /// Whether drivers learn of other nodes.
     #[must_use]
     pub fn shows_peers(&self) -> bool {
         matches!(*self.shown, Shown::PerNode(_))
+    }
+
+    /// The proxies, if they are shown as the ring.
+    #[must_use]
+    pub fn proxies(&self) -> Option<&Proxies> {
+        match &*self.shown {
+            Shown::Ring(proxies) => Some(proxies),
+            Shown::Single | Shown::PerNode(_) => None,
+        }
+    }
+
+    /// Where a driver reaches the proxy of a node that the source says something about.
+    #[must_use]
+    pub fn proxy_of(&self, node: SocketAddr) -> SocketAddr {
+        SocketAddr::new(self.address_of(node.ip()), self.address.port())
     }
 
     /// Whether clients may speak this protocol version.
@@ -73,7 +116,7 @@ impl Facts {
 
     fn address_of(&self, address: IpAddr) -> IpAddr {
         match &*self.shown {
-            Shown::Single => self.address.ip(),
+            Shown::Single | Shown::Ring(_) => self.address.ip(),
             Shown::PerNode(exchanged) => exchanged.get(&address).copied().unwrap_or(address),
         }
     }

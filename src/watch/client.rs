@@ -92,12 +92,16 @@ impl Client {
         }
     }
 
-    /// Asks for news of the schema.
+    /// Asks for news of the schema, and of the nodes if `nodes`.
     ///
     /// # Errors
     /// As [`Self::query`].
-    pub async fn register(&mut self) -> Result<(), Failure> {
-        let put = |body: &mut Writer<'_>| request::register::encode(body, ["SCHEMA_CHANGE"]);
+    pub async fn register(&mut self, nodes: bool) -> Result<(), Failure> {
+        let all = ["SCHEMA_CHANGE", "TOPOLOGY_CHANGE", "STATUS_CHANGE"];
+        let wanted = if nodes { &all[..] } else { &all[..1] };
+        let put = |body: &mut Writer<'_>| {
+            request::register::encode(body, wanted.iter().copied());
+        };
         self.ask(Opcode::Register, put).await.map(drop)
     }
 

@@ -1,5 +1,5 @@
-//! Keeps the shards' knowledge of both clusters' tables current: one connection to each cluster,
-//! which hears of schema changes.
+//! Keeps the shards' knowledge of both clusters' tables, and of the target's nodes, current: one
+//! connection to each cluster, which hears of changes.
 //!
 //! On the control thread. A cluster is read at the start, when it says that its schema changed,
 //! when a shard asks for it, and once a minute; a snapshot that differs goes to the shards. While
@@ -14,12 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::client::{Client, Failure};
-use crate::config::{Cluster, Credentials, ProxyConfig};
+use crate::config::{Cluster, Credentials, Discovery, ProxyConfig};
+use crate::limits;
 use crate::side::Side;
-use crate::tables::{COLUMNS_QUERY, Known, Reading, TABLES_QUERY, Tables};
+use crate::tables::{
+    COLUMNS_QUERY, Known, Nodes, NodesReading, OWN_QUERY, PEERS_QUERY, PEERS_V2_QUERY, Reading,
+    TABLES_QUERY, Tables,
+};
 use crate::tls::{Material, Outgoing};
 
 /// Changes come in bursts, and a node may tell of one before all of it can be read.
@@ -28,6 +32,28 @@ const SETTLE: Duration = Duration::from_millis(100);
 const PERIOD: Duration = Duration::from_secs(60);
 /// First and longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Nodes that do not have the same schema are looked at again after this.
+const AGREE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the shards are told.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// The tables of both clusters.
+    Tables(Arc<Known>),
+    /// The nodes of the target.
+    Nodes(Arc<Nodes>),
+    /// The question with this number is answered: the target's nodes have the same schema, or have
+    /// not for so long that some must be down.
+    Agreed(u64),
+}
+
+/// What one task has found out.
+enum Found {
+    Tables(Arc<Tables>),
+    Nodes(Arc<Nodes>),
+    Agreed(u64),
+}
 
 /// The tasks that watch both clusters, and what they are told.
 #[derive(Debug)]
@@ -45,6 +71,8 @@ struct Wish {
     tls: Option<Outgoing>,
     /// Raised when somebody needs a fresh look.
     looks: u64,
+    /// The last question whether all nodes have the same schema.
+    agreement: u64,
 }
 
 impl Watch {
@@ -52,20 +80,24 @@ impl Watch {
     pub fn start(
         config: &ProxyConfig,
         material: &Material,
-        tell: impl Fn(Arc<Known>) + Send + 'static,
+        tell: impl Fn(News) + Send + 'static,
     ) -> Self {
         let (sender, mut read) = mpsc::unbounded_channel();
         let follow = |side, cluster: &Cluster, credentials, tls: &Option<Outgoing>| {
             let (wishes, wished) = watch::channel(Wish {
                 credentials,
                 tls: tls.clone(),
-                looks: 0,
+                ..Wish::default()
             });
             let sender = sender.clone();
-            let tell = move |tables| {
-                let _ = sender.send((side, tables)); // at the end nobody listens any more
+            let tell = move |found| {
+                let _ = sender.send((side, found)); // at the end nobody listens any more
             };
-            tokio::spawn(follow(side, cluster.clone(), wished, tell));
+            let discovery = match side {
+                Side::Target => config.discovery.clone(),
+                Side::Source | Side::Client => None,
+            };
+            tokio::spawn(follow((side, discovery), cluster.clone(), wished, tell));
             wishes
         };
         let source = follow(Side::Source, &config.source, None, &material.source);
@@ -74,12 +106,20 @@ impl Watch {
         let target = follow(Side::Target, &config.target, own, &material.target);
         tokio::spawn(async move {
             let mut known = Known::default();
-            while let Some((side, tables)) = read.recv().await {
-                match side {
-                    Side::Source => known.source = tables,
-                    Side::Target | Side::Client => known.target = tables,
+            while let Some((side, found)) = read.recv().await {
+                match (side, found) {
+                    (Side::Source, Found::Tables(tables)) => known.source = tables,
+                    (_, Found::Tables(tables)) => known.target = tables,
+                    (_, Found::Nodes(nodes)) => {
+                        tell(News::Nodes(nodes));
+                        continue;
+                    }
+                    (_, Found::Agreed(question)) => {
+                        tell(News::Agreed(question));
+                        continue;
+                    }
                 }
-                tell(Arc::new(known.clone()));
+                tell(News::Tables(Arc::new(known.clone())));
             }
         });
         Self {
@@ -111,6 +151,11 @@ impl Watch {
         self.target.send_modify(|wish| wish.tls.clone_from(target));
     }
 
+    /// Somebody wants to know when all nodes of the target have the same schema.
+    pub fn agree(&self, question: u64) {
+        self.target.send_modify(|wish| wish.agreement = question);
+    }
+
     /// Somebody needs to know more than the last look told.
     pub fn look(&self) {
         self.source.send_modify(|wish| wish.looks += 1);
@@ -118,32 +163,54 @@ impl Watch {
     }
 }
 
-/// Watches one cluster without end; `tell` gets each new state of its tables.
+/// Watches one cluster without end; `tell` gets each new state.
 async fn follow(
-    side: Side,
+    (side, discovery): (Side, Option<Discovery>),
     cluster: Cluster,
     mut wishes: watch::Receiver<Wish>,
-    tell: impl Fn(Arc<Tables>) + Send + Sync,
+    tell: impl Fn(Found) + Send + Sync,
 ) {
     let mut pause = PAUSES.0;
     let mut reported = false;
     let mut last: Arc<Tables> = Arc::default();
-    for point in (0..cluster.contact_points.len()).cycle() {
-        let Some(address) = cluster.contact_points.get(point) else {
-            return; // no contact points: nothing to watch
-        };
-        let host = cluster.name_of(*address);
-        let why = session((*address, &host), &mut wishes, |tables| {
-            (pause, reported) = (PAUSES.0, false);
-            if *last != tables {
-                if last.is_empty() {
-                    tracing::info!(%side, tables = tables.len(), "the tables are known");
+    let mut nodes: Arc<Nodes> = Arc::default();
+    let mut points = cluster.contact_points.clone();
+    let mut turn = 0;
+    while let Some(address) = points.get(turn % points.len().max(1)).copied() {
+        turn += 1;
+        let host = cluster.name_of(address);
+        let why = session(
+            (&cluster, address, &host),
+            discovery.as_ref(),
+            &mut wishes,
+            |seen| match seen {
+                Seen::Tables(tables) => {
+                    (pause, reported) = (PAUSES.0, false);
+                    if *last != tables {
+                        if last.is_empty() {
+                            tracing::info!(%side, tables = tables.len(), "the tables are known");
+                        }
+                        last = Arc::new(tables);
+                        tell(Found::Tables(Arc::clone(&last)));
+                    }
                 }
-                last = Arc::new(tables);
-                tell(Arc::clone(&last));
-            }
-        })
+                Seen::Nodes(seen) if *nodes != seen => {
+                    tracing::info!(%side, near = ?seen.near, far = ?seen.far, "its nodes");
+                    nodes = Arc::new(seen);
+                    tell(Found::Nodes(Arc::clone(&nodes)));
+                }
+                Seen::Nodes(_) => {}
+                Seen::Agreed(question) => tell(Found::Agreed(question)),
+            },
+        )
         .await;
+        points.clone_from(&cluster.contact_points);
+        points.extend(
+            nodes
+                .near
+                .iter()
+                .filter(|node| !cluster.contact_points.contains(node)),
+        );
         if !reported {
             reported = true;
             let need = match why {
@@ -161,11 +228,19 @@ async fn follow(
     }
 }
 
+/// What a session has seen.
+enum Seen {
+    Tables(Tables),
+    Nodes(Nodes),
+    Agreed(u64),
+}
+
 /// Reads and listens until something fails.
 async fn session(
-    (address, host): (SocketAddr, &str),
+    (cluster, address, host): (&Cluster, SocketAddr, &str),
+    discovery: Option<&Discovery>,
     wishes: &mut watch::Receiver<Wish>,
-    mut tell: impl FnMut(Tables) + Send,
+    mut tell: impl FnMut(Seen) + Send,
 ) -> Failure {
     let Wish {
         credentials, tls, ..
@@ -173,18 +248,41 @@ async fn session(
     let opened = async {
         let tls = tls.as_ref().map(|tls| (tls, host));
         let mut client = Client::connect(address, credentials.as_ref(), tls).await?;
-        client.register().await?;
+        client.register(discovery.is_some()).await?;
         Ok(client)
     };
     let mut client = match opened.await {
         Ok(client) => client,
         Err(why) => return why,
     };
+    let mut agreed = 0;
+    let mut nodes = cluster.contact_points.clone();
     loop {
         client.forget_events();
-        match read(&mut client).await {
-            Ok(tables) => tell(tables),
-            Err(why) => return why,
+        let looked = async {
+            let wish = wishes.borrow().clone();
+            if wish.agreement != agreed {
+                agree(cluster, &nodes, &wish).await;
+                agreed = wish.agreement;
+                tell(Seen::Agreed(agreed));
+            }
+            if let Some(Discovery { data_center }) = discovery {
+                let found = read_nodes(&mut client, address).await?;
+                let found = found.finish(data_center.as_deref());
+                nodes.clone_from(&cluster.contact_points);
+                nodes.extend(&found.near);
+                nodes.sort_unstable();
+                nodes.dedup();
+                tell(Seen::Nodes(found));
+            }
+            tell(Seen::Tables(read(&mut client).await?));
+            Ok(())
+        };
+        if let Err(why) = looked.await {
+            return why;
+        }
+        if wishes.borrow().agreement != agreed {
+            continue; // asked meanwhile: writes wait for it
         }
         tokio::select! {
             heard = client.event() => if let Err(why) = heard {
@@ -193,8 +291,61 @@ async fn session(
             _ = wishes.changed() => {}
             () = sleep(PERIOD) => {}
         }
-        sleep(SETTLE).await;
+        if wishes.borrow().agreement == agreed {
+            sleep(SETTLE).await;
+        }
     }
+}
+
+/// Waits until all nodes have the same schema. Each is asked itself: of others a node knows what
+/// was so a while ago. Those that cannot be asked cannot be written to either.
+async fn agree(cluster: &Cluster, nodes: &[SocketAddr], wish: &Wish) {
+    let limit = Instant::now() + Duration::from_millis(limits::SCHEMA_AGREEMENT_MS);
+    let mut clients = Vec::new();
+    for node in nodes {
+        let host = cluster.name_of(*node);
+        let tls = wish.tls.as_ref().map(|tls| (tls, &*host));
+        if let Ok(client) = Client::connect(*node, wish.credentials.as_ref(), tls).await {
+            clients.push((*node, client));
+        }
+    }
+    loop {
+        let mut schemas = Vec::new();
+        for (node, client) in &mut clients {
+            let mut reading = NodesReading::new(*node);
+            let asked = client.query(OWN_QUERY, |page| reading.own_page(page));
+            if asked.await.is_ok() {
+                schemas.push(reading.into_schema());
+            }
+        }
+        if schemas.windows(2).all(|two| two[0] == two[1]) {
+            return;
+        }
+        if Instant::now() > limit {
+            tracing::warn!("the target's nodes do not agree on the schema");
+            return;
+        }
+        sleep(AGREE_PAUSE).await;
+    }
+}
+
+async fn read_nodes(client: &mut Client, here: SocketAddr) -> Result<NodesReading, Failure> {
+    let mut reading = NodesReading::new(here);
+    client
+        .query(OWN_QUERY, |page| reading.own_page(page))
+        .await?;
+    let new = client
+        .query(PEERS_V2_QUERY, |page| reading.peers_page(page))
+        .await;
+    match new {
+        Err(Failure::Server(_)) => {
+            client
+                .query(PEERS_QUERY, |page| reading.peers_page(page))
+                .await?;
+        }
+        new => new?,
+    }
+    Ok(reading)
 }
 
 async fn read(client: &mut Client) -> Result<Tables, Failure> {

@@ -86,9 +86,9 @@ def classpath(version):
 def settings(o, dirs):
     """cassandra.yaml as a dictionary: small caches, one token, nothing but loopback."""
     conf = {
-        "cluster_name": o.name, "num_tokens": 1, "auto_bootstrap": "false",
+        "cluster_name": o.cluster or o.name, "num_tokens": 1, "auto_bootstrap": "false",
         "partitioner": "org.apache.cassandra.dht.Murmur3Partitioner",
-        "endpoint_snitch": "SimpleSnitch", "dynamic_snitch": "false",
+        "endpoint_snitch": "GossipingPropertyFileSnitch", "dynamic_snitch": "false",
         "listen_address": o.address, "rpc_address": o.address,
         "native_transport_port": o.port, "storage_port": o.storage_port,
         "ssl_storage_port": o.storage_port + 1, "start_native_transport": "true",
@@ -121,7 +121,7 @@ def settings(o, dirs):
         conf.update({"authenticator": "PasswordAuthenticator", "authorizer": "CassandraAuthorizer"})
     conf.update(line.split(":", 1) for line in o.yaml)
     seeds = "seed_provider:\n- class_name: org.apache.cassandra.locator.SimpleSeedProvider\n" \
-            "  parameters: [{seeds: '%s'}]\n" % o.address
+            "  parameters: [{seeds: '%s'}]\n" % (o.seed or o.address)
     return seeds + "".join("%s: %s\n" % (k, str(v).strip()) for k, v in conf.items())
 
 
@@ -135,12 +135,15 @@ def command_line(o, home, jars):
     args += ["--add-exports=%s=ALL-UNNAMED" % p for p in EXPORTS]
     args += ["--add-opens=%s=ALL-UNNAMED" % p for p in OPENS]
     props = {
-        "cassandra.config": "file://%s/cassandra.yaml" % home, "cassandra.logdir": home / "log",
+        "cassandra.config": "file://%s/cassandra.yaml" % home,
+        "cassandra-rackdc.properties": "file://%s/rackdc" % home, "cassandra.logdir": home / "log",
         "logback.configurationFile": HERE / "logback.xml", "cassandra.storagedir": home,
         "java.io.tmpdir": home / "tmp", "jna.tmpdir": home / "tmp", "file.encoding": "UTF-8",
         "java.net.preferIPv4Stack": "true", "java.awt.headless": "true",
         "cassandra-foreground": "yes", "cassandra.skip_wait_for_gossip_to_settle": 0,
-        "cassandra.superuser_setup_delay_ms": 0, "cassandra.ring_delay_ms": 0,
+        "cassandra.superuser_setup_delay_ms": 0,
+        # one that joins others gives them time to answer, which they may need on a busy machine
+        "cassandra.ring_delay_ms": 20_000 if o.seed not in (None, o.address) else 0,
         "cassandra.shutdown_announce_in_ms": 0, "cassandra.disable_mlock": "true",
         "cassandra.available_processors": 2, "cassandra.triggers_dir": home / "triggers",
     }
@@ -198,6 +201,7 @@ class Node:
         for path in (*dirs.values(), *(self.home / name for name in ("log", "tmp", "triggers"))):
             path.mkdir(parents=True, exist_ok=True)
         (self.home / "cassandra.yaml").write_text(settings(options, dirs))
+        (self.home / "rackdc").write_text("dc=%s\nrack=%s\n" % (options.dc, options.rack))
         self.args = command_line(options, self.home, classpath(options.version))
 
     def start(self):
@@ -272,6 +276,10 @@ def main():
     r = commands.add_parser("run", help="see above")
     r.add_argument("--name", default="node", help="cluster_name, and the directory under var/run")
     r.add_argument("--dir", help="where the node keeps its state (default var/run/NAME)")
+    r.add_argument("--cluster", help="cluster_name, when several nodes make one cluster")
+    r.add_argument("--seed", help="address of the cluster's first node")
+    r.add_argument("--dc", default="datacenter1")
+    r.add_argument("--rack", default="rack1")
     r.add_argument("--version", default=DEFAULT_VERSION)
     r.add_argument("--address", default="127.0.0.1")
     r.add_argument("--port", type=int, default=9042)

@@ -24,6 +24,7 @@ mod outages;
 mod probes;
 mod random;
 mod replay;
+mod ring;
 mod robust;
 mod self_check;
 mod support;

@@ -270,6 +270,8 @@ impl World {
                     let after_us = self.core.rng.range(1, 100_000);
                     self.core.after(after_us, Event::Keep);
                 }
+                // a simulated cluster has one schema
+                Ask::Agreement(question) => proxy.addresses[0].tell(Message::Agreed(question)),
                 Ask::Login(..) => {}
             }
         }

@@ -17,6 +17,8 @@ pub struct NodeOptions {
     pub auth: bool,
     /// More lines of `cassandra.yaml`.
     pub yaml: &'static [String],
+    /// Which cluster it joins, by the address of another node there.
+    pub joins: Option<(&'static str, Ipv4Addr)>,
 }
 
 /// A running node; stopped, and its data deleted, when dropped or when the test process ends.
@@ -53,6 +55,9 @@ impl Cassandra {
         command.arg("--dir").arg(run_dir().join(name));
         command.args(options.durable.then_some("--durable"));
         command.args(options.auth.then_some("--auth"));
+        if let Some((cluster, seed)) = options.joins {
+            command.args(["--cluster", cluster, "--seed", &seed.to_string()]);
+        }
         for line in options.yaml {
             command.args(["--yaml", line]);
         }

@@ -76,6 +76,23 @@ pub fn source_50() -> &'static Cassandra {
     node(&CELL, "source-50", V50, 4)
 }
 
+/// Three nodes that are one cluster, Cassandra 4.1; each survives SIGKILL.
+pub fn three_41() -> &'static [Cassandra; 3] {
+    static CELL: OnceLock<[Cassandra; 3]> = OnceLock::new();
+    CELL.get_or_init(|| {
+        let options = NodeOptions {
+            durable: true,
+            joins: Some(("three-41", address(11))),
+            ..NodeOptions::default()
+        };
+        // one after the other: each knows the tokens of those before
+        [11, 12, 13].map(|host| {
+            let name = format!("three-41-{host}");
+            Cassandra::start(&name, V41, address(host), options)
+        })
+    })
+}
+
 /// Cassandra 4.1 with a login, and with TLS beside plain connections: it wants certificates.
 pub fn secure_source() -> &'static Cassandra {
     static CELL: OnceLock<Cassandra> = OnceLock::new();
@@ -213,9 +230,14 @@ impl Pair {
 
 /// `CREATE KEYSPACE` with one replica.
 pub fn create_keyspace(node: &Cassandra, name: &str) {
+    create_replicated(node, name, 1);
+}
+
+/// `CREATE KEYSPACE` with so many replicas.
+pub fn create_replicated(node: &Cassandra, name: &str, replicas: u8) {
     let text = format!(
         "CREATE KEYSPACE {name} WITH replication = \
-         {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+         {{'class': 'SimpleStrategy', 'replication_factor': {replicas}}}"
     );
     let mut cql = node.connect();
     cql.query(&text).unwrap_or_else(|e| panic!("{text}: {e}"));

@@ -1,5 +1,6 @@
 //! `twinring proxy` as a real process.
 
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -53,7 +54,20 @@ impl Proxy {
         name: &str,
         data_dir: &Path,
         ip: Ipv4Addr,
-        [source, target]: [SocketAddr; 2],
+        ends: [SocketAddr; 2],
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Proxy {
+        let ends = ends.map(|address| address.to_string());
+        Self::start_between(name, data_dir, ip, ends, flags, variables)
+    }
+
+    /// As `start_with`, between any contact points (source and target).
+    pub fn start_between(
+        name: &str,
+        data_dir: &Path,
+        ip: Ipv4Addr,
+        ends: [String; 2],
         flags: &[&str],
         variables: &[(&str, &str)],
     ) -> Proxy {
@@ -77,9 +91,7 @@ impl Proxy {
             env!("CARGO_BIN_EXE_twinring"),
             "proxy",
         ]);
-        command.args([source, target].map(|a| a.ip().to_string()));
-        command.args(["--source-port", &source.port().to_string()]);
-        command.args(["--target-port", &target.port().to_string()]);
+        command.args(ends);
         command.envs(PLAIN).envs(variables.iter().copied());
         command.args(flags);
         if !flags.contains(&"--cores") {
@@ -154,6 +166,31 @@ impl Proxy {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Local ports of its own connections.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let sockets: BTreeSet<String> = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter_map(|link| {
+                let link = link.to_string_lossy();
+                Some(
+                    link.strip_prefix("socket:[")?
+                        .trim_end_matches(']')
+                        .to_owned(),
+                )
+            })
+            .collect();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let lines = table
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ours = lines.filter(|line| sockets.contains(line[9]));
+        ours.map(|line| u16::from_str_radix(line[1].split(':').next_back().unwrap(), 16).unwrap())
+            .collect()
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -477,6 +477,10 @@ func attempt(act func(*run), r *run) (problem any) {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "ring" {
+		ring()
+		return
+	}
 	protocol, _ := strconv.Atoi(env("PROTOCOL"))
 	r := &run{ks: env("KEYSPACE"), unset: protocol != 3}
 	r.s = open(env("CONTACT"), r.ks)

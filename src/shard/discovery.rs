@@ -1,0 +1,176 @@
+//! The target's nodes as they are found, beside the contact points that the operator named.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Shard;
+use super::inbox::Ask;
+use super::remote::{Node, Remote};
+use crate::limits;
+use crate::relay::link::Ticket;
+use crate::tables::Nodes;
+
+/// The control plane has no answer for so long: something is wrong with it or with the target (µs).
+const PATIENCE_US: i64 = 2_000 * limits::SCHEMA_AGREEMENT_MS.cast_signed();
+
+/// A question of shard 0: do all nodes of the target have the schema that was changed?
+#[derive(Debug, Default)]
+pub(super) struct Agreement {
+    /// Of the last question.
+    number: u64,
+    /// Until when its answer is waited for (µs); `None`: it is not.
+    until_us: Option<i64>,
+}
+
+impl Shard {
+    pub(super) fn learn_nodes(&mut self, nodes: &Arc<Nodes>) {
+        self.target.learn_nodes(&nodes.near, &nodes.far);
+    }
+
+    /// The target has made a change, or refused it for good. What comes later goes on when all
+    /// nodes know of it: one that does not would refuse writes for good.
+    pub(super) fn change_done(&mut self, ticket: Ticket) {
+        let front = self.changes.front();
+        if front.is_none_or(|change| change.ticket != Some(ticket)) {
+            return;
+        }
+        if self.target.nodes_in_use() < 2 {
+            return self.change_is_known();
+        }
+        self.agreement.number += 1;
+        self.agreement.until_us = Some(self.now_us + PATIENCE_US);
+        let ask = Ask::Agreement(self.agreement.number);
+        if self.asks.try_send(ask).is_err() {
+            self.agreement.until_us = None;
+            self.change_is_known();
+        }
+    }
+
+    /// The control plane has answered question `number`.
+    pub(super) fn nodes_agree(&mut self, number: u64) {
+        if self.agreement.number == number && self.agreement.until_us.take().is_some() {
+            self.change_is_known();
+        }
+    }
+
+    /// There may never be an answer.
+    pub(super) fn wait_for_agreement(&mut self) {
+        if self
+            .agreement
+            .until_us
+            .is_some_and(|until_us| self.now_us > until_us)
+        {
+            self.agreement.until_us = None;
+            self.change_is_known();
+        }
+    }
+
+    fn change_is_known(&mut self) {
+        if let Some(change) = self.changes.pop_front() {
+            self.release_everywhere(change.id);
+        }
+    }
+}
+
+impl Remote {
+    /// The cluster's nodes are these: `near` are used, `far` are not. Contact points of which
+    /// nothing is said stay in use. Of many nodes each shard uses some.
+    fn learn_nodes(&mut self, near: &[SocketAddr], far: &[SocketAddr]) {
+        let named = &self.config.contact_points;
+        for node in &mut self.nodes {
+            let address = &node.address;
+            let wanted =
+                near.contains(address) || (named.contains(address) && !far.contains(address));
+            // what it still has to answer is waited for
+            let was = std::mem::replace(&mut node.unwanted, !wanted);
+            node.try_now |= was && wanted;
+        }
+        let free = limits::TARGET_NODES_PER_SHARD.saturating_sub(self.nodes_in_use());
+        let first = usize::try_from(self.config.seed % near.len().max(1) as u64).unwrap_or(0);
+        let (before, behind) = near.split_at(first);
+        let knows = |address| self.nodes.iter().any(|node| node.address == address);
+        let unknown = behind.iter().chain(before).filter(|node| !knows(**node));
+        let unknown: Vec<_> = unknown.take(free).copied().collect();
+        for address in unknown {
+            let name = address.ip().to_string(); // so it is called in certificates
+            let seed = self.config.seed.wrapping_add(self.nodes.len() as u64);
+            self.nodes.push(Node::new(address, name, self.trust, seed));
+        }
+    }
+
+    fn nodes_in_use(&self) -> usize {
+        self.nodes.iter().filter(|node| !node.unwanted).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::relay::mirror::RetryPolicy;
+    use crate::shard::remote::RemoteConfig;
+    use crate::side::Side;
+
+    fn remote(points: &[SocketAddr]) -> Remote {
+        let config = RemoteConfig {
+            side: Side::Target,
+            contact_points: points.to_vec(),
+            names: points.iter().map(ToString::to_string).collect(),
+            credentials: None,
+            in_flight: 8,
+            linger: Duration::ZERO,
+            seed: 5,
+        };
+        let policy = RetryPolicy {
+            retries: 1,
+            first_pause_us: 1,
+            longest_pause_us: 1,
+        };
+        Remote::new(config, policy, 0)
+    }
+
+    fn used(remote: &Remote) -> Vec<SocketAddr> {
+        let used = remote.nodes.iter().filter(|node| !node.unwanted);
+        let mut used: Vec<_> = used.map(|node| node.address).collect();
+        used.sort_unstable();
+        used
+    }
+
+    fn node(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 9042))
+    }
+
+    #[test]
+    fn nodes_come_and_go() {
+        let mut remote = remote(&[node(1), node(200)]);
+        assert_eq!(used(&remote), [node(1), node(200)]);
+        remote.learn_nodes(&[node(1), node(2), node(3)], &[]);
+        assert_eq!(
+            used(&remote),
+            [node(1), node(2), node(3), node(200)],
+            "nobody knows it"
+        );
+        remote.learn_nodes(&[node(1), node(3)], &[node(200)]);
+        assert_eq!(
+            used(&remote),
+            [node(1), node(3)],
+            "one left, one is far away"
+        );
+        remote.learn_nodes(&[node(1), node(2), node(3)], &[node(200)]);
+        assert_eq!(used(&remote), [node(1), node(2), node(3)]);
+        assert_eq!(remote.nodes.len(), 4, "each is known once");
+        remote.learn_nodes(&[], &[]);
+        assert_eq!(used(&remote), [node(1), node(200)]);
+    }
+
+    #[test]
+    fn a_shard_uses_some_of_many() {
+        let all: Vec<_> = (1..=100).map(node).collect();
+        let mut remote = remote(&all[..1]);
+        remote.learn_nodes(&all, &[]);
+        assert_eq!(used(&remote).len(), limits::TARGET_NODES_PER_SHARD);
+        remote.learn_nodes(&all[50..], &[]);
+        assert_eq!(used(&remote).len(), limits::TARGET_NODES_PER_SHARD);
+    }
+}

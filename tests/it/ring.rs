@@ -1,0 +1,406 @@
+//! Several proxies apart from the nodes, shown to real drivers as the ring, before a cluster of
+//! three: who is seen, who is used, what a driver notices of deaths, and that nobody goes past.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::cassandra::{Cassandra, run_dir, setup, tests_dir};
+use crate::support::cql::Cql;
+use crate::support::lab;
+use crate::support::proxy::Proxy;
+
+/// How long anything may take that happens by itself.
+const LIMIT: Duration = Duration::from_secs(90);
+/// Keys of one order; each is written twice.
+const KEYS: usize = 200;
+
+/// An application: `tests/it/drivers/NAME/ring…`.
+struct Life {
+    child: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Written {
+    failed: Vec<String>,
+    by: BTreeMap<String, usize>,
+    steady: usize,
+}
+
+impl Life {
+    fn start(driver: &str, argument: &str, contact: Ipv4Addr) -> Life {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        command.arg(tests_dir().join("it/drivers").join(driver).join("run"));
+        command.arg(argument);
+        command.env("TWINRING_CONTACT", format!("{contact}:9042"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
+        let mut life = Life { child, answers };
+        assert_eq!(life.answer(), "connected");
+        life
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the driver ended; its words are above");
+        line.trim_end().to_owned()
+    }
+
+    fn order<T: serde::de::DeserializeOwned>(&mut self, words: &str) -> T {
+        writeln!(self.child.stdin.as_ref().unwrap(), "{words}").unwrap();
+        let answer = self.answer();
+        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{words}: {e}: {answer}"))
+    }
+
+    fn write(&mut self, keyspace: &str, from: usize) -> Written {
+        let written: Written = self.order(&format!("write {keyspace} {from} {KEYS}"));
+        eprintln!(
+            "{keyspace} from {from}: {:?}, {} steady",
+            written.by, written.steady
+        );
+        assert!(written.failed.is_empty(), "{:?}", written.failed);
+        written
+    }
+
+    /// Waits until writes reach exactly these coordinators; `steadily`: each key one.
+    fn write_until_used(
+        &mut self,
+        keyspace: &str,
+        from: usize,
+        wanted: &[Ipv4Addr],
+        steadily: bool,
+    ) -> Written {
+        let wanted: BTreeSet<_> = wanted.iter().map(ToString::to_string).collect();
+        let began = Instant::now();
+        loop {
+            let written = self.write(keyspace, from);
+            let used = written.by.keys().cloned().collect::<BTreeSet<_>>();
+            if used == wanted && (!steadily || written.steady == KEYS) {
+                return written;
+            }
+            assert!(began.elapsed() < LIMIT, "{wanted:?}: {written:?}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Three proxies before three nodes, and what is written.
+struct Ring {
+    nodes: &'static [Cassandra; 3],
+    target: &'static Cassandra,
+    name: String,
+    addresses: [Ipv4Addr; 3],
+    proxies: [Option<Proxy>; 3],
+}
+
+impl Ring {
+    fn start(driver: &str) -> Ring {
+        setup();
+        let (nodes, target) = (lab::three_41(), lab::target_50());
+        let name = format!("ring_{driver}");
+        for (keyspace, replicas) in [(format!("{name}_1"), 1), (format!("{name}_3"), 3)] {
+            lab::create_replicated(&nodes[0], &keyspace, replicas);
+            lab::create_keyspace(target, &keyspace);
+            let table = format!("CREATE TABLE {keyspace}.rows (k int PRIMARY KEY, v text)");
+            for node in [&nodes[0], target] {
+                node.connect().query(&table).unwrap();
+            }
+            let begins = Instant::now();
+            let look = format!("SELECT k FROM {keyspace}.rows LIMIT 1");
+            for node in nodes {
+                while node.connect().query(&look).is_err() {
+                    assert!(
+                        begins.elapsed() < LIMIT,
+                        "{} does not know it",
+                        node.address
+                    );
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
+        let mut ring = Ring {
+            nodes,
+            target,
+            name,
+            addresses: [(); 3].map(|()| lab::proxy_address()),
+            proxies: [None, None, None],
+        };
+        (0..3).for_each(|at| ring.start_proxy(at));
+        ring
+    }
+
+    fn start_proxy(&mut self, at: usize) {
+        let name = format!("{}-{at}", self.name);
+        let list = self.addresses.map(|ip| ip.to_string()).join(",");
+        let source = self.nodes.each_ref().map(|node| node.address.to_string());
+        let proxy = Proxy::start_between(
+            &name,
+            &run_dir().join(&name),
+            self.addresses[at],
+            [source.join(","), self.target.address.to_string()],
+            &["--advertise", &list, "--cores", "1"],
+            &[],
+        );
+        self.proxies[at] = Some(proxy);
+    }
+
+    /// Every client connection of a driver that a node has belongs to a proxy.
+    fn assert_nobody_goes_past(&self) {
+        let ours: BTreeSet<u16> = self
+            .proxies
+            .iter()
+            .flatten()
+            .flat_map(Proxy::ports)
+            .collect();
+        let mut found = 0;
+        for node in self.nodes {
+            let text = "SELECT port, driver_name FROM system_views.clients";
+            for row in node.connect().query(text).unwrap() {
+                let Some(name) = &row[1] else {
+                    continue; // this test, or a proxy for itself
+                };
+                let port = i32::from_be_bytes(row[0].clone().unwrap().try_into().unwrap());
+                let port = u16::try_from(port).unwrap();
+                let name = String::from_utf8_lossy(name);
+                assert!(
+                    ours.contains(&port),
+                    "{name} is at {} past the proxies",
+                    node.address
+                );
+                found += 1;
+            }
+        }
+        assert!(found >= 3, "the driver has {found} connections");
+    }
+
+    /// The target has all rows up to `rows`.
+    fn assert_mirrored(&self, keyspace: &str, rows: usize) {
+        let began = Instant::now();
+        let mut cql = self.target.connect();
+        loop {
+            let text = format!("SELECT k, v FROM {keyspace}.rows");
+            let all = cql.query(&text).unwrap();
+            let second = all
+                .iter()
+                .filter(|row| row[1].as_deref() == Some(b"second"));
+            let count = second.count();
+            if count == rows {
+                return;
+            }
+            assert!(
+                began.elapsed() < LIMIT,
+                "{keyspace}: {count} of {rows} rows"
+            );
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+/// All that happens to an application behind three proxies.
+fn ordinary_life(driver: &str, argument: &str) {
+    let _turn = lab::alone();
+    let mut ring = Ring::start(driver);
+    let [one, two, three] = ring.addresses;
+    let (single, triple) = (format!("{}_1", ring.name), format!("{}_3", ring.name));
+    let mut life = Life::start(driver, argument, one);
+    let mut expected: Vec<_> = ring
+        .addresses
+        .iter()
+        .map(|ip| format!("{ip}:9042"))
+        .collect();
+    expected.sort();
+    assert_eq!(life.order::<Vec<String>>("hosts"), expected);
+
+    // with one replica the token decides who is asked
+    let written = life.write_until_used(&single, 0, &[one, two, three], true);
+    let least = written.by.values().min().unwrap();
+    assert!(
+        *least > 2 * KEYS / 8,
+        "the tokens are not dealt evenly: {:?}",
+        written.by
+    );
+    life.write_until_used(&triple, 0, &[one, two, three], false);
+    for proxy in ring.proxies.iter().flatten() {
+        let counted = proxy.gauge("twinring_client_requests_total{write}");
+        let told = written.by[&proxy.listen.ip().to_string()] as u64;
+        assert!(counted >= told, "the proxy has counted {counted} of {told}");
+        let clients = proxy.gauge("twinring_connections{client}");
+        let source = proxy.gauge("twinring_connections{source}");
+        assert!(clients >= 1 && clients == source, "{clients} and {source}");
+    }
+    ring.assert_nobody_goes_past();
+
+    // a proxy dies, and comes back
+    ring.proxies[2] = None;
+    life.write(&single, KEYS);
+    life.write_until_used(&triple, KEYS, &[one, two], false);
+    ring.start_proxy(2);
+    life.write_until_used(&single, 2 * KEYS, &[one, two, three], true);
+
+    // a node dies, and comes back: its connections end, new ones go elsewhere
+    ring.nodes[1].kill9();
+    life.write(&triple, 2 * KEYS);
+    life.write_until_used(&triple, 3 * KEYS, &[one, two, three], false);
+    ring.nodes[1].restart();
+    life.write(&triple, 4 * KEYS);
+    assert_eq!(life.order::<Vec<String>>("hosts"), expected);
+    ring.assert_nobody_goes_past();
+    ring.assert_mirrored(&single, 3 * KEYS);
+    ring.assert_mirrored(&triple, 5 * KEYS);
+}
+
+#[test]
+fn python() {
+    ordinary_life("python", "ring");
+}
+
+#[test]
+fn go() {
+    ordinary_life("go", "ring");
+}
+
+#[test]
+fn java() {
+    ordinary_life("java", "Ring");
+}
+
+/// What each node says of itself and of the others, asked in the ways that drivers ask, and the
+/// same from every proxy whatever the node behind it.
+#[test]
+fn every_proxy_says_the_same() {
+    let _turn = lab::alone();
+    let ring = Ring::start("same");
+    let text = "SELECT peer, host_id, tokens, rack, data_center, release_version, native_port \
+                FROM system.peers_v2";
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        for (at, proxy) in ring.proxies.iter().flatten().enumerate() {
+            let mut cql = Cql::connect(proxy.listen).unwrap();
+            let rows = cql.query(text).unwrap();
+            assert_eq!(rows.len(), 2);
+            assert!(rows.iter().flatten().all(Option::is_some), "{rows:?}");
+            let mut others = rows.iter().map(|row| row[0].clone().unwrap());
+            let own = Some(ring.addresses[at].octets().to_vec());
+            assert!(others.clone().all(|ip| Some(ip) != own));
+            let id = cql
+                .prepare("SELECT host_id AS h FROM system.peers WHERE peer = ?")
+                .unwrap();
+            let other = others.next_back();
+            let found = cql.execute(&id, std::slice::from_ref(&other)).unwrap();
+            assert_eq!(found, [[rows[1][1].clone()]]);
+            assert!(cql.execute(&id, &[own]).unwrap().is_empty());
+            let local = "SELECT broadcast_address, host_id, tokens, rack, data_center, \
+                         release_version, rpc_port FROM system.local WHERE key='local'";
+            seen.extend(cql.query(local).unwrap());
+            seen.extend(rows);
+        }
+    }
+    assert_eq!(seen.len(), 3, "one row per proxy, from wherever: {seen:?}");
+}
+
+/// A proxy that knows one node of its target finds the others, tells all of a schema change before
+/// it goes on, and does not need the one that it knew.
+#[test]
+fn the_targets_nodes_are_found() {
+    let _turn = lab::alone();
+    setup();
+    let (source, target) = (lab::target_50(), lab::three_41());
+    let keyspace = "found";
+    lab::create_keyspace(source, keyspace);
+    lab::create_replicated(&target[0], keyspace, 3);
+    let ends = [source.address, target[0].address];
+    let data_dir = run_dir().join(keyspace);
+    let flags = ["--cores", "1"];
+    let ip = lab::proxy_address();
+    let proxy = Proxy::start_with(keyspace, &data_dir, ip, ends, &flags, &[]);
+    let wait_for_links = |count: u64| {
+        let began = Instant::now();
+        while proxy.gauge("twinring_connections{target}") != count {
+            assert!(began.elapsed() < LIMIT, "not {count} links");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for_links(3);
+
+    let mut cql = Cql::connect(proxy.listen).unwrap();
+    let mut rows = 0;
+    let mut write = |table: &str, count: i32| {
+        for _ in 0..count {
+            let text = format!("INSERT INTO {keyspace}.{table} (k, v) VALUES ({rows}, 'x')");
+            cql.query(&text).unwrap();
+            rows += 1;
+        }
+    };
+    let mut admin = Cql::connect(proxy.listen).unwrap();
+    for table in 0..5 {
+        let text = format!("CREATE TABLE {keyspace}.t{table} (k int PRIMARY KEY, v text)");
+        admin.query(&text).unwrap();
+        write(&format!("t{table}"), 100);
+    }
+    let has = |node: &Cassandra, table: &str, count: usize| {
+        let began = Instant::now();
+        let text = format!("SELECT k FROM {keyspace}.{table}");
+        loop {
+            let found = node.connect().query(&text).map_or(0, |rows| rows.len());
+            if found == count {
+                return;
+            }
+            assert!(began.elapsed() < LIMIT, "{table}: {found} of {count} rows");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    for table in 0..5 {
+        has(&target[1], &format!("t{table}"), 100);
+    }
+    assert_every_node_is_used(&proxy, target);
+
+    target[0].kill9();
+    write("t0", 300);
+    has(&target[1], "t0", 400);
+    target[0].restart();
+    wait_for_links(3);
+    assert_nothing_is_put_aside(&proxy);
+}
+
+fn assert_every_node_is_used(proxy: &Proxy, target: &[Cassandra; 3]) {
+    let ours = proxy.ports();
+    for node in target {
+        let clients = node
+            .connect()
+            .query("SELECT port FROM system_views.clients");
+        let ports = clients
+            .unwrap()
+            .into_iter()
+            .map(|row| row[0].clone().unwrap());
+        let mut ports = ports.map(|port| i32::from_be_bytes(port.try_into().unwrap()));
+        assert!(ports.any(|port| ours.contains(&u16::try_from(port).unwrap())));
+    }
+}
+
+fn assert_nothing_is_put_aside(proxy: &Proxy) {
+    let (_, metrics) = proxy.get("/metrics");
+    for held in ["rejected_held", "in_doubt_held"] {
+        let name = format!("twinring_{held}");
+        let lines = metrics.lines().filter(|line| line.starts_with(&name));
+        let counts: Vec<_> = lines.map(|line| line.rsplit(' ').next().unwrap()).collect();
+        assert!(!counts.is_empty(), "{held} is not there");
+        assert!(
+            counts.iter().all(|count| *count == "0"),
+            "{held}: {counts:?}"
+        );
+    }
+}
