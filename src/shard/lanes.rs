@@ -15,7 +15,7 @@ use crate::limits;
 use crate::relay::link::Ticket;
 use crate::relay::write::Write;
 use crate::spill::Kind;
-use crate::tables::{Known, Shape};
+use crate::tables::{Column, Known, Role, Shape};
 
 /// Keyspace and table.
 pub type Table = (Rc<str>, Rc<str>);
@@ -161,8 +161,11 @@ impl Lanes {
     pub fn pump(&mut self, mut admit: impl FnMut(Write) -> Ticket) {
         for (table, lane) in &mut self.lanes {
             while let Some(next) = lane.waiting.front() {
-                let counter = next.kind == Kind::Counter;
-                if lane.sent > 0 && !(counter && lane.sent_counters) {
+                // a counter batch may delete, which has its place
+                let counter = next.kind == Kind::Counter && !next.deletes;
+                let together =
+                    || counter && lane.sent_counters && counts_together(&self.known, table);
+                if lane.sent > 0 && !together() {
                     break;
                 }
                 let Some(write) = lane.waiting.pop_front() else {
@@ -200,6 +203,16 @@ impl Lanes {
         self.bytes = 0;
         taken.sort_by_key(|write| write.arrived_us);
         taken
+    }
+}
+
+/// Whether updates of the table's counters can be under way together. Cassandra (4.1.10) loses some
+/// of those of one static counter that come at once.
+fn counts_together(known: &Known, (keyspace, table): &Table) -> bool {
+    let is_static = |column: &Column| (column.role, column.shape) == (Role::Static, Shape::Counter);
+    match known.source.get(keyspace, table) {
+        Some(table) => !table.columns.iter().any(is_static),
+        None => known.source.is_empty(), // else it has just been made
     }
 }
 
