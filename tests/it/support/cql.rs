@@ -250,22 +250,7 @@ impl Cql {
         Ok(Reader(&answer).result()?.rows)
     }
 
-    /// A statement with bound values, and the client's stamp as default timestamp; the first page
-    /// of its rows.
-    pub fn send(
-        &mut self,
-        words: Words<'_>,
-        values: &[Bound],
-        stamp: Option<i64>,
-    ) -> Result<Vec<Vec<Cell>>, Failure> {
-        let beside = Beside {
-            stamp,
-            ..Beside::default()
-        };
-        self.send_with(words, values, &beside)
-    }
-
-    /// The same with all that a request can say.
+    /// A statement with bound values; the first page of its rows.
     pub fn send_with(
         &mut self,
         words: Words<'_>,
