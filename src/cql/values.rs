@@ -285,7 +285,8 @@ fn rewrite_block(
                 before,
                 name,
                 value,
-            } if before == old.len() => {
+            } if named || before == old.len() => {
+                // by name there may be fewer values than markers: one can stand for several
                 put(&mut w, named, name, value)?;
             }
             Edit::Insert { before: index, .. } | Edit::Replace { index, .. } => {
@@ -308,7 +309,7 @@ fn put(
 ) -> Result<(), EncodeError> {
     match (named, name) {
         (true, Some(name)) => w.string(name),
-        (false, None) => {}
+        (false, _) => {} // markers with names take values by place too
         _ => return Err(EncodeError::MixedNames),
     }
     w.value(value);

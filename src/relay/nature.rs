@@ -58,8 +58,12 @@ pub fn of(
         let assigned = mutation.assignments.iter().map(|assignment| {
             let column = table.and_then(|table| table.column(&assignment.column));
             match column {
+                // what no single cell can take: the table is another since it was read
+                Some(column) if column.shape == Shape::Single && changes_part(assignment) => {
+                    by_form(assignment, binds, text, true)
+                }
                 Some(column) => by_shape(assignment, column.shape),
-                None => by_form(assignment, binds, text),
+                None => by_form(assignment, binds, text, !tables.is_empty()),
             }
         });
         let shown = table.filter(|table| !table.columns.is_empty());
@@ -102,7 +106,22 @@ fn by_shape(assignment: &Assignment, shape: Shape) -> (Repeat, RecordKind) {
     }
 }
 
-fn by_form(assignment: &Assignment, binds: &[BindKind], text: &str) -> (Repeat, RecordKind) {
+fn changes_part(assignment: &Assignment) -> bool {
+    use Operation::*;
+    let operation = assignment.operation;
+    matches!(
+        operation,
+        Add | Prepend | Subtract | SetElement { .. } | DeleteElement { .. }
+    )
+}
+
+/// `is_new`: the tables are known but for this one or this column, which has just been made.
+fn by_form(
+    assignment: &Assignment,
+    binds: &[BindKind],
+    text: &str,
+    is_new: bool,
+) -> (Repeat, RecordKind) {
     let bind_of = |value: Value| match value.kind {
         ValueKind::Marker(ordinal) => binds.get(usize::from(ordinal)).copied(),
         _ => None,
@@ -134,6 +153,7 @@ fn by_form(assignment: &Assignment, binds: &[BindKind], text: &str) -> (Repeat, 
         }
         Operation::Set => match (assignment.value.kind, bind_of(assignment.value)) {
             (ValueKind::List, _) | (_, Some(BindKind::List)) => (Repeat::Bump, RecordKind::List),
+            (ValueKind::Marker(_), None) if is_new => (Repeat::Bump, RecordKind::List),
             (ValueKind::Marker(_), None) => (Repeat::Bump, RecordKind::Write),
             _ => FREE,
         },

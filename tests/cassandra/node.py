@@ -38,7 +38,7 @@ MEMORY_DISK_FREE = 4 << 30
 EXPORTS = ["java.base/jdk.internal.misc", "java.management.rmi/com.sun.jmx.remote.internal.rmi",
            "java.rmi/sun.rmi.registry", "java.rmi/sun.rmi.server"]
 OPENS = ["java.base/" + p for p in (
-    "java.io", "java.lang", "java.nio", "java.util", "java.util.concurrent",
+    "java.io", "java.lang", "java.net", "java.nio", "java.util", "java.util.concurrent",
     "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch")]
 
 DATA_DIRS = ("data", "commitlog", "hints", "saved_caches", "cdc")

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::support::cassandra::Cassandra;
 use crate::support::cql::{Cell, Cql, Failure};
@@ -115,7 +116,7 @@ fn run(cql: &mut Cql, statements: &[&str]) {
     for (index, text) in statements.iter().enumerate() {
         if *text == "SLEEP" {
             // what is taken out must be older than the clocks' slack to keep the others' stamps
-            std::thread::sleep(std::time::Duration::from_millis(1_500));
+            std::thread::sleep(Duration::from_millis(1_500));
             continue;
         }
         let serial = if index % 2 == 0 { SERIAL } else { LOCAL_SERIAL };
@@ -217,7 +218,7 @@ fn contended() {
         }
     });
     pair.assert_equal(&[]);
-    let report = pair.compare(&[], std::time::Duration::ZERO);
+    let report = pair.compare(&[], Duration::ZERO);
     assert!(report.cells >= 2, "{report}");
 }
 
@@ -239,6 +240,57 @@ fn count_up(cql: &mut Cql, who: i32, done: &AtomicU32, goal: u32) {
             Err(error) => panic!("{text}: {error}"),
         }
     }
+}
+
+/// Contended conditional writes, and plain ones beside them, while the target is killed and comes
+/// back: the clients notice nothing, and the target ends as the source.
+#[test]
+fn contended_while_the_target_is_down() {
+    const GOAL: u32 = 4_000;
+    let _turn = lab::alone();
+    let pair = Pair::new("lwtdown", lab::source_41(), lab::durable_41());
+    let mut cql = connect(pair.contact(), &pair.keyspace);
+    for text in [
+        "CREATE TABLE lwt_race (p int PRIMARY KEY, n int, who int)",
+        "CREATE TABLE lwt_mix (p int, c int, a int, b int, PRIMARY KEY (p, c))",
+        "INSERT INTO lwt_race (p, n) VALUES (1, 0) IF NOT EXISTS",
+    ] {
+        cql.query(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
+    let done = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for who in 0..4 {
+            let [mut racing, mut mixing] =
+                [(); 2].map(|()| connect(pair.contact(), &pair.keyspace));
+            let done = &done;
+            scope.spawn(move || count_up(&mut racing, who, done, GOAL));
+            scope.spawn(move || {
+                let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(who.unsigned_abs().into());
+                state |= 1;
+                while done.load(Ordering::Relaxed) < GOAL {
+                    mix(&mut mixing, &mut state);
+                }
+            });
+        }
+        // by what is done, not by time: some before, some meanwhile, some after
+        let wait_for = |part: u32| {
+            while done.load(Ordering::Relaxed) < GOAL / 8 * part {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait_for(1);
+        pair.target.kill9();
+        wait_for(5);
+        pair.target.restart();
+    });
+    cql.query("INSERT INTO lwt_mix (p, c, a) VALUES (9, 9, 9)")
+        .unwrap();
+    let report = pair.compare(&[], Duration::from_secs(60));
+    eprintln!("{}: {report}", pair.keyspace);
+    assert!(report.is_equal() && report.cells >= 4, "{report}");
+    assert_settled(&pair);
+    let held = pair.proxy.as_ref().map(|proxy| proxy.held());
+    assert_eq!(held.unwrap_or_default(), Vec::<String>::new());
 }
 
 /// Conditional and plain writes of eight clients on the same few rows.

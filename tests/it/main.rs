@@ -19,6 +19,7 @@ mod disk;
 mod drivers;
 mod faults;
 mod lwt;
+mod matrix;
 mod noise;
 mod outages;
 mod probes;

@@ -19,7 +19,7 @@ use twinring::node::{Node, NodeConfig, NodeHandle};
 use self::generate::{Generator, Request, SCHEMA, Statement};
 use crate::support::cassandra::run_dir;
 use crate::support::compare::{self, Place, Report};
-use crate::support::cql::{Bound, Cql, Failure, Words};
+use crate::support::cql::{Beside, Bound, Cql, Failure, Words};
 use crate::support::lab::{self, Pair};
 use crate::support::proxy::Proxy;
 
@@ -62,8 +62,8 @@ struct Client {
 }
 
 impl Client {
-    fn connect(contact: SocketAddr, keyspace: &str, number: i32) -> Client {
-        let cql = Cql::connect_in(contact, Self::protocol(number));
+    fn connect(contact: SocketAddr, keyspace: &str, number: i32, newest: u8) -> Client {
+        let cql = Cql::connect_in(contact, Self::protocol(number, newest));
         let mut cql = cql.unwrap_or_else(|e| panic!("{contact}: {e}"));
         cql.query(&format!("USE {keyspace}")).unwrap();
         Client {
@@ -77,9 +77,13 @@ impl Client {
         }
     }
 
-    /// Two of the eight speak version 3.
-    fn protocol(number: i32) -> u8 {
-        if number % 4 == 3 { 3 } else { 4 }
+    /// Two of the eight speak version 3, and two the newest that the nodes know.
+    fn protocol(number: i32, newest: u8) -> u8 {
+        match number % 4 {
+            3 => 3,
+            1 => newest,
+            _ => 4,
+        }
     }
 
     fn run(&mut self, request: &Request) {
@@ -141,7 +145,16 @@ impl Client {
             .collect();
         match request.batch {
             Some(kind) => self.cql.send_batch(kind, &parts, stamp),
-            None => self.cql.send(parts[0].0, parts[0].1, stamp),
+            None => {
+                let names = request.statements[0].names.iter();
+                let names: Vec<_> = names.map(String::as_str).collect();
+                let beside = Beside {
+                    stamp,
+                    names: &names,
+                    ..Beside::default()
+                };
+                self.cql.send_with(parts[0].0, parts[0].1, &beside)
+            }
         }
     }
 }
@@ -180,13 +193,15 @@ struct Ends<'a> {
     target: SocketAddr,
     contact: SocketAddr,
     proxy: Option<&'a Proxy>,
+    /// The newest version of the protocol that the nodes speak.
+    newest: u8,
 }
 
 impl Ends<'_> {
     fn run(&self) {
         let seed = number("TWINRING_RANDOM_SEED", SEED);
         let statements = number("TWINRING_RANDOM_STATEMENTS", STATEMENTS);
-        let mut first = Client::connect(self.contact, self.keyspace, 0);
+        let mut first = Client::connect(self.contact, self.keyspace, 0, self.newest);
         for text in SCHEMA {
             let made = first.cql.query(text);
             made.unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -196,8 +211,9 @@ impl Ends<'_> {
         let clients: Vec<Client> = std::thread::scope(|scope| {
             let running: Vec<_> = (0..CLIENTS)
                 .map(|number| {
-                    let mut client = Client::connect(self.contact, self.keyspace, number);
-                    let unset = Client::protocol(number) > 3;
+                    let mut client =
+                        Client::connect(self.contact, self.keyspace, number, self.newest);
+                    let unset = Client::protocol(number, self.newest) > 3;
                     let mut generator = Generator::new(seed, number, unset, base_us);
                     scope.spawn(move || {
                         for _ in 0..each {
@@ -224,7 +240,7 @@ impl Ends<'_> {
             .iter()
             .flat_map(|c| c.wrong.iter().take(3))
             .collect();
-        let held = self.held();
+        let held = self.proxy.map(Proxy::held).unwrap_or_default();
         if !report.is_equal() || report.cells == 0 || !wrong.is_empty() || !held.is_empty() {
             let trace = self.trace(seed, &clients);
             panic!(
@@ -244,18 +260,6 @@ impl Ends<'_> {
         let [mut left, mut right] = [&mut left, &mut right].map(|cql| Place { cql, keyspace });
         let report = compare::compare_until_equal(&mut left, &mut right, &[], SETTLE_LIMIT);
         report.unwrap_or_else(|e| panic!("comparing {keyspace}: {e}"))
-    }
-
-    /// What the proxy could not settle: nothing, as no node was harmed.
-    fn held(&self) -> Vec<String> {
-        let Some(proxy) = self.proxy else {
-            return Vec::new();
-        };
-        let status: serde_json::Value = serde_json::from_str(&proxy.get("/status").1).unwrap();
-        let names = ["in_doubt_held", "rejected_held", "dirty_windows"];
-        let held = names.iter().filter(|name| status["totals"][name] != 0);
-        held.map(|name| format!("{name}: {}", status["totals"][name]))
-            .collect()
     }
 
     /// All that was asked, by row and in the order of time, in a file that outlives the run.
@@ -293,6 +297,7 @@ fn between(name: &str, pair: &Pair) {
         },
         contact: pair.contact(),
         proxy: pair.proxy.as_ref(),
+        newest: 5,
     }
     .run();
 }
@@ -352,6 +357,7 @@ fn embedded() {
         },
         contact: proxy.as_ref().map_or(source.addr(), |proxy| proxy.listen),
         proxy: proxy.as_ref(),
+        newest: 4,
     }
     .run();
 }

@@ -61,13 +61,17 @@ pub fn compose(
         look,
         moment,
         table: format!("{}.{}", quote(&look.keyspace), quote(&look.table)),
-        relation: row.map_or_else(|| look.relation.clone(), relation),
+        relation: match row {
+            Some(row) if !look.range => relation(row),
+            _ => look.relation.clone(),
+        },
         out: Composed {
             settled: true,
             ..Composed::default()
         },
     };
     match row {
+        _ if look.range => composer.range(table, row),
         Some(row) => composer.present(table, row),
         None => composer.absent(),
     }
@@ -99,6 +103,32 @@ impl Composer<'_> {
         } else {
             self.delete(&[], fence_us);
         }
+    }
+
+    /// Rows of a range were deleted. Whatever is there now came later: the delete is stamped right
+    /// before the oldest of it, so that it hides what it has hidden at the source and nothing else.
+    /// Where a stamp cannot be read, it is that of the request.
+    fn range(&mut self, table: &Table, rows: Option<&Answer<'_>>) {
+        let Some(fence_us) = self.moment.fence_us else {
+            self.out.settled = false;
+            return;
+        };
+        let Some(rows) = rows else {
+            return self.delete(&[], fence_us);
+        };
+        let known = rows.cells.iter().filter_map(|read| life(read));
+        let oldest = known.map(|(stamp_us, _)| stamp_us).min();
+        let multi_cell = |name: &Box<str>| {
+            let column = table.column(name);
+            column.is_some_and(|column| column.shape.is_multi_cell())
+        };
+        let unread = oldest.is_none() || self.look.columns.keys().any(multi_cell);
+        let stamp_us = oldest.map_or(fence_us, |oldest_us| oldest_us - 1);
+        let stamp_us = match unread {
+            true => stamp_us.min(self.look.since_us),
+            false => stamp_us,
+        };
+        self.delete(&[], stamp_us.min(fence_us));
     }
 
     fn present(&mut self, table: &Table, row: &Answer<'_>) {

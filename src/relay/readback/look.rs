@@ -49,6 +49,8 @@ pub struct Look {
     pub columns: BTreeMap<Box<str>, Touch>,
     /// The row was deleted as a whole.
     pub whole_row: bool,
+    /// Rows of one partition were deleted that the relation does not name one by one.
+    pub range: bool,
     /// The row was inserted: it exists without any cell.
     pub inserted: bool,
     /// SERIAL or LOCAL_SERIAL.
@@ -102,6 +104,7 @@ impl Look {
             self.columns.entry(column).or_default().merge(touch);
         }
         self.whole_row |= later.whole_row;
+        self.range |= later.range;
         self.inserted |= later.inserted;
         if later.serial == Consistency::Serial {
             self.serial = Consistency::Serial;
@@ -125,6 +128,9 @@ impl Look {
     /// The SELECT. `element_stamps`: the source tells the stamps of a collection's elements.
     #[must_use]
     pub fn select(&self, table: &Table, element_stamps: bool) -> Piece {
+        if self.range {
+            return self.select_oldest(table);
+        }
         let mut wanted: Vec<String> = Vec::new();
         wanted.extend(self.keys(table).map(|key| quote(&key.name).into_owned()));
         for name in self.columns.keys() {
@@ -148,6 +154,53 @@ impl Look {
         select
     }
 
+    /// Of a range: how many rows there are, and the oldest stamp of each column that has one in
+    /// every version. However many there are, the answer is short.
+    fn select_oldest(&self, table: &Table) -> Piece {
+        let mut select = Piece::of("SELECT count(*)");
+        for name in self
+            .columns
+            .keys()
+            .filter(|name| has_stamps(table, name, false))
+        {
+            select.text(&format!(", min(WRITETIME({}))", quote(name)));
+        }
+        let (keyspace, name) = (quote(&self.keyspace), quote(&self.table));
+        select.text(&format!(" FROM {keyspace}.{name} WHERE "));
+        select.push(&self.relation);
+        select
+    }
+
+    /// Of a range: the oldest stamps of the rows that are there; none if there are no rows.
+    fn read_oldest<'m>(
+        &self,
+        table: &Table,
+        message: &'m [u8],
+    ) -> Result<Option<Answer<'m>>, DecodeError> {
+        let rows = Rows::parse(message)?;
+        let mut cells = rows.cells();
+        let mut next = || -> Result<Option<&'m [u8]>, DecodeError> {
+            Ok(cells.next().transpose()?.and_then(|cell| cell.bytes))
+        };
+        let count = next()?.unwrap_or_default();
+        if count.iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        let mut answer = Answer::default();
+        for name in self.columns.keys() {
+            let stamps = match has_stamps(table, name, false) {
+                true => next()?,
+                false => None,
+            };
+            answer.cells.push(Read {
+                value: None,
+                stamps,
+                ttls: None,
+            });
+        }
+        Ok(Some(answer))
+    }
+
     /// The row in an answer to [`Self::select`]; `None`: there is no such row.
     ///
     /// # Errors
@@ -158,6 +211,9 @@ impl Look {
         element_stamps: bool,
         message: &'m [u8],
     ) -> Result<Option<Answer<'m>>, DecodeError> {
+        if self.range {
+            return self.read_oldest(table, message);
+        }
         let rows = Rows::parse(message)?;
         if rows.row_count == 0 {
             return Ok(None);

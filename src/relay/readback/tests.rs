@@ -203,11 +203,54 @@ fn what_cannot_be_said_is_told() {
     assert_eq!(looks_of(unknown, &[]), Err(Unclear::Table));
     let new_column = "UPDATE ks.t SET z = 1 WHERE p = 1 AND c = 1 IF EXISTS";
     assert_eq!(looks_of(new_column, &[]), Err(Unclear::Table));
-    let range = "BEGIN BATCH DELETE FROM ks.t WHERE p = 1 AND c > 1 \
+    let token = "BEGIN BATCH DELETE FROM ks.t WHERE token(p) = token(1) AND c = 1 \
                  UPDATE ks.t SET a = 1 WHERE p = 1 AND c = 1 IF EXISTS APPLY BATCH";
-    assert_eq!(looks_of(range, &[]), Err(Unclear::Rows));
+    assert_eq!(looks_of(token, &[]), Err(Unclear::Rows));
     let unset = "UPDATE ks.t SET a = ? WHERE p = 1 AND c = 1 IF EXISTS";
     assert_eq!(looks_of(unset, &[]), Ok(Vec::new()));
+}
+
+/// A range is deleted right before what came into it since; without stamps to tell, at the request.
+#[test]
+fn a_range_beside_a_condition() {
+    let beside = "UPDATE ks.t SET a = 1 WHERE p = 1 AND c = 1 IF EXISTS APPLY BATCH";
+    let text = format!("BEGIN BATCH DELETE FROM ks.t WHERE p = 1 AND (c)>= ( 7 ) {beside}");
+    let found = looks_of(&text, &[]).unwrap();
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    assert_eq!(
+        found[0].select(table, true).text,
+        "SELECT count(*), min(WRITETIME(a)), min(WRITETIME(b)) FROM ks.t \
+         WHERE p = 1 AND c >= ( 7 )"
+    );
+    let delete = |stamp_us| {
+        (
+            "DELETE FROM ks.t WHERE p = 1 AND c >= ( 7 )".to_owned(),
+            stamp_us,
+        )
+    };
+    let (none, one) = (0_i64.to_be_bytes(), 1_i64.to_be_bytes());
+    let since = (SINCE_US + 9).to_be_bytes();
+    assert_eq!(
+        made(&text, &[Some(&none), None, None], None),
+        (vec![], false)
+    );
+    let (writes, settled) = made(&text, &[Some(&none), None, None], FENCE);
+    assert_eq!((writes, settled), (vec![delete(SINCE_US + 500_000)], true));
+    // the table has a map, whose stamps were not asked for
+    let (writes, _) = made(&text, &[Some(&one), Some(&since), None], FENCE);
+    assert_eq!(writes, [delete(SINCE_US)]);
+
+    let partition = format!("BEGIN BATCH DELETE FROM ks.t WHERE p = 1 {beside}");
+    let found = looks_of(&partition, &[]).unwrap();
+    let kinds: Vec<_> = found
+        .iter()
+        .map(|look| (look.range, look.is_static))
+        .collect();
+    assert_eq!(kinds, [(true, false), (false, true), (false, false)]);
+    let unset = "BEGIN BATCH DELETE FROM ks.t WHERE p = 1 AND c > /* 1 */ 2 \
+                 UPDATE ks.t SET a = 1 WHERE p = 1 AND c = 1 IF EXISTS APPLY BATCH";
+    assert_eq!(looks_of(unset, &[]), Err(Unclear::Rows));
 }
 
 /// What the look's SELECT asks for.

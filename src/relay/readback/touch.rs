@@ -13,7 +13,7 @@ use crate::relay::plan::{Plan, PlanCache};
 use crate::relay::write::{Body, Write};
 use crate::statement::quote;
 use crate::statement::{Assignment, Mutation, Operation, Relation, UsingValue, ValueKind, Verb};
-use crate::tables::{Known, Role, Shape, Table};
+use crate::tables::{Column, Known, Role, Shape, Table};
 
 /// Why it cannot be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub fn looks(
                 is_static: false,
                 columns: BTreeMap::new(),
                 whole_row: false,
+                range: false,
                 inserted: false,
                 serial: levels.1,
                 level: levels.0,
@@ -179,12 +180,17 @@ fn of_mutation(
         }
     }
     regular.whole_row = mutation.verb == Verb::Delete && mutation.assignments.is_empty();
+    let named = named(mutation, bound, table, document.as_ref())?;
+    let names = |key: &Column| named.iter().any(|part| part.columns.contains(&&*key.name));
+    let clustering = |key: &&Column| key.role == Role::Clustering;
+    // without its clustering columns it deletes the partition, statics too
+    let is_partition = regular.whole_row && !table.key().filter(clustering).any(names);
     if regular.whole_row || document.is_some() {
         // what a document leaves out becomes null
         for column in &table.columns {
             let look = match column.role {
                 Role::Regular => &mut regular,
-                Role::Static if document.is_some() => &mut shared,
+                Role::Static if document.is_some() || is_partition => &mut shared,
                 _ => continue,
             };
             look.columns
@@ -193,13 +199,11 @@ fn of_mutation(
                 .overwritten = true;
         }
     }
-    let named = named(mutation, bound, table, document.as_ref())?;
-    let has_row = table
-        .key()
-        .all(|key| named.iter().any(|part| part.columns.contains(&&*key.name)));
+    let has_row = table.key().all(names) && !named.iter().any(|part| part.is_range);
     regular.inserted = mutation.verb == Verb::Insert && has_row;
     if !regular.columns.is_empty() || regular.whole_row || regular.inserted {
-        if !has_row {
+        regular.range = !has_row && regular.whole_row;
+        if !has_row && !regular.range {
             return Err(Unclear::Rows);
         }
         rows(&named, &regular, found)?;
@@ -223,6 +227,8 @@ fn of_mutation(
 struct Part<'m> {
     columns: Vec<&'m str>,
     relations: Vec<Piece>,
+    /// It bounds them on one side.
+    is_range: bool,
 }
 
 /// The parts of the key that a statement names.
@@ -248,6 +254,7 @@ fn named<'m>(
                 parts.push(Part {
                     columns: vec![&key.name],
                     relations: vec![equal(&[&key.name], &term)],
+                    is_range: false,
                 });
             }
         }
@@ -274,11 +281,30 @@ fn named<'m>(
                 let terms = bound.list(span).into_iter().map(term);
                 terms.collect::<Option<_>>().ok_or(Unclear::Rows)?
             }
-            (Relation::Range | Relation::Other, _) => return Err(Unclear::Rows),
+            (Relation::Range, _) => {
+                let operator = operator(bound.text, span.start).ok_or(Unclear::Rows)?;
+                let mut relation = Piece::of(format!("{} {operator} ", left_side(&columns)));
+                relation.push(&bound.term(span).ok_or(Unclear::Rows)?);
+                vec![relation]
+            }
+            (Relation::Other, _) => return Err(Unclear::Rows),
         };
-        parts.push(Part { columns, relations });
+        parts.push(Part {
+            columns,
+            relations,
+            is_range: restriction.relation == Relation::Range,
+        });
     }
     Ok(parts)
+}
+
+/// The operator of a range, which stands before its value.
+fn operator(text: &str, value_at: u32) -> Option<&'static str> {
+    let before = text.get(..usize::try_from(value_at).ok()?)?.trim_end();
+    let operators = ["<=", ">=", "<", ">"];
+    operators
+        .into_iter()
+        .find(|operator| before.ends_with(operator))
 }
 
 fn left_side(columns: &[&str]) -> String {

@@ -22,7 +22,7 @@ use crate::limits;
 use crate::relay::link::Ticket;
 use crate::relay::write::Write;
 use crate::spill::Kind;
-use crate::tables::{Known, Shape};
+use crate::tables::{Column, Known, Role, Shape};
 
 /// Keyspace and table.
 pub type Table = (Rc<str>, Rc<str>);
@@ -150,12 +150,25 @@ impl<N> Lanes<N> {
     /// [`crate::relay::partition::of`].
     pub fn push(&mut self, write: Write, partition: Option<u64>, name: N) {
         self.bytes += write.cost_bytes();
+        // a counter batch may delete, which has its place
+        let is_counter = write.kind == Kind::Counter && !write.deletes;
         let place = Place {
             table: (write.keyspace.clone(), write.table.clone()),
             partition,
-            is_counter: write.kind == Kind::Counter,
+            is_counter: is_counter && self.counts_together(&write),
         };
         self.queue.push(place, write.arrived_us, (write, name));
+    }
+
+    /// Whether updates of the table's counters can be under way together. Cassandra (4.1.10) loses
+    /// some of those of one static counter that come at once.
+    fn counts_together(&self, write: &Write) -> bool {
+        let source = &self.known.source;
+        let is_static = |one: &Column| (one.role, one.shape) == (Role::Static, Shape::Counter);
+        match source.get(&write.keyspace, &write.table) {
+            Some(table) => !table.columns.iter().any(is_static),
+            None => source.is_empty(), // else it has just been made
+        }
     }
 
     /// Sends one that may go: `admit` gives the mirror's name for it. False if there is none.

@@ -13,8 +13,25 @@ pub struct Statement {
     pub text: String,
     pub values: Vec<Bound>,
     pub prepared: bool,
+    /// Of each value, if they are given by name.
+    pub names: Vec<String>,
+    is_named: bool,
     /// Table and key, for the trace.
     pub row: String,
+}
+
+impl Statement {
+    /// Puts names in the place of the marks; no string that is generated has one.
+    fn name_values(&mut self) {
+        let mut parts = self.text.split('?');
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for (number, part) in parts.enumerate() {
+            let name = format!("v{number}");
+            text += &format!(":{name}{part}");
+            self.names.push(name);
+        }
+        self.text = text;
+    }
 }
 
 /// One request.
@@ -189,11 +206,15 @@ impl Generator {
         self.bind = style > 1;
         Statement {
             prepared: style == 3 || (style == 1 && self.roll(4) == 0),
+            is_named: style > 1 && self.roll(4) == 0,
             ..Statement::default()
         }
     }
 
-    fn one(statement: Statement) -> Request {
+    fn one(mut statement: Statement) -> Request {
+        if statement.is_named {
+            statement.name_values();
+        }
         Request {
             statements: vec![statement],
             batch: None,

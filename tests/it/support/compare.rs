@@ -154,9 +154,13 @@ pub fn compare_until_equal(
 ) -> Result<Report, Failure> {
     let began = Instant::now();
     loop {
-        let report = compare(source, target, Depth::Cells, skipped)?;
-        if report.is_equal() || began.elapsed() > limit {
-            return Ok(report);
+        let report = compare(source, target, Depth::Cells, skipped);
+        match report {
+            Ok(report) if report.is_equal() || began.elapsed() > limit => return Ok(report),
+            // a table that is only now being made
+            Err(Failure::Server(..)) if began.elapsed() <= limit => {}
+            Ok(_) => {}
+            Err(error) => return Err(error),
         }
         std::thread::sleep(Duration::from_millis(300));
     }

@@ -1,9 +1,12 @@
 //! A small blocking CQL client on raw bytes, written for the tests alone: it shares no code with
-//! the proxy, so that one mistake cannot hide on both sides. Protocol v4 or v3, no compression.
+//! the proxy, so that one mistake cannot hide on both sides. Protocol v3 to v5, no compression.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+use super::noise::frame;
 
 /// One value as it stands on the wire; `None` is null.
 pub type Cell = Option<Vec<u8>>;
@@ -22,6 +25,17 @@ pub enum Words<'a> {
     Text(&'a str),
     /// What `prepare` gave.
     Id(&'a [u8]),
+}
+
+/// What a request says beside its statement and values.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// The default timestamp.
+    pub stamp: Option<i64>,
+    /// Of each value, if they are given by name; not in a BATCH.
+    pub names: &'a [&'a str],
+    /// The keyspace of this request alone; v5.
+    pub keyspace: Option<&'a str>,
 }
 
 /// What came instead of an answer.
@@ -60,6 +74,12 @@ pub struct Rows {
 pub struct Cql {
     stream: TcpStream,
     version: u8,
+    /// Both sides speak in frames: v5, behind the answer to STARTUP.
+    framed: bool,
+    /// What came in frames and is not read yet.
+    unread: Vec<u8>,
+    /// What an EXECUTE in v5 must know of the rows, by the statement's id.
+    result_ids: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 const STARTUP: u8 = 1;
@@ -72,6 +92,8 @@ const PREPARE: u8 = 9;
 const EXECUTE: u8 = 10;
 const BATCH: u8 = 13;
 const PAGE_ROWS: i32 = 1000;
+/// What one frame of v5 holds.
+const FRAME_MAX: usize = 131_071;
 
 impl Cql {
     /// Connects and says STARTUP; waits at most 30 s for any answer.
@@ -79,7 +101,7 @@ impl Cql {
         Self::login(address, SUPERUSER)
     }
 
-    /// As [`Cql::connect`], in this version of the protocol: 3 or 4.
+    /// As [`Cql::connect`], in this version of the protocol: 3, 4 or 5.
     pub fn connect_in(address: SocketAddr, version: u8) -> Result<Cql, Failure> {
         Self::start(address, SUPERUSER, version)
     }
@@ -93,12 +115,20 @@ impl Cql {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let mut cql = Cql { stream, version };
+        let mut cql = Cql {
+            stream,
+            version,
+            framed: false,
+            unread: Vec::new(),
+            result_ids: HashMap::new(),
+        };
         let mut body = 1u16.to_be_bytes().to_vec();
         for text in ["CQL_VERSION", "3.0.0"] {
             push_string(&mut body, text);
         }
-        match cql.call(STARTUP, &body)? {
+        let answer = cql.call(STARTUP, &body)?;
+        cql.framed = version > 4;
+        match answer {
             (2, _) => Ok(cql),
             (3, _) => {
                 let token = format!("\0{}\0{}", login.0, login.1);
@@ -122,7 +152,7 @@ impl Cql {
         loop {
             let mut body = i32_len(text.len()).to_be_bytes().to_vec();
             body.extend_from_slice(text.as_bytes());
-            push_parameters(&mut body, &[], page.as_deref());
+            self.push_parameters(&mut body, &[], page.as_deref());
             let (_, answer) = self.call(QUERY, &body)?;
             let mut rows = Reader(&answer).result()?;
             all.append(&mut rows.rows);
@@ -137,7 +167,8 @@ impl Cql {
     pub fn query_serial(&mut self, text: &str, serial: u16) -> Result<Vec<Vec<Cell>>, Failure> {
         let mut body = i32_len(text.len()).to_be_bytes().to_vec();
         body.extend_from_slice(text.as_bytes());
-        body.extend_from_slice(&[0, 1, 0x10]); // consistency ONE; a serial consistency follows
+        body.extend_from_slice(&[0, 1]); // consistency ONE; a serial one follows
+        self.push_flags(&mut body, 0x10);
         body.extend_from_slice(&serial.to_be_bytes());
         let (_, answer) = self.call(QUERY, &body)?;
         Ok(Reader(&answer).result()?.rows)
@@ -145,32 +176,86 @@ impl Cql {
 
     /// Prepares a statement; returns its id.
     pub fn prepare(&mut self, text: &str) -> Result<Vec<u8>, Failure> {
-        let mut body = i32_len(text.len()).to_be_bytes().to_vec();
-        body.extend_from_slice(text.as_bytes());
+        self.prepare_in(text, None)
+    }
+
+    /// The same in this keyspace; v5.
+    pub fn prepare_in(&mut self, text: &str, keyspace: Option<&str>) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        push_long_string(&mut body, text);
+        if self.version > 4 {
+            body.extend_from_slice(&u32::from(keyspace.is_some()).to_be_bytes());
+        }
+        keyspace
+            .iter()
+            .for_each(|name| push_string(&mut body, name));
         let (_, answer) = self.call(PREPARE, &body)?;
         let mut reader = Reader(&answer);
-        match reader.int()? {
-            4 => Ok(reader.short_bytes()?.to_vec()),
-            kind => Err(Failure::Connection(format!("PREPARE answered kind {kind}"))),
+        let kind = reader.int()?;
+        if kind != 4 {
+            return Err(Failure::Connection(format!("PREPARE answered kind {kind}")));
+        }
+        let id = reader.short_bytes()?.to_vec();
+        if self.version > 4 {
+            let result_id = reader.short_bytes()?.to_vec();
+            self.result_ids.insert(id.clone(), result_id);
+        }
+        Ok(id)
+    }
+
+    fn push_id(&self, body: &mut Vec<u8>, id: &[u8]) {
+        push_short_bytes(body, id);
+        if self.version > 4 {
+            let result_id = self.result_ids.get(id);
+            push_short_bytes(body, result_id.map_or(&[], |id| &id[..]));
+        }
+    }
+
+    fn push_flags(&self, body: &mut Vec<u8>, flags: u8) {
+        if self.version > 4 {
+            body.extend_from_slice(&[0; 3]);
+        }
+        body.push(flags);
+    }
+
+    /// `<query_parameters>`: consistency ONE, values, page size, paging state; no timestamp.
+    fn push_parameters(&self, body: &mut Vec<u8>, values: &[Cell], page: Option<&[u8]>) {
+        body.extend_from_slice(&1u16.to_be_bytes());
+        let has_values = u8::from(!values.is_empty());
+        self.push_flags(
+            body,
+            has_values | 0x04 | if page.is_some() { 0x08 } else { 0 },
+        );
+        if !values.is_empty() {
+            body.extend_from_slice(&u16_len(values.len()).to_be_bytes());
+            for value in values {
+                let length = value.as_ref().map_or(-1, |v| i32_len(v.len()));
+                body.extend_from_slice(&length.to_be_bytes());
+                body.extend_from_slice(value.as_deref().unwrap_or_default());
+            }
+        }
+        body.extend_from_slice(&PAGE_ROWS.to_be_bytes());
+        if let Some(state) = page {
+            body.extend_from_slice(&i32_len(state.len()).to_be_bytes());
+            body.extend_from_slice(state);
         }
     }
 
     /// Executes a prepared statement; the first page of its rows.
     pub fn execute(&mut self, id: &[u8], values: &[Cell]) -> Result<Vec<Vec<Cell>>, Failure> {
-        let mut body = u16_len(id.len()).to_be_bytes().to_vec();
-        body.extend_from_slice(id);
-        push_parameters(&mut body, values, None);
+        let mut body = Vec::new();
+        self.push_id(&mut body, id);
+        self.push_parameters(&mut body, values, None);
         let (_, answer) = self.call(EXECUTE, &body)?;
         Ok(Reader(&answer).result()?.rows)
     }
 
-    /// A statement with bound values, and the client's stamp as default timestamp; the first page
-    /// of its rows.
-    pub fn send(
+    /// A statement with bound values; the first page of its rows.
+    pub fn send_with(
         &mut self,
         words: Words<'_>,
         values: &[Bound],
-        stamp: Option<i64>,
+        beside: &Beside<'_>,
     ) -> Result<Vec<Vec<Cell>>, Failure> {
         let mut body = Vec::new();
         let opcode = match words {
@@ -179,17 +264,18 @@ impl Cql {
                 QUERY
             }
             Words::Id(id) => {
-                push_short_bytes(&mut body, id);
+                self.push_id(&mut body, id);
                 EXECUTE
             }
         };
         body.extend_from_slice(&[0, 1]); // consistency ONE
+        let named = if beside.names.is_empty() { 0 } else { 0x40 };
         let has_values = u8::from(!values.is_empty());
-        body.push(has_values | if stamp.is_some() { 0x20 } else { 0 });
+        self.push_flags(&mut body, has_values | named | beside.flags());
         if !values.is_empty() {
-            push_bound(&mut body, values);
+            push_bound(&mut body, values, beside.names);
         }
-        body.extend(stamp.iter().flat_map(|stamp| stamp.to_be_bytes()));
+        beside.push_end(&mut body);
         let (_, answer) = self.call(opcode, &body)?;
         Ok(Reader(&answer).result()?.rows)
     }
@@ -200,6 +286,20 @@ impl Cql {
         kind: u8,
         parts: &[(Words<'_>, &[Bound])],
         stamp: Option<i64>,
+    ) -> Result<Vec<Vec<Cell>>, Failure> {
+        let beside = Beside {
+            stamp,
+            ..Beside::default()
+        };
+        self.send_batch_with(kind, parts, &beside)
+    }
+
+    /// The same with all that a request can say.
+    pub fn send_batch_with(
+        &mut self,
+        kind: u8,
+        parts: &[(Words<'_>, &[Bound])],
+        beside: &Beside<'_>,
     ) -> Result<Vec<Vec<Cell>>, Failure> {
         let mut body = vec![kind];
         body.extend_from_slice(&u16_len(parts.len()).to_be_bytes());
@@ -214,10 +314,11 @@ impl Cql {
                     push_short_bytes(&mut body, id);
                 }
             }
-            push_bound(&mut body, values);
+            push_bound(&mut body, values, &[]);
         }
-        body.extend_from_slice(&[0, 1, if stamp.is_some() { 0x20 } else { 0 }]);
-        body.extend(stamp.iter().flat_map(|stamp| stamp.to_be_bytes()));
+        body.extend_from_slice(&[0, 1]); // consistency ONE
+        self.push_flags(&mut body, beside.flags());
+        beside.push_end(&mut body);
         let (_, answer) = self.call(BATCH, &body)?;
         Ok(Reader(&answer).result()?.rows)
     }
@@ -226,16 +327,16 @@ impl Cql {
         let mut request = vec![self.version, 0, 0, 0, opcode];
         request.extend_from_slice(&i32_len(body.len()).to_be_bytes());
         request.extend_from_slice(body);
-        self.stream.write_all(&request)?;
+        self.write(&request)?;
         loop {
             let mut head = [0; 9];
-            self.stream.read_exact(&mut head)?;
+            self.read(&mut head)?;
             let length = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             if length > 256 << 20 {
                 return Err(Failure::Connection(format!("an answer of {length} bytes")));
             }
             let mut answer = vec![0; length as usize];
-            self.stream.read_exact(&mut answer)?;
+            self.read(&mut answer)?;
             if head[2..4] == [0xff, 0xff] {
                 continue; // an event
             }
@@ -247,6 +348,50 @@ impl Cql {
                 opcode => Ok((opcode, skip_warnings(head[1], answer)?)),
             };
         }
+    }
+}
+
+impl Cql {
+    fn write(&mut self, request: &[u8]) -> Result<(), Failure> {
+        if !self.framed {
+            return Ok(self.stream.write_all(request)?);
+        }
+        let whole = request.len() <= FRAME_MAX;
+        for part in request.chunks(FRAME_MAX) {
+            self.stream.write_all(&frame(part, whole))?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<(), Failure> {
+        if !self.framed {
+            return Ok(self.stream.read_exact(into)?);
+        }
+        while self.unread.len() < into.len() {
+            let mut head = [0; 6];
+            self.stream.read_exact(&mut head)?;
+            let length = u32::from_le_bytes([head[0], head[1], head[2], 0]) & 0x1_ffff;
+            let mut frame = vec![0; length as usize + 4];
+            self.stream.read_exact(&mut frame)?;
+            frame.truncate(length as usize);
+            self.unread.append(&mut frame);
+        }
+        into.copy_from_slice(&self.unread[..into.len()]);
+        self.unread.drain(..into.len());
+        Ok(())
+    }
+}
+
+impl Beside<'_> {
+    fn flags(&self) -> u8 {
+        u8::from(self.stamp.is_some()) << 5 | u8::from(self.keyspace.is_some()) << 7
+    }
+
+    fn push_end(&self, body: &mut Vec<u8>) {
+        body.extend(self.stamp.iter().flat_map(|stamp| stamp.to_be_bytes()));
+        self.keyspace
+            .iter()
+            .for_each(|name| push_string(body, name));
     }
 }
 
@@ -285,9 +430,14 @@ fn push_short_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
     body.extend_from_slice(bytes);
 }
 
-fn push_bound(body: &mut Vec<u8>, values: &[Bound]) {
+/// Values, each behind its name if there are `names`.
+fn push_bound(body: &mut Vec<u8>, values: &[Bound], names: &[&str]) {
     body.extend_from_slice(&u16_len(values.len()).to_be_bytes());
-    for value in values {
+    for (index, value) in values.iter().enumerate() {
+        names
+            .get(index)
+            .iter()
+            .for_each(|name| push_string(body, name));
         let (length, bytes) = match value {
             Bound::Value(bytes) => (i32_len(bytes.len()), &bytes[..]),
             Bound::Null => (-1, &[][..]),
@@ -295,26 +445,6 @@ fn push_bound(body: &mut Vec<u8>, values: &[Bound]) {
         };
         body.extend_from_slice(&length.to_be_bytes());
         body.extend_from_slice(bytes);
-    }
-}
-
-/// `<query_parameters>`: consistency ONE, values, page size, paging state; no timestamp.
-fn push_parameters(body: &mut Vec<u8>, values: &[Cell], page: Option<&[u8]>) {
-    body.extend_from_slice(&1u16.to_be_bytes());
-    let has_values = u8::from(!values.is_empty());
-    body.push(has_values | 0x04 | if page.is_some() { 0x08 } else { 0 });
-    if !values.is_empty() {
-        body.extend_from_slice(&u16_len(values.len()).to_be_bytes());
-        for value in values {
-            let length = value.as_ref().map_or(-1, |v| i32_len(v.len()));
-            body.extend_from_slice(&length.to_be_bytes());
-            body.extend_from_slice(value.as_deref().unwrap_or_default());
-        }
-    }
-    body.extend_from_slice(&PAGE_ROWS.to_be_bytes());
-    if let Some(state) = page {
-        body.extend_from_slice(&i32_len(state.len()).to_be_bytes());
-        body.extend_from_slice(state);
     }
 }
 

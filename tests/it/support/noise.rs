@@ -89,7 +89,7 @@ fn crc24(bytes: &[u8]) -> u32 {
 }
 
 /// A v5 frame without compression around any bytes (native_protocol_v5.spec, 2.2).
-fn frame(payload: &[u8], whole: bool) -> Vec<u8> {
+pub fn frame(payload: &[u8], whole: bool) -> Vec<u8> {
     let payload = &payload[..payload.len().min(131_071)];
     let head = u32::try_from(payload.len()).unwrap() | u32::from(whole) << 17;
     let head = &head.to_le_bytes()[..3];

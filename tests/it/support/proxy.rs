@@ -232,6 +232,15 @@ impl Proxy {
         ours.map(|(_, value)| value.parse::<u64>().unwrap()).sum()
     }
 
+    /// What it could not settle: nothing, if no node was harmed.
+    pub fn held(&self) -> Vec<String> {
+        let status: serde_json::Value = serde_json::from_str(&self.get("/status").1).unwrap();
+        let names = ["in_doubt_held", "rejected_held", "dirty_windows"];
+        let held = names.iter().filter(|name| status["totals"][name] != 0);
+        held.map(|name| format!("{name}: {}", status["totals"][name]))
+            .collect()
+    }
+
     /// GET on the metrics port: status code and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.metrics).unwrap();

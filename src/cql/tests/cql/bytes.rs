@@ -211,6 +211,35 @@ fn a_stamp_is_appended_once_and_then_replaced() {
     assert!(tail(b"\0\x01\x80").is_err(), "a flag of v5");
 }
 
+/// A marker with a name takes a value by place too, and one named value can stand for several
+/// markers.
+#[test]
+fn added_values_go_where_their_markers_are() {
+    let insert = |before| Edit::Insert {
+        before,
+        name: Some("added"),
+        value: Value::Bytes(b"!"),
+    };
+    let by_place = [0, 2, 0, 0, 0, 1, b'a', 0, 0, 0, 1, b'b'];
+    let old = Values::parse(&by_place, false).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(
+        values::rewrite(&mut out, Some(old), &[insert(1)]),
+        Ok(false)
+    );
+    let new = Values::parse(&out, false).unwrap();
+    let found: Vec<_> = new.iter().map(|bound| bound.value).collect();
+    assert_eq!(found, [&b"a"[..], b"!", b"b"].map(Value::Bytes));
+
+    let by_name = [0, 1, 0, 1, b'a', 0, 0, 0, 1, b'a'];
+    let old = Values::parse(&by_name, true).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(values::rewrite(&mut out, Some(old), &[insert(2)]), Ok(true));
+    let new = Values::parse(&out, true).unwrap();
+    let names: Vec<_> = new.iter().map(|bound| bound.name.unwrap()).collect();
+    assert_eq!(names, ["a", "added"]);
+}
+
 #[test]
 fn values_are_replaced_inserted_and_appended() {
     let block = some_values(true);
