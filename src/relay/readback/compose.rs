@@ -118,11 +118,11 @@ impl Composer<'_> {
         };
         let known = rows.cells.iter().filter_map(|read| life(read));
         let oldest = known.map(|(stamp_us, _)| stamp_us).min();
-        let multi_cell = |name: &Box<str>| {
+        let multi_cell = |name: &str| {
             let column = table.column(name);
             column.is_some_and(|column| column.shape.is_multi_cell())
         };
-        let unread = oldest.is_none() || self.look.columns.keys().any(multi_cell);
+        let unread = oldest.is_none() || self.look.columns.keys().any(|name| multi_cell(name));
         let stamp_us = oldest.map_or(fence_us, |oldest_us| oldest_us - 1);
         let stamp_us = match unread {
             true => stamp_us.min(self.look.since_us),

@@ -67,13 +67,8 @@ pub fn looks(
             };
             let table = known.source.get(keyspace, &mutation.table.name);
             let table = table.filter(|table| !table.columns.is_empty());
-            of_mutation(
-                mutation,
-                &bound,
-                table.ok_or(Unclear::Table)?,
-                &frame,
-                &mut found,
-            )?;
+            let table = table.ok_or(Unclear::Table)?;
+            of_mutation(mutation, &bound, table, &frame, &mut found)?;
         }
         Ok(())
     };
