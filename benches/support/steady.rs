@@ -20,11 +20,10 @@ use twinring::relay::functions::Generator;
 use twinring::relay::link::{Link, LinkEvent, Sent};
 use twinring::relay::mirror::{Mirror, Origin, RetryPolicy};
 use twinring::relay::output::{Output, Tally};
-use twinring::relay::plan::{MirrorDdl, PlanCache, Rules};
+use twinring::relay::plan::{PlanCache, Rules};
 use twinring::relay::registry::Registry;
 use twinring::relay::session::{Common, Context, Session, Taken};
 use twinring::relay::spare::SpareWrites;
-use twinring::relay::wanted::Wanted;
 use twinring::topology::{Facts, Offer, Shown};
 
 const NOW_US: i64 = 1_700_000_000_000_000;
@@ -52,12 +51,7 @@ impl Steady {
     pub fn new(value_bytes: usize) -> Steady {
         let address: SocketAddr = "127.0.0.1:9042".parse().unwrap();
         let (shown, offer) = (Rc::new(Shown::Single), Rc::new(Offer::default()));
-        let rules = Rules {
-            mirror_ddl: MirrorDdl::Tables,
-            replication: None,
-            filter: None,
-            wanted: Wanted::default(),
-        };
+        let rules = Rules::default();
         let mut steady = Steady {
             session: Session::new(Facts {
                 address,

@@ -113,8 +113,7 @@ mod tests {
 
     use super::*;
     use crate::cql::{Consistency, Writer};
-    use crate::relay::plan::{MirrorDdl, Rules};
-    use crate::relay::wanted::Wanted;
+    use crate::relay::plan::Rules;
     use crate::relay::write::{Child, ChildStatement};
     use crate::tables::{Column, Shape, Tables};
 
@@ -138,12 +137,7 @@ mod tests {
         source.add("ks", "t", table(true));
         source.add("ks", "u", table(true));
         source.add("ks", "odd", table(false));
-        let rules = Rules {
-            mirror_ddl: MirrorDdl::Tables,
-            replication: None,
-            filter: None,
-            wanted: Wanted::default(),
-        };
+        let rules = Rules::default();
         let mut plans = PlanCache::new(rules, 1 << 20);
         plans.know(Arc::new(Known {
             source: Arc::new(source),

@@ -66,18 +66,19 @@ impl Reason {
 }
 
 /// What DDL goes to the target (`--mirror-ddl`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MirrorDdl {
     /// No DDL and no TRUNCATE… of schema objects at all; TRUNCATE is data and still goes.
     None,
     /// Everything inside a keyspace.
+    #[default]
     Tables,
     /// Keyspaces too.
     All,
 }
 
 /// What decides about treatment beside the text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// `--mirror-ddl`.
     pub mirror_ddl: MirrorDdl,
@@ -439,12 +440,7 @@ mod tests {
     #[test]
     fn the_memory_of_texts_is_bounded_whatever_they_say() {
         const MAX_BYTES: usize = 256 << 10;
-        let rules = Rules {
-            mirror_ddl: MirrorDdl::Tables,
-            replication: None,
-            filter: None,
-            wanted: Wanted::default(),
-        };
+        let rules = Rules::default();
         type Text = fn(usize) -> String;
         let texts: [(usize, Text); 4] = [
             (2_000, |n| format!("INSERT INTO t{n} (a, b) VALUES (1, 2)")),

@@ -58,7 +58,7 @@ impl Prepared {
     fn memory_bytes(&self) -> usize {
         /// Two entries, three ids of their own, and the counts of the shared part.
         const ENTRIES: usize = 2 * 32 + 3 * 16 + 32;
-        let head = self.head.as_ref().map_or(0, Head::len);
+        let head = self.head.as_ref().map_or(0, Head::memory_bytes);
         size_of::<Self>() + ENTRIES + 3 * self.id.len() + head + self.plan.memory_bytes()
     }
 }
@@ -156,19 +156,13 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::plan::{MirrorDdl, Rules};
-    use crate::relay::wanted::Wanted;
+    use crate::relay::plan::Rules;
     use crate::tables::Known;
 
     const MAX_BYTES: usize = 256 << 10;
 
     fn plan(text: &str) -> Rc<Plan> {
-        let rules = Rules {
-            mirror_ddl: MirrorDdl::Tables,
-            replication: None,
-            filter: None,
-            wanted: Wanted::default(),
-        };
+        let rules = Rules::default();
         let (binds, known) = (Box::default(), Known::default());
         Rc::new(Plan::new(text, Some("ks".into()), binds, &rules, &known))
     }

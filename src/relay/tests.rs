@@ -43,12 +43,7 @@ impl Bench {
     fn new() -> Self {
         let address: SocketAddr = "10.0.0.9:9042".parse().unwrap();
         let (shown, offer) = (Rc::new(Shown::Single), Rc::new(Offer::default()));
-        let rules = Rules {
-            mirror_ddl: MirrorDdl::Tables,
-            replication: None,
-            filter: None,
-            wanted: Wanted::default(),
-        };
+        let rules = Rules::default();
         Self {
             session: Session::new(Facts {
                 address,
@@ -564,12 +559,7 @@ fn conditional_writes_are_the_sources_alone() {
 
 #[test]
 fn how_often_a_write_may_be_sent() {
-    let rules = Rules {
-        mirror_ddl: MirrorDdl::Tables,
-        replication: None,
-        filter: None,
-        wanted: Wanted::default(),
-    };
+    let rules = Rules::default();
     let cases = [
         (
             "UPDATE ks.c SET n = n + 1 WHERE k=1",
@@ -669,12 +659,7 @@ fn known(source_ttl_s: u32, target_ttl_s: u32) -> Arc<Known> {
 
 #[test]
 fn the_columns_types_decide_where_the_text_does_not() {
-    let rules = Rules {
-        mirror_ddl: MirrorDdl::Tables,
-        replication: None,
-        filter: None,
-        wanted: Wanted::default(),
-    };
+    let rules = Rules::default();
     let (list, write) = (RecordKind::List, RecordKind::Write);
     for (text, repeat, kind) in [
         ("UPDATE ks.t SET l = ? WHERE k=1", Repeat::Bump, list),

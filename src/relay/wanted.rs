@@ -65,7 +65,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::plan::{MirrorDdl, PlanCache, Reason, Rules, Treatment};
+    use crate::relay::plan::{PlanCache, Reason, Rules, Treatment};
 
     fn pairs(patterns: &[&str]) -> Vec<(Glob, Glob)> {
         let pair = |pattern: &&str| {
@@ -109,10 +109,8 @@ mod tests {
     #[test]
     fn statements_follow_their_tables() {
         let rules = Rules {
-            mirror_ddl: MirrorDdl::Tables,
-            replication: None,
-            filter: None,
             wanted: Wanted::new(&pairs(&["shop.*"]), &pairs(&["shop.tmp_*"])),
+            ..Rules::default()
         };
         let mut plans = PlanCache::new(rules, 1 << 20);
         let mut treatment = |text: &str| plans.plan(text, Some(&"shop".into())).treatment;

@@ -64,14 +64,8 @@ impl Head {
 
     /// Memory that it holds (bytes).
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         self.0.len()
-    }
-
-    /// Never: it holds lengths at least.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

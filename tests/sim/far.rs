@@ -12,19 +12,8 @@ const SEED: u64 = 9;
 /// A world without faults whose target is far away. `partitions`: whose lists are written to.
 fn far(partitions: usize) -> World {
     let calm = Forecast {
-        shards: 1,
-        source_nodes: 1,
-        target_nodes: 1,
-        clients: 1,
-        writes: WRITES,
-        pause_us: 0,
-        length_us: 0,
-        changes: Vec::new(),
-        steps: false,
-        journal_bytes: 2 << 20,
-        machine: false,
-        drops: false,
         lists: Some(partitions),
+        ..Forecast::calm(WRITES)
     };
     // a seed whose limit of requests in flight is the usual one
     let mut world = World::new(SEED, |_| calm, false);

@@ -5,22 +5,7 @@ use crate::world::World;
 
 #[test]
 fn an_idle_link_to_the_source_is_asked_whether_it_still_answers() {
-    let calm = Forecast {
-        shards: 1,
-        source_nodes: 1,
-        target_nodes: 1,
-        clients: 1,
-        writes: 60,
-        pause_us: 0,
-        length_us: 0,
-        changes: Vec::new(),
-        steps: false,
-        journal_bytes: 2 << 20,
-        machine: false,
-        drops: false,
-        lists: None,
-    };
-    let mut world = World::new(1, |_| calm, true);
+    let mut world = World::new(1, |_| Forecast::calm(60), true);
     world.settle().unwrap();
     let until_us = world.core.now_us + 60_000_000;
     while world.core.now_us < until_us && world.step() {}

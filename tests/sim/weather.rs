@@ -152,6 +152,25 @@ pub fn always(cluster: usize) -> Vec<String> {
 }
 
 impl Forecast {
+    /// One client, one shard, one node on either side, and nothing goes wrong.
+    pub fn calm(writes: usize) -> Self {
+        Self {
+            shards: 1,
+            source_nodes: 1,
+            target_nodes: 1,
+            clients: 1,
+            writes,
+            pause_us: 0,
+            length_us: 0,
+            changes: Vec::new(),
+            steps: false,
+            journal_bytes: 2 << 20,
+            machine: false,
+            drops: false,
+            lists: None,
+        }
+    }
+
     pub fn of(rng: &mut Rng, scope: Scope) -> Self {
         let days = scope.days;
         let length_us = match days {

@@ -8,8 +8,7 @@ use crate::cql::response::metadata::{ColumnDef, MetadataHead};
 use crate::cql::response::rows;
 use crate::cql::values::Values;
 use crate::cql::{ColumnType, Consistency, Value, Writer};
-use crate::relay::plan::{MirrorDdl, PlanCache, Rules};
-use crate::relay::wanted::Wanted;
+use crate::relay::plan::{PlanCache, Rules};
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
 use crate::tables::{Column, Known, Role, Shape, Table, Tables};
@@ -38,12 +37,7 @@ fn plans() -> PlanCache {
     let mut source = Tables::default();
     source.release = 5;
     source.add("ks", "t", table);
-    let rules = Rules {
-        mirror_ddl: MirrorDdl::Tables,
-        replication: None,
-        filter: None,
-        wanted: Wanted::default(),
-    };
+    let rules = Rules::default();
     let mut plans = PlanCache::new(rules, 1 << 20);
     plans.know(Arc::new(Known {
         source: Arc::new(source),
