@@ -217,6 +217,15 @@ impl Proxy {
     }
 }
 
+/// A port that is taken, and refuses: nobody listens yet.
+fn reserve() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 #[test]
 fn memory_does_not_grow_with_the_backlog() {
     let temporary = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -224,10 +233,7 @@ fn memory_does_not_grow_with_the_backlog() {
     let bytes = size_mib() << 20;
     let records = fill(&dir, bytes);
     let source = Node::start("127.0.0.1:0".parse().unwrap());
-    // nobody listens there yet
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = free.local_addr().unwrap();
-    drop(free);
+    let (reserved, target) = reserve();
 
     let (proxy, ready_after) = Proxy::start(&dir, source.address, target);
     eprintln!(
@@ -247,6 +253,7 @@ fn memory_does_not_grow_with_the_backlog() {
     eprintln!("counted after {counted_after:?}; RSS {} MiB", rss_kib >> 10);
 
     let (begun, cpu_s) = (Instant::now(), proxy.cpu_s());
+    drop(reserved);
     let node = Node::start(target);
     let mut most_kib = rss_kib;
     let mut next_line = Duration::ZERO;

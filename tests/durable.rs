@@ -154,6 +154,14 @@ impl Line {
     }
 }
 
+/// A port that is taken, and refuses: nobody listens.
+fn reserved() -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    socket
+}
+
 struct World {
     shard: Shard,
     net: Stalling,
@@ -161,16 +169,14 @@ struct World {
     client: Line,
     now_us: i64,
     _folder: tempfile::TempDir,
+    _target: socket2::Socket,
 }
 
 impl World {
     fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
-        // nobody listens there
-        let nowhere = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let target = reserved();
+        let nowhere = target.local_addr().unwrap().as_socket().unwrap();
         let settings = Settings {
             source: Some(source().to_string().parse().unwrap()),
             target: Some(nowhere.to_string().parse().unwrap()),
@@ -217,6 +223,7 @@ impl World {
             client,
             now_us,
             _folder: folder,
+            _target: target,
         };
         world.client.send(0, Opcode::Startup, |w| {
             w.string_map([("CQL_VERSION", "3.0.0")])

@@ -187,8 +187,7 @@ fn is_quiet(totals: &Totals) -> bool {
 
 impl Proxy {
     fn start(source: &NodeHandle, target: &NodeHandle, directory: &Path) -> anyhow::Result<Proxy> {
-        let address = free_address()?;
-        let admin = free_address()?;
+        let [address, admin] = free_addresses()?;
         let program = std::env::current_exe().context("find this program")?;
         let log = File::create(directory.join(LOG_NAME)).context("make the proxy's log")?;
         let mut command = Command::new(program);
@@ -265,10 +264,11 @@ fn shards() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2))
 }
 
-/// An address of the loopback that nobody listens on now.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
-    Ok(listener.local_addr()?)
+/// Two addresses of the loopback that nobody listens on now.
+fn free_addresses() -> anyhow::Result<[SocketAddr; 2]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port");
+    let held = [bind()?, bind()?]; // both at once, or they may be the same
+    Ok([held[0].local_addr()?, held[1].local_addr()?])
 }
 
 /// A flag that SIGINT and SIGTERM set.
