@@ -180,9 +180,12 @@ pub const TTL_MAX_S: i64 = 20 * 365 * 24 * 3600;
 
 // ---- journal --------------------------------------------------------------------------------
 
-/// A block of the journal, in bytes: small enough to stay in the cache, and large enough that a
-/// new one is rare.
-pub const JOURNAL_BLOCK_BYTES: usize = MIB;
+/// A block of the journal, in bytes: a block is used again once all its records are done, so the
+/// few that a busy shard goes round in stay in the second-level cache. With blocks of 1 MiB they do
+/// not, which costs an eighth of a write (`benches/README.md`, "What the journal costs").
+pub const JOURNAL_BLOCK_BYTES: usize = 64 * KIB;
+/// What is left for writes that others wait for.
+pub const JOURNAL_SPARE_BYTES: usize = MIB;
 /// Address space of one shard's journal, unless configured; only what is used takes memory.
 pub const JOURNAL_DEFAULT_BYTES: usize = 64 * MIB;
 /// Smallest `--journal-bytes`.
@@ -190,7 +193,7 @@ pub const JOURNAL_MIN_BYTES: usize = 8 * MIB;
 /// Largest `--journal-bytes`.
 pub const JOURNAL_MAX_BYTES: usize = 4096 * MIB;
 /// Blocks of a journal whose memory is taken at the start.
-pub const JOURNAL_WARM_BLOCKS: usize = 4;
+pub const JOURNAL_WARM_BLOCKS: usize = 64;
 
 // ---- time -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use super::commit::Commits;
 use super::format::{ALIGN_BYTES, FRAME_BYTES, Frame, Geometry, Header, Nature, State, word};
 use super::memory::{Memory, Words};
+use crate::limits;
 use crate::spill::Encode;
 
 /// A journal of fewer blocks spares none of them.
@@ -61,7 +62,7 @@ struct Own {
     current: Option<Current>,
     next_id: u64,
     live: u64,
-    /// Blocks that are not used.
+    /// Blocks that are not used, without those at the end that are spared.
     free: usize,
     /// See [`Journal::is_tight`].
     tight: bool,
@@ -134,7 +135,7 @@ impl Journal {
             current: None,
             next_id: 1,
             live: 0,
-            free: header.geometry.count(),
+            free: header.geometry.count() - spare(header.geometry),
             tight: false,
             trouble: None,
         };
@@ -216,7 +217,7 @@ impl Journal {
         self.put(record, nature, false)
     }
 
-    /// As [`Self::append`], for a write that others wait for to be done: it may use the last block,
+    /// As [`Self::append`], for a write that others wait for to be done: it may use the last blocks,
     /// or a journal full of those others would stay full.
     ///
     /// # Errors
@@ -241,8 +242,7 @@ impl Journal {
         };
         let length = record.encoded_len();
         let arrived_us = i64::try_from(record.arrival_us()).unwrap_or(i64::MAX);
-        let spare = if awaited { 0 } else { own.spare() };
-        let room = own.room(FRAME_BYTES + length, arrived_us, spare)?;
+        let room = own.room(FRAME_BYTES + length, arrived_us, awaited)?;
         let frame = Frame {
             length: u32::try_from(length).map_err(|_| Full::Never)?,
             id: own.next_id,
@@ -386,6 +386,17 @@ impl Journal {
     }
 }
 
+/// Blocks that are left for writes which others wait for: 1 MiB of a journal of some size. They are
+/// the last ones, so that a large write finds them in a row.
+fn spare(geometry: Geometry) -> usize {
+    match geometry.count() {
+        0..SPARE_FROM_BLOCKS => 0,
+        count => (limits::JOURNAL_SPARE_BYTES / geometry.block())
+            .min(count / 8)
+            .max(1),
+    }
+}
+
 /// Whether the record with this id is done, by the word that is stored in its place.
 #[inline]
 fn is_done(stored: u64, id: u64) -> bool {
@@ -393,17 +404,21 @@ fn is_done(stored: u64, id: u64) -> bool {
 }
 
 impl Own {
-    /// Blocks that are left for writes which others wait for.
-    fn spare(&self) -> usize {
-        usize::from(self.blocks.len() >= SPARE_FROM_BLOCKS)
+    /// Blocks for any write: those behind them are for writes that others wait for.
+    fn common(&self) -> usize {
+        self.blocks.len() - spare(self.geometry)
     }
 
-    /// Finds room for a record of `total` bytes, and makes its memory ready. `spare`: blocks that
-    /// must be left.
-    fn room(&mut self, total: usize, arrived_us: i64, spare: usize) -> Result<Room, Full> {
+    /// Finds room for a record of `total` bytes, and makes its memory ready.
+    fn room(&mut self, total: usize, arrived_us: i64, awaited: bool) -> Result<Room, Full> {
         let block = self.geometry.block();
+        let end = if awaited {
+            self.blocks.len()
+        } else {
+            self.common()
+        };
         if let Some(current) = self.current
-            && self.free >= spare
+            && current.block < end
             && current.offset + total <= block
             && usize::from(current.slot) < self.geometry.slots()
         {
@@ -414,20 +429,16 @@ impl Own {
             });
         }
         let run = total.div_ceil(block);
-        if run + spare > self.blocks.len() {
+        if run > end {
             return Err(Full::Never);
         }
         let own_current = self.current.filter(|at| self.blocks[at.block].live == 0);
         if let Some(empty) = own_current {
-            self.blocks[empty.block].used = false; // it is too short for what comes
-            self.free += 1;
+            self.set_used(empty.block, 1, false); // it is too short for what comes
             self.current = None;
         }
         self.tight = true;
-        if self.free < run + spare {
-            return Err(Full::Now);
-        }
-        let first = self.free_run(run).ok_or(Full::Now)?;
+        let first = self.free_run(run, end).ok_or(Full::Now)?;
         for index in first..first + run {
             if self.blocks[index].ready {
                 continue;
@@ -438,13 +449,9 @@ impl Own {
             }
             self.blocks[index].ready = true;
         }
-        for taken in &mut self.blocks[first..first + run] {
-            taken.used = true;
-        }
-        self.free -= run;
         self.blocks[first].run = u32::try_from(run).map_err(|_| Full::Never)?;
         self.blocks[first].first_us = arrived_us;
-        self.tight = self.free <= self.spare();
+        self.set_used(first, run, true);
         self.current = Some(Current {
             block: first,
             offset: 0,
@@ -457,16 +464,29 @@ impl Own {
         })
     }
 
-    /// The lowest place with so many free blocks in a row.
-    fn free_run(&self, run: usize) -> Option<usize> {
+    /// The lowest place before `end` with so many free blocks in a row.
+    fn free_run(&self, run: usize, end: usize) -> Option<usize> {
         let mut length = 0;
-        for (index, block) in self.blocks.iter().enumerate() {
+        for (index, block) in self.blocks[..end].iter().enumerate() {
             length = if block.used { 0 } else { length + 1 };
             if length == run {
                 return Some(index + 1 - run);
             }
         }
         None
+    }
+
+    fn set_used(&mut self, first: usize, run: usize, used: bool) {
+        let common = self.common();
+        for (index, block) in self.blocks.iter_mut().enumerate().skip(first).take(run) {
+            block.used = used;
+            match used {
+                _ if index >= common => {}
+                true => self.free -= 1,
+                false => self.free += 1,
+            }
+        }
+        self.tight = self.free == 0;
     }
 
     /// The record is there.
@@ -504,10 +524,6 @@ impl Own {
             return;
         }
         let run = std::mem::replace(&mut block.run, 1) as usize;
-        for freed in self.blocks.iter_mut().skip(index).take(run) {
-            freed.used = false;
-            self.free += 1;
-        }
-        self.tight = self.free <= self.spare();
+        self.set_used(index, run, false);
     }
 }
