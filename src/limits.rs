@@ -114,6 +114,9 @@ pub const RECONNECT_RANGE_MS: (u64, u64) = (100, 5_000);
 
 /// Rows of one conditional statement that are read back; more are in doubt.
 pub const READ_BACK_ROWS: usize = 1_024;
+/// Keys that conditional statements took out of one set or map and that the source is asked for one
+/// by one; with more, the value is read as a whole.
+pub const READ_BACK_KEYS: usize = 256;
 /// Rows that wait in one shard to be read back; more are in doubt.
 pub const READ_BACK_PENDING: usize = 65_536;
 /// Bytes of conditional writes that wait in one shard to be read back; more are in doubt.

@@ -83,6 +83,23 @@ def classpath(version):
     return resolve(version, POM.format(version))
 
 
+def named_as_before_41(conf):
+    """The same settings by the names of Cassandra 4.0, which have the unit in them."""
+    names = {"user_defined_functions_enabled": "enable_user_defined_functions",
+             "materialized_views_enabled": "enable_materialized_views",
+             "prepared_statements_cache_size": "prepared_statements_cache_size_mb"}
+    old = {}
+    for name, value in conf.items():
+        number = str(value).removesuffix("MiB").removesuffix("s")
+        if str(value).endswith("MiB"):
+            old[names.get(name, name + "_in_mb")] = number
+        elif str(value).endswith("s") and number.isdigit():
+            old[name + "_in_ms"] = int(number) * 1000
+        else:
+            old[names.get(name, name)] = value
+    return old
+
+
 def settings(o, dirs):
     """cassandra.yaml as a dictionary: small caches, one token, nothing but loopback."""
     conf = {
@@ -117,6 +134,8 @@ def settings(o, dirs):
     else:
         conf.update({"commitlog_sync": "periodic", "commitlog_sync_period": "10s",
                      "periodic_commitlog_sync_lag_block": "600s"})
+    if o.version.startswith(("3.", "4.0.")):
+        conf = named_as_before_41(conf)
     if o.auth:
         conf.update({"authenticator": "PasswordAuthenticator", "authorizer": "CassandraAuthorizer"})
     conf.update(line.split(":", 1) for line in o.yaml)

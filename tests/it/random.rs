@@ -317,6 +317,14 @@ fn from_41_to_50() {
     between("from_41_to_50", &pair);
 }
 
+/// Stamps of elements and fields too.
+#[test]
+fn between_50() {
+    let _turn = lab::alone();
+    let pair = Pair::new("random50", lab::source_50(), lab::target_50());
+    between("between_50", &pair);
+}
+
 fn node() -> NodeHandle {
     Node::start(NodeConfig::new((Ipv4Addr::LOCALHOST, 0).into())).unwrap()
 }

@@ -1,11 +1,13 @@
 //! What the source showed → plain writes that make the target show the same.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::SLACK_US;
 use super::look::{Answer, Look, Read, Touch};
 use super::piece::{Piece, collection, elements};
+use crate::cql::Reader;
 use crate::relay::plan::Repeat;
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
@@ -38,6 +40,8 @@ pub struct Composed {
 
 /// Stamp (µs) and time to live (s).
 type Life = (i64, i32);
+/// Values by their lives: the columns or fields that they go to, as CQL writes these.
+type Groups<'n> = BTreeMap<Life, Vec<(Cow<'n, str>, Vec<u8>)>>;
 
 struct Composer<'c> {
     look: &'c Look,
@@ -97,8 +101,8 @@ impl Composer<'_> {
             self.out.settled = false;
             return;
         };
-        let columns: Vec<&str> = self.look.columns.keys().map(|name| &**name).collect();
         if self.look.is_static {
+            let columns: Vec<_> = self.look.columns.keys().map(|name| quote(name)).collect();
             self.delete(&columns, fence_us);
         } else {
             self.delete(&[], fence_us);
@@ -132,8 +136,7 @@ impl Composer<'_> {
     }
 
     fn present(&mut self, table: &Table, row: &Answer<'_>) {
-        let mut groups: BTreeMap<Life, Vec<(&str, Vec<u8>)>> = BTreeMap::new();
-        let mut adds: BTreeMap<Life, Vec<(&str, Vec<u8>)>> = BTreeMap::new();
+        let (mut groups, mut fields, mut adds) = (Groups::new(), Groups::new(), Groups::new());
         let mut gone = Vec::new();
         if self.look.whole_row {
             self.old_row(row);
@@ -142,28 +145,42 @@ impl Composer<'_> {
             let shape = table
                 .column(name)
                 .map_or(Shape::Single, |column| column.shape);
+            if let (Shape::UserType, Some(found)) = (shape, fields_of(read)) {
+                for (field, cell) in found {
+                    let field = format!("{}.{}", quote(name), quote(field)).into();
+                    match cell {
+                        Some((value, life)) => {
+                            fields
+                                .entry(life)
+                                .or_default()
+                                .push((field, value.to_vec()));
+                        }
+                        None => gone.push(field),
+                    }
+                }
+                continue;
+            }
             match (shape.is_multi_cell(), read.value, life(read)) {
                 (true, ..) => self.collection(name, shape, touch, read, &mut adds),
                 (false, Some(value), Some(life)) => {
-                    groups.entry(life).or_default().push((name, value.to_vec()));
+                    let cells = groups.entry(life).or_default();
+                    cells.push((quote(name), value.to_vec()));
                 }
-                (false, ..) => gone.push(&**name),
+                (false, ..) => gone.push(quote(name)),
             }
         }
-        if !gone.is_empty() {
-            match self.moment.fence_us {
-                Some(fence_us) => self.delete(&gone, fence_us),
-                None => self.out.settled = false,
-            }
+        match self.moment.fence_us {
+            _ if gone.is_empty() => {}
+            Some(fence_us) => self.delete(&gone, fence_us),
+            None => self.out.settled = false,
         }
         if self.look.inserted {
             self.insert(&mut groups, row);
         }
-        for (life, cells) in groups {
-            self.update(life, &cells, "");
-        }
-        for (life, cells) in adds {
-            self.update(life, &cells, " + ?");
+        for (groups, operator) in [(groups, ""), (fields, ""), (adds, " + ?")] {
+            for (life, cells) in groups {
+                self.update(life, &cells, operator);
+            }
         }
     }
 
@@ -190,7 +207,7 @@ impl Composer<'_> {
 
     /// The row exists by itself: it gets the stamp of the cells that came with it, if there are
     /// any.
-    fn insert(&mut self, groups: &mut BTreeMap<Life, Vec<(&str, Vec<u8>)>>, row: &Answer<'_>) {
+    fn insert(&mut self, groups: &mut Groups<'_>, row: &Answer<'_>) {
         let first = groups
             .keys()
             .find(|(stamp_us, _)| self.is_recent(*stamp_us))
@@ -203,11 +220,13 @@ impl Composer<'_> {
                 return;
             }
         };
-        let keys = row.keys.iter().map(|(name, value)| (&**name, *value));
-        let cells = cells.iter().map(|(name, value)| (*name, Some(&**value)));
+        let keys = row.keys.iter().map(|(name, value)| (quote(name), *value));
+        let cells = cells
+            .iter()
+            .map(|(name, value)| (name.clone(), Some(&**value)));
         let (mut names, mut values) = (Vec::new(), Piece::default());
         for (name, value) in keys.chain(cells) {
-            names.push(quote(name).into_owned());
+            names.push(name);
             values.value(value);
         }
         let marks = vec!["?"; names.len()].join(", ");
@@ -238,7 +257,7 @@ impl Composer<'_> {
         shape: Shape,
         touch: &Touch,
         read: &Read<'_>,
-        adds: &mut BTreeMap<Life, Vec<(&'n str, Vec<u8>)>>,
+        adds: &mut Groups<'n>,
     ) {
         let width = match shape {
             Shape::Set => 1,
@@ -246,36 +265,24 @@ impl Composer<'_> {
             _ => 0,
         };
         let parts = elements_of(read, width).filter(|_| width > 0 && !touch.unclear);
-        let Some(parts) = parts else {
+        let oldest_us = parts.iter().flatten().map(|(_, life)| life.0).min();
+        let (Some(parts), Some(oldest_us)) = (parts, oldest_us) else {
             return self.whole(name, shape, read);
         };
-        let oldest_us = parts.iter().map(|(_, (stamp_us, _))| *stamp_us).min();
         if touch.overwritten {
-            let before_us = match (oldest_us, self.moment.fence_us) {
-                (Some(oldest_us), _) if self.is_recent(oldest_us) => oldest_us - 1,
-                (Some(_), Some(_)) => return self.whole(name, shape, read),
-                (None, Some(fence_us)) => fence_us,
-                (_, None) => {
-                    self.out.settled = false;
-                    return;
-                }
-            };
-            self.delete(&[name], before_us);
-        } else if !touch.removed.is_empty() {
-            let Some(fence_us) = self.moment.fence_us else {
-                self.out.settled = false;
-                return;
-            };
-            // what was taken out may have come back since: then its stamp is a recent one
-            if parts
-                .iter()
-                .any(|(_, (stamp_us, _))| self.is_recent(*stamp_us))
-            {
-                return self.whole(name, shape, read);
+            // whatever came later than that is there, or was taken out since
+            match self.moment.fence_us {
+                Some(fence_us) => self.delete(&[quote(name)], fence_us.min(oldest_us - 1)),
+                None if self.is_recent(oldest_us) => self.delete(&[quote(name)], oldest_us - 1),
+                None => self.out.settled = false,
             }
-            for (term, is_key) in &touch.removed {
-                self.remove(name, term, *is_key, fence_us);
-            }
+        }
+        // what is there again tells its stamp, which is later than that of its removal
+        let asked = touch.removed.iter().zip(&read.is_there);
+        let gone = asked.filter(|(_, is_there)| !**is_there);
+        let gone: Vec<Piece> = gone.map(|(key, _)| key.in_brackets(&quote(name))).collect();
+        for key in &gone {
+            self.remove(key);
         }
         let mut groups: BTreeMap<Life, Vec<&[u8]>> = BTreeMap::new();
         for (element, life) in parts {
@@ -283,7 +290,7 @@ impl Composer<'_> {
         }
         for (life, elements) in groups {
             let value = collection(elements.into_iter());
-            adds.entry(life).or_default().push((name, value));
+            adds.entry(life).or_default().push((quote(name), value));
         }
     }
 
@@ -299,7 +306,7 @@ impl Composer<'_> {
             return;
         };
         let Some(value) = read.value else {
-            return self.delete(&[name], fence_us);
+            return self.delete(&[quote(name)], fence_us);
         };
         let stamp_us = match (shape, self.uniform(read, fence_us)) {
             (Shape::List, Some(stamp_us)) => stamp_us,
@@ -314,15 +321,16 @@ impl Composer<'_> {
             }
             _ => fence_us,
         };
-        let ttl_s = match ttls(read) {
-            Some(ttls) => ttls.into_iter().min().unwrap_or(0),
-            None => self.ttl_left(),
+        let ttl_s = match lives(read) {
+            Some(lives) => lives.into_iter().flatten().map(|life| life.1).min(),
+            None => Some(self.ttl_left()),
         };
+        let ttl_s = ttl_s.unwrap_or(0);
         let kind = match shape {
             Shape::List => Kind::List,
             _ => Kind::Write,
         };
-        let piece = self.assignment(&[(name, value.to_vec())], "", ttl_s);
+        let piece = self.assignment(&[(quote(name), value.to_vec())], "", ttl_s);
         self.put(piece, stamp_us, kind, false);
     }
 
@@ -337,17 +345,16 @@ impl Composer<'_> {
         (may_be && !(self.moment.is_taken)(first)).then_some(first)
     }
 
-    fn update(&mut self, life: Life, cells: &[(&str, Vec<u8>)], operator: &str) {
+    fn update(&mut self, life: Life, cells: &[(Cow<'_, str>, Vec<u8>)], operator: &str) {
         let piece = self.assignment(cells, operator, life.1);
         self.put(piece, life.0, Kind::Write, false);
     }
 
     /// `operator`: empty for `c = ?`, else what stands behind `c = c`.
-    fn assignment(&self, cells: &[(&str, Vec<u8>)], operator: &str, ttl_s: i32) -> Piece {
+    fn assignment(&self, cells: &[(Cow<'_, str>, Vec<u8>)], operator: &str, ttl_s: i32) -> Piece {
         let mut piece = Piece::of(format!("UPDATE {} USING TTL ? SET ", self.table));
         piece.value(Some(&ttl_s.to_be_bytes()));
         for (index, (name, value)) in cells.iter().enumerate() {
-            let name = quote(name);
             piece.text(if index > 0 { ", " } else { "" });
             piece.text(&match operator {
                 "" => format!("{name} = ?"),
@@ -360,28 +367,24 @@ impl Composer<'_> {
         piece
     }
 
-    fn remove(&mut self, name: &str, term: &Piece, is_key: bool, stamp_us: i64) {
-        let name = quote(name);
-        let mut piece = Piece::default();
-        if is_key {
-            piece.text(&format!("DELETE {name}["));
-            piece.push(term);
-            piece.text(&format!("] FROM {}", self.table));
-        } else {
-            piece.text(&format!("UPDATE {} SET {name} = {name} - ", self.table));
-            piece.push(term);
-        }
-        piece.text(" WHERE ");
+    /// Deletes one element, `column[key]`, with the stamp of the fence.
+    fn remove(&mut self, element: &Piece) {
+        let Some(fence_us) = self.moment.fence_us else {
+            self.out.settled = false;
+            return;
+        };
+        let mut piece = Piece::of("DELETE ");
+        piece.push(element);
+        piece.text(&format!(" FROM {} WHERE ", self.table));
         piece.push(&self.relation);
-        self.put(piece, stamp_us, Kind::Write, true);
+        self.put(piece, fence_us, Kind::Write, true);
     }
 
-    /// Deletes columns, or with none the row.
-    fn delete(&mut self, columns: &[&str], stamp_us: i64) {
-        let names: Vec<_> = columns.iter().map(|name| quote(name)).collect();
+    /// Deletes columns and fields, or with none the row.
+    fn delete(&mut self, columns: &[Cow<'_, str>], stamp_us: i64) {
         let mut piece = Piece::of("DELETE ");
-        if !names.is_empty() {
-            piece.text(&names.join(", "));
+        if !columns.is_empty() {
+            piece.text(&columns.join(", "));
             piece.text(" ");
         }
         piece.text(&format!("FROM {} WHERE ", self.table));
@@ -427,37 +430,66 @@ fn life(read: &Read<'_>) -> Option<Life> {
 
 /// All stamps of a value, if they can be read (µs).
 fn stamps(read: &Read<'_>) -> Option<Vec<i64>> {
-    let bytes = read.stamps?;
-    if let Ok(one) = bytes.try_into() {
-        return Some(vec![i64::from_be_bytes(one)]);
-    }
-    let long = |element: &[u8]| {
-        let (_, bytes) = element.split_at_checked(4)?;
-        bytes.try_into().ok().map(i64::from_be_bytes)
+    read.value?;
+    let lives = match life(read) {
+        Some(one) => vec![Some(one)],
+        None => lives(read)?,
     };
-    elements(bytes, 1)?.into_iter().map(long).collect()
+    Some(lives.into_iter().flatten().map(|life| life.0).collect())
 }
 
-/// All times to live of a value's elements (s), 0 for none, if they can be read.
-fn ttls(read: &Read<'_>) -> Option<Vec<i32>> {
-    let int = |element: &[u8]| {
-        let (_, bytes) = element.split_at_checked(4)?;
-        Some(bytes.try_into().map_or(0, i32::from_be_bytes))
+/// Stamp and time to live of each part of a value, if they can be read; none of a field that is
+/// null.
+fn lives(read: &Read<'_>) -> Option<Vec<Option<Life>>> {
+    let stamps = numbers(read.stamps?)?;
+    let ttls = match read.ttls {
+        Some(list) => numbers(list)?,
+        None => vec![None; stamps.len()],
     };
-    elements(read.ttls?, 1)?.into_iter().map(int).collect()
+    let life = |(stamp, ttl): (Option<_>, Option<_>)| {
+        let ttl_s = ttl.map_or(0, i32::from_be_bytes);
+        stamp.map(|stamp| (i64::from_be_bytes(stamp), ttl_s))
+    };
+    let same = stamps.len() == ttls.len();
+    same.then(|| stamps.into_iter().zip(ttls).map(life).collect())
+}
+
+/// The numbers in a list; none where one is null.
+fn numbers<const N: usize>(list: &[u8]) -> Option<Vec<Option<[u8; N]>>> {
+    let number = |element: &[u8]| match element.get(4..)? {
+        [] => Some(None),
+        bytes => bytes.try_into().ok().map(Some),
+    };
+    elements(list, 1)?.into_iter().map(number).collect()
 }
 
 /// The elements of a set or map, each with its stamp and time to live; none if these cannot be
 /// read.
 fn elements_of<'m>(read: &Read<'m>, width: usize) -> Option<Vec<(&'m [u8], Life)>> {
-    let Some(value) = read.value else {
-        // an empty collection is null; whether stamps could be read shows in nothing
-        return None;
-    };
-    let elements = elements(value, width.max(1))?;
-    let stamps = stamps(read)?;
-    let ttls = ttls(read).unwrap_or_else(|| vec![0; stamps.len()]);
-    let same = elements.len() == stamps.len() && elements.len() == ttls.len();
-    let lives = stamps.into_iter().zip(ttls);
+    // an empty collection is null; whether stamps could be read shows in nothing
+    let elements = elements(read.value?, width.max(1))?;
+    let lives: Vec<Life> = lives(read)?.into_iter().collect::<Option<_>>()?;
+    let same = elements.len() == lives.len();
     same.then(|| elements.into_iter().zip(lives).collect())
+}
+
+/// A field of a user type and its cell, if it is not null.
+type Field<'r> = (&'r str, Option<(&'r [u8], Life)>);
+
+/// The fields of a user type; none if their stamps cannot be read.
+fn fields_of<'r>(read: &'r Read<'_>) -> Option<Vec<Field<'r>>> {
+    let (mut values, lives) = (Reader::new(read.value?), lives(read)?);
+    let field = |(name, life): (&'r String, Option<Life>)| {
+        let value = match values.rest() {
+            [] => None,
+            _ => values.bytes().ok()?,
+        };
+        match (value, life) {
+            (Some(value), Some(life)) => Some((&**name, Some((value, life)))),
+            (Some(_), None) => None,
+            (None, _) => Some((&**name, None)),
+        }
+    };
+    let same = read.fields.len() == lives.len();
+    same.then(|| read.fields.iter().zip(lives).map(field).collect())?
 }

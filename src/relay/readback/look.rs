@@ -7,16 +7,18 @@ use super::piece::Piece;
 use crate::cql::Consistency;
 use crate::cql::DecodeError;
 use crate::cql::response::rows::Rows;
+use crate::cql::{ColumnType, TypeView};
+use crate::limits;
 use crate::statement::quote;
-use crate::tables::{Column, Role, Table};
+use crate::tables::{Column, Role, Shape, Table};
 
 /// What a statement did to a column whose value has several cells; of others it does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touch {
     /// All of it was replaced.
     pub overwritten: bool,
-    /// What was taken out: a term for `c - term`, or with true the key in `c[key]`.
-    pub removed: Vec<(Piece, bool)>,
+    /// What was taken out of a set or map: its keys.
+    pub removed: Vec<Piece>,
     /// Something else: fields, list elements.
     pub unclear: bool,
 }
@@ -26,10 +28,27 @@ impl Touch {
     pub fn merge(&mut self, other: Self) {
         self.overwritten |= other.overwritten;
         self.unclear |= other.unclear;
-        for removed in other.removed {
-            if !self.removed.contains(&removed) {
-                self.removed.push(removed);
-            }
+        other.removed.into_iter().for_each(|key| self.remove(key));
+    }
+
+    /// Something was taken out of a set or map.
+    pub fn remove(&mut self, key: Piece) {
+        if self.removed.contains(&key) {
+            return;
+        }
+        if self.removed.len() < limits::READ_BACK_KEYS {
+            self.removed.push(key);
+        } else {
+            self.unclear = true;
+        }
+    }
+
+    /// The keys that the source is asked for one by one, if it tells the stamps of elements.
+    fn asked(&self, table: &Table, name: &str) -> &[Piece] {
+        let shape = table.column(name).map(|column| column.shape);
+        match shape {
+            Some(Shape::Set | Shape::Map) if !self.unclear => &self.removed,
+            _ => &[],
         }
     }
 }
@@ -78,7 +97,7 @@ impl Look {
         const COLUMN: usize = 96;
         let columns = self.columns.iter().map(|(name, touch)| {
             let removed = touch.removed.iter();
-            let removed = removed.map(|(term, _)| term.text.len() + term.values.len() + COLUMN);
+            let removed = removed.map(|key| key.text.len() + key.values.len() + COLUMN);
             name.len() + COLUMN + removed.sum::<usize>()
         });
         let row = self.relation.text.len() + self.relation.values.len();
@@ -131,19 +150,29 @@ impl Look {
         if self.range {
             return self.select_oldest(table);
         }
-        let mut wanted: Vec<String> = Vec::new();
-        wanted.extend(self.keys(table).map(|key| quote(&key.name).into_owned()));
-        for name in self.columns.keys() {
+        let mut select = Piece::of("SELECT ");
+        let mut more = "";
+        let mut want = |wanted: &Piece| {
+            select.text(std::mem::replace(&mut more, ", "));
+            select.push(wanted);
+        };
+        for key in self.keys(table) {
+            want(&Piece::of(quote(&key.name)));
+        }
+        for (name, touch) in &self.columns {
             let quoted = quote(name);
-            wanted.push(quoted.clone().into_owned());
-            if has_stamps(table, name, element_stamps) {
-                wanted.push(format!("WRITETIME({quoted})"));
-                wanted.push(format!("TTL({quoted})"));
+            want(&Piece::of(&*quoted));
+            if !has_stamps(table, name, element_stamps) {
+                continue;
+            }
+            want(&Piece::of(format!("WRITETIME({quoted})")));
+            want(&Piece::of(format!("TTL({quoted})")));
+            for key in touch.asked(table, name) {
+                want(&key.in_brackets(&quoted));
             }
         }
-        let mut select = Piece::of(format!(
-            "SELECT {} FROM {}.{} WHERE ",
-            wanted.join(", "),
+        select.text(&format!(
+            " FROM {}.{} WHERE ",
             quote(&self.keyspace),
             quote(&self.table)
         ));
@@ -193,9 +222,8 @@ impl Look {
                 false => None,
             };
             answer.cells.push(Read {
-                value: None,
                 stamps,
-                ttls: None,
+                ..Read::default()
             });
         }
         Ok(Some(answer))
@@ -218,30 +246,40 @@ impl Look {
         if rows.row_count == 0 {
             return Ok(None);
         }
-        let mut cells = rows.cells();
-        let mut next = || -> Result<Option<&'m [u8]>, DecodeError> {
-            Ok(cells.next().transpose()?.and_then(|cell| cell.bytes))
+        let (mut cells, mut specs) = (rows.cells(), rows.metadata.columns());
+        let mut next = || -> Result<_, DecodeError> {
+            let bytes = cells.next().transpose()?.and_then(|cell| cell.bytes);
+            Ok((bytes, specs.next().map(|spec| spec.column_type)))
         };
         let mut answer = Answer::default();
         for key in self.keys(table) {
-            answer.keys.push((key.name.clone(), next()?));
+            answer.keys.push((key.name.clone(), next()?.0));
         }
-        for name in self.columns.keys() {
-            let value = next()?;
-            let stamped = has_stamps(table, name, element_stamps);
-            let (stamps, ttls) = if stamped {
-                (next()?, next()?)
-            } else {
-                (None, None)
-            };
-            answer.cells.push(Read {
+        for (name, touch) in &self.columns {
+            let (value, kind) = next()?;
+            let mut read = Read {
                 value,
-                stamps,
-                ttls,
-            });
+                ..Read::default()
+            };
+            if has_stamps(table, name, element_stamps) {
+                (read.stamps, read.ttls) = (next()?.0, next()?.0);
+                read.fields = fields(kind)?;
+                for _ in touch.asked(table, name) {
+                    read.is_there.push(next()?.0.is_some());
+                }
+            }
+            answer.cells.push(read);
         }
         Ok(Some(answer))
     }
+}
+
+/// The names of a user type's fields.
+fn fields(kind: Option<TypeView<'_>>) -> Result<Vec<String>, DecodeError> {
+    Ok(match kind.map(|kind| kind.to_type()).transpose()? {
+        Some(ColumnType::Udt(udt)) => udt.fields.into_iter().map(|(name, _)| name).collect(),
+        _ => Vec::new(),
+    })
 }
 
 fn has_stamps(table: &Table, name: &str, element_stamps: bool) -> bool {
@@ -261,7 +299,7 @@ pub struct Answer<'m> {
 }
 
 /// A column in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Read<'m> {
     /// Its value.
     pub value: Option<&'m [u8]>,
@@ -269,4 +307,8 @@ pub struct Read<'m> {
     pub stamps: Option<&'m [u8]>,
     /// TTL: an int, or a list of them.
     pub ttls: Option<&'m [u8]>,
+    /// Of each key in [`Touch::removed`]: it is there, again or still. Empty if that was not asked.
+    pub is_there: Vec<bool>,
+    /// Of a user type: the names of its fields.
+    pub fields: Vec<String>,
 }

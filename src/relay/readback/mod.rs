@@ -17,7 +17,9 @@
 //! the source shows holds all of them. Then a delete stamped with the fence hides exactly what the
 //! source has hidden, and what comes later has a later stamp and wins on both sides. The same holds
 //! for collections whose elements' stamps cannot be read (before Cassandra 5.0): they are written
-//! whole with the fence's stamp.
+//! whole with the fence's stamp. Where these can be read, an element or a field is a cell like any
+//! other. What a statement has taken out of a set or map is asked for key by key: what is not there
+//! is deleted with the fence's stamp, and what came back has a stamp of its own.
 //!
 //! Writes to lists that are not frozen cannot be repeated, so one whose outcome is unknown is read
 //! back in the same way: the list is written whole, stamped with the moment of the look, until two

@@ -40,6 +40,25 @@ impl Piece {
         self.count += 1;
     }
 
+    /// A marker, with an element of a collection as its value.
+    #[must_use]
+    pub fn of_element(element: &[u8]) -> Self {
+        Self {
+            text: "?".to_owned(),
+            values: element.to_vec(),
+            count: 1,
+        }
+    }
+
+    /// `column[key]`, of the key.
+    #[must_use]
+    pub fn in_brackets(&self, column: &str) -> Self {
+        let mut piece = Self::of(format!("{column}["));
+        piece.push(self);
+        piece.text("]");
+        piece
+    }
+
     /// Appends another piece.
     pub fn push(&mut self, other: &Self) {
         self.text.push_str(&other.text);

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // tests may
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::cql::column_type::UdtType;
 use crate::cql::request::params::QueryParams;
 use crate::cql::response::metadata::{ColumnDef, MetadataHead};
 use crate::cql::response::rows;
@@ -21,10 +23,19 @@ fn plans() -> PlanCache {
         role,
         shape,
     };
+    let keys = [
+        column("p", Role::Partition, Shape::Single),
+        column("c", Role::Clustering, Shape::Single),
+    ];
+    let with_fields = Table {
+        columns: [&keys[..], &[column("ud", Role::Regular, Shape::UserType)]].concat(),
+        ..Table::default()
+    };
+    let [p, c] = keys;
     let table = Table {
         columns: vec![
-            column("p", Role::Partition, Shape::Single),
-            column("c", Role::Clustering, Shape::Single),
+            p,
+            c,
             column("a", Role::Regular, Shape::Single),
             column("b", Role::Regular, Shape::Single),
             column("l", Role::Regular, Shape::List),
@@ -37,6 +48,7 @@ fn plans() -> PlanCache {
     let mut source = Tables::default();
     source.release = 5;
     source.add("ks", "t", table);
+    source.add("ks", "f", with_fields);
     let rules = Rules::default();
     let mut plans = PlanCache::new(rules, 1 << 20);
     plans.know(Arc::new(Known {
@@ -257,15 +269,24 @@ fn names(look: &Look, table: &Table) -> Vec<String> {
 /// An answer to the look's SELECT with these cells.
 fn answered(look: &Look, cells: &[Option<&[u8]>]) -> Vec<u8> {
     let plans = plans();
-    let table = plans.known().source.get("ks", "t").unwrap();
+    let table = plans.known().source.get("ks", &look.table).unwrap();
     let names = names(look, table);
+    let fields = ["street", "No"].map(|name| (name.to_owned(), ColumnType::Blob));
+    let udt = UdtType {
+        keyspace: "ks".to_owned(),
+        name: "addr".to_owned(),
+        fields: fields.into(),
+    };
     let defs: Vec<_> = names
         .iter()
         .map(|name| ColumnDef {
             keyspace: "ks",
             table: "t",
             name,
-            column_type: ColumnType::Blob,
+            column_type: match &**name {
+                "ud" => ColumnType::Udt(Box::new(udt.clone())),
+                _ => ColumnType::Blob,
+            },
         })
         .collect();
     let mut out = Vec::new();
@@ -279,20 +300,25 @@ fn answered(look: &Look, cells: &[Option<&[u8]>]) -> Vec<u8> {
     out
 }
 
-/// Texts and stamps of what follows from an answer.
-fn made(text: &str, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> (Vec<(String, i64)>, bool) {
+/// Texts and stamps of what follows from an answer, and whether nothing is left to say.
+type Made = (Vec<(String, i64)>, bool);
+
+fn made(text: &str, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> Made {
+    made_of(&looks_of(text, &[]).unwrap()[0], cells, fence_us)
+}
+
+fn made_of(look: &Look, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> Made {
     let plans = plans();
-    let table = plans.known().source.get("ks", "t").unwrap();
-    let found = looks_of(text, &[]).unwrap();
-    let message = answered(&found[0], cells);
-    let row = found[0].read(table, true, &message).unwrap();
+    let table = plans.known().source.get("ks", &look.table).unwrap();
+    let message = answered(look, cells);
+    let row = look.read(table, true, &message).unwrap();
     let moment = Moment {
         now_us: SINCE_US + 2_000_000,
         own_us: SINCE_US + 1_999_999,
         fence_us,
         is_taken: &|_| false,
     };
-    let composed = compose(&found[0], table, row.as_ref(), moment);
+    let composed = compose(look, table, row.as_ref(), moment);
     let text = |write: Write| {
         let Body::Query { text, params } = write.body else {
             panic!("a text")
@@ -400,58 +426,168 @@ fn a_row_that_came_back_loses_no_more_than_it_had_at_the_fence() {
     }
 }
 
+/// A list of the stamps of elements or fields, and one of their times to live: none.
+fn lives(stamps: &[Option<i64>]) -> [Vec<u8>; 2] {
+    let count = i32::try_from(stamps.len()).unwrap().to_be_bytes();
+    let (mut stamps_out, mut ttls) = (Piece::default(), Piece::default());
+    for stamp in stamps {
+        stamps_out.value(stamp.map(i64::to_be_bytes).as_ref().map(|bytes| &bytes[..]));
+        ttls.value(None);
+    }
+    [stamps_out, ttls].map(|list| [&count[..], &list.values].concat())
+}
+
+/// The cells of a row with the map {1: 1, 2: 2}, whose entries have these stamps.
+fn with_map(stamps: [i64; 2]) -> Vec<Option<Vec<u8>>> {
+    let entry = |key: u8| vec![0, 0, 0, 1, key, 0, 0, 0, 1, key];
+    let map = [vec![0, 0, 0, 2], entry(1), entry(2)].concat();
+    let [stamps, ttls] = lives(&stamps.map(Some));
+    [vec![1], vec![1], map, stamps, ttls].map(Some).into()
+}
+
+fn borrowed(cells: &[Option<Vec<u8>>]) -> Vec<Option<&[u8]>> {
+    cells.iter().map(Option::as_deref).collect()
+}
+
 #[test]
 fn elements_keep_their_stamps_where_the_source_tells_them() {
     let (old_us, new_us) = (SINCE_US - 9_000_000, SINCE_US + 5);
-    let entry = |key: u8| vec![0, 0, 0, 1, key, 0, 0, 0, 1, key];
-    let map = [vec![0, 0, 0, 2], entry(1), entry(2)].concat();
-    let stamps = |a: i64, b: i64| {
-        let one = |us: i64| [&[0, 0, 0, 8][..], &us.to_be_bytes()].concat();
-        [vec![0, 0, 0, 2], one(a), one(b)].concat()
-    };
-    let ttls = [0, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 4, 0, 0, 0, 60];
-    let mixed = stamps(old_us, new_us);
-    let cells: &[Option<&[u8]>] = &[
-        Some(&[1]),
-        Some(&[1]),
-        Some(&map),
-        Some(&mixed),
-        Some(&ttls),
-    ];
+    let mut cells = with_map([old_us, new_us]);
+    cells[4] = Some(vec![
+        0, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 4, 0, 0, 0, 60,
+    ]);
     let add = "UPDATE ks.t USING TTL ? SET m = m + ? WHERE p = ? AND c = ?".to_owned();
     let text = "UPDATE ks.t SET m = m + {2: 2} WHERE p = 1 AND c = 1 IF EXISTS";
-    let (writes, settled) = made(text, cells, None);
+    let (writes, settled) = made(text, &borrowed(&cells), None);
     assert!(settled);
     assert_eq!(writes, [(add.clone(), old_us), (add, new_us)]);
 
-    let fresh = stamps(new_us, new_us);
-    let cells: &[Option<&[u8]>] = &[
-        Some(&[1]),
-        Some(&[1]),
-        Some(&map),
-        Some(&fresh),
-        Some(&ttls),
-    ];
+    let fresh = with_map([new_us; 2]);
+    cells[3].clone_from(&fresh[3]);
     let text = "UPDATE ks.t SET m = {1: 1, 2: 2} WHERE p = 1 AND c = 1 IF EXISTS";
-    let (writes, settled) = made(text, cells, None);
+    let (writes, settled) = made(text, &borrowed(&cells), None);
     assert!(settled);
     let delete = "DELETE m FROM ks.t WHERE p = ? AND c = ?".to_owned();
     assert_eq!(writes[0], (delete, new_us - 1));
     assert_eq!(writes.len(), 3, "the two entries live for different times");
+}
 
-    let before = stamps(old_us, old_us);
-    let cells: &[Option<&[u8]>] = &[
-        Some(&[1]),
-        Some(&[1]),
-        Some(&map),
-        Some(&before),
-        Some(&ttls),
-    ];
-    let text = "UPDATE ks.t SET m[3] = null WHERE p = 1 AND c = 1 IF EXISTS";
-    let (writes, settled) = made(text, cells, FENCE);
-    assert!(settled);
-    let delete = "DELETE m[3] FROM ks.t WHERE p = ? AND c = ?".to_owned();
-    assert_eq!(writes[0], (delete, FENCE.unwrap()));
+/// Whatever else was done to the column, and whatever came since.
+#[test]
+fn what_was_taken_out_goes_unless_it_is_there_again() {
+    let (old_us, new_us) = (SINCE_US - 9_000_000, SINCE_US + 5);
+    let taken = "UPDATE ks.t SET m = m - {3, 4} WHERE p = 1 AND c = 1 IF EXISTS";
+    let nulled = "UPDATE ks.t SET m[3] = null, m[4] = null WHERE p = 1 AND c = 1 IF EXISTS";
+    let replaced = "UPDATE ks.t SET m = {1: 1} WHERE p = 1 AND c = 1 IF EXISTS";
+    let add = |us: i64| {
+        let text = "UPDATE ks.t USING TTL ? SET m = m + ? WHERE p = ? AND c = ?";
+        (text.to_owned(), us)
+    };
+    let delete = |what: &str, us: i64| {
+        let text = format!("DELETE {what} FROM ks.t WHERE p = ? AND c = ?");
+        (text.replace(' ', ""), us)
+    };
+    for (texts, stamps, whole) in [
+        (&[taken][..], [old_us; 2], None),
+        (&[nulled], [old_us, new_us], None),
+        (&[replaced, taken], [new_us; 2], Some(new_us - 1)),
+        (
+            &[taken, replaced],
+            [new_us, FENCE.unwrap() + 9],
+            Some(new_us - 1),
+        ),
+    ] {
+        let mut looks = texts
+            .iter()
+            .map(|text| looks_of(text, &[]).unwrap().remove(0));
+        let mut look = looks.next().unwrap();
+        looks.for_each(|later| look.merge(later));
+        let mut cells = with_map(stamps);
+        cells.extend([None, Some(vec![4])]); // m[3] is gone, and m[4] came back
+        let cells = borrowed(&cells);
+        let adds = BTreeSet::from(stamps).into_iter().map(add);
+        let squeeze = |(text, us): (String, i64)| (text.replace(' ', ""), us);
+        let adds: Vec<_> = adds.map(squeeze).collect();
+        let whole: Vec<_> = whole.map(|us| delete("m", us)).into_iter().collect();
+        let gone = vec![delete("m[3]", FENCE.unwrap())];
+        for (fence_us, gone) in [(None, vec![]), (FENCE, gone)] {
+            let (writes, settled) = made_of(&look, &cells, fence_us);
+            let writes: Vec<_> = writes.into_iter().map(squeeze).collect();
+            assert_eq!(writes, [&whole[..], &gone, &adds].concat(), "{texts:?}");
+            assert_eq!(settled, fence_us.is_some());
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_out_is_asked_for_key_by_key() {
+    let bound = [0, 0, 0, 2, 0, 0, 0, 1, 7, 0, 0, 0, 1, 8];
+    let text = "UPDATE ks.t SET m = m - ? WHERE p = 1 AND c = 1 IF EXISTS";
+    let head = "SELECT p, c, m, WRITETIME(m), TTL(m)";
+    let row = "FROM ks.t WHERE p = 1 AND c = 1";
+    assert_eq!(
+        selects(text, &[&bound]),
+        [format!("{head}, m[?], m[?] {row}")]
+    );
+    let look = &looks_of(text, &[&bound]).unwrap()[0];
+    let plans = plans();
+    let table = plans.known().source.get("ks", "t").unwrap();
+    assert_eq!(look.select(table, true).values, bound[4..]);
+    let before_5 = format!("SELECT p, c, m {row}");
+    assert_eq!(look.select(table, false).text, before_5);
+    // what cannot be told, and what is too much: as a whole
+    let cast = "UPDATE ks.t SET m = m - (set<int>){1} WHERE p = 1 AND c = 1 IF EXISTS";
+    assert_eq!(selects(cast, &[]), [format!("{head} {row}")]);
+    let many: Vec<_> = (0..=crate::limits::READ_BACK_KEYS)
+        .map(|key| key.to_string())
+        .collect();
+    let many = many.join(", ");
+    let text = format!("UPDATE ks.t SET m = m - {{{many}}} WHERE p = 1 AND c = 1 IF EXISTS");
+    assert_eq!(selects(&text, &[]), [format!("{head} {row}")]);
+}
+
+#[test]
+fn fields_keep_their_stamps_where_the_source_tells_them() {
+    let (old_us, new_us) = (SINCE_US - 9_000_000, SINCE_US + 5);
+    let update = |field: &str, us: i64| {
+        let text = format!("UPDATE ks.f USING TTL ? SET ud.{field} = ? WHERE p = ? AND c = ?");
+        (text, us)
+    };
+    let both: &[u8] = &[0, 0, 0, 1, 7, 0, 0, 0, 1, 8];
+    let street: &[u8] = &[0, 0, 0, 1, 7, 255, 255, 255, 255];
+    let one = "UPDATE ks.f SET ud.street = 'x' WHERE p = 1 AND c = 1 IF EXISTS";
+    let all = "UPDATE ks.f SET ud = {street: 'x'} WHERE p = 1 AND c = 1 IF EXISTS";
+    let no = r#"DELETE ud."No" FROM ks.f WHERE p = ? AND c = ?"#.to_owned();
+    for text in [one, all] {
+        for (value, stamps, fence_us, wanted, wanted_settled) in [
+            (
+                both,
+                [Some(new_us), Some(old_us)],
+                None,
+                vec![update("\"No\"", old_us), update("street", new_us)],
+                true,
+            ),
+            (
+                street,
+                [Some(new_us), None],
+                None,
+                vec![update("street", new_us)],
+                false,
+            ),
+            (
+                street,
+                [Some(new_us), None],
+                FENCE,
+                vec![(no.clone(), FENCE.unwrap()), update("street", new_us)],
+                true,
+            ),
+        ] {
+            let [stamps, ttls] = lives(&stamps);
+            let cells = [&[1], &[1], value, &stamps, &ttls].map(Some);
+            let (writes, settled) = made(text, &cells, fence_us);
+            assert_eq!((writes, settled), (wanted, wanted_settled), "{text}");
+        }
+    }
 }
 
 #[test]

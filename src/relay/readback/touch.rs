@@ -267,10 +267,8 @@ fn named<'m>(
                     return Err(Unclear::Rows);
                 };
                 let found = elements(bytes, 1).ok_or(Unclear::Rows)?;
-                found
-                    .iter()
-                    .map(|value| bound_equal(&columns, value))
-                    .collect()
+                let relation = |value: &&[u8]| equal(&columns, &Piece::of_element(value));
+                found.iter().map(relation).collect()
             }
             (Relation::In, _) => {
                 let terms = bound.list(span).into_iter().map(term);
@@ -316,15 +314,6 @@ fn equal(columns: &[&str], term: &Piece) -> Piece {
     relation
 }
 
-/// `value`: with its length in front, as it stands in a collection.
-fn bound_equal(columns: &[&str], value: &[u8]) -> Piece {
-    Piece {
-        text: format!("{} = ?", left_side(columns)),
-        values: value.to_vec(),
-        count: 1,
-    }
-}
-
 /// One look for each combination of the parts' relations.
 fn rows(parts: &[Part<'_>], frame: &Look, found: &mut Vec<Look>) -> Result<(), Unclear> {
     let mut relations = vec![Piece::default()];
@@ -362,20 +351,20 @@ fn touch(assignment: &Assignment, shape: Shape, bound: &Bound<'_>) -> Option<Tou
     let mut touch = Touch::default();
     let keyed = matches!(shape, Shape::Set | Shape::Map);
     match assignment.operation {
-        Operation::Set if value == Value::Unset => return None,
+        Operation::Set | Operation::Subtract if value == Value::Unset => return None,
         Operation::Set | Operation::Delete => touch.overwritten = true,
         Operation::Add if keyed => {}
-        Operation::Subtract if keyed => {
-            let term = bound.term(assignment.value.span)?;
-            touch.removed.push((term, false));
-        }
+        Operation::Subtract if keyed => match keys(assignment, bound) {
+            Some(keys) => keys.into_iter().for_each(|key| touch.remove(key)),
+            None => touch.unclear = true,
+        },
         Operation::SetElement { key } | Operation::DeleteElement { key } if keyed => {
             if value == Value::Unset {
                 return None;
             }
             if value == Value::Null {
                 match bound.term(key.span) {
-                    Some(term) => touch.removed.push((term, true)),
+                    Some(key) => touch.remove(key),
                     None => touch.unclear = true,
                 }
             }
@@ -383,4 +372,22 @@ fn touch(assignment: &Assignment, shape: Shape, bound: &Bound<'_>) -> Option<Tou
         _ => touch.unclear = true,
     }
     Some(touch)
+}
+
+/// What `c - value` takes out of a set or map, one by one; none if that cannot be told.
+fn keys(assignment: &Assignment, bound: &Bound<'_>) -> Option<Vec<Piece>> {
+    match assignment.value.kind {
+        ValueKind::Marker(marker) => match bound.value(marker) {
+            Value::Bytes(bytes) => {
+                let found = elements(bytes, 1)?;
+                Some(found.into_iter().map(Piece::of_element).collect())
+            }
+            Value::Null | Value::Unset => Some(Vec::new()),
+        },
+        ValueKind::Braces => {
+            let found = bound.list(assignment.value.span).into_iter();
+            found.map(|span| bound.term(span)).collect()
+        }
+        _ => None,
+    }
 }

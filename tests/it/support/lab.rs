@@ -15,6 +15,7 @@ use super::proxy::Proxy;
 use super::tls;
 
 /// The versions that the tests know.
+pub const V40: &str = "4.0.19";
 pub const V41: &str = "4.1.10";
 pub const V50: &str = "5.0.9";
 
@@ -50,6 +51,12 @@ fn node(
         ..NodeOptions::default()
     };
     cell.get_or_init(|| Cassandra::start(name, version, address(ip), options))
+}
+
+/// Cassandra 4.0: the oldest source.
+pub fn source_40() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    node(&CELL, "source-40", V40, 7)
 }
 
 /// Cassandra 4.1: the usual source.
