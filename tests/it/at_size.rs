@@ -137,14 +137,7 @@ fn copied_at_size_beside_live_writes() {
     let live = Live::start(proxy.listen, &copying.keyspace, rows());
     // Slow enough to be killed twice; what is written again after a kill counts once.
     let rate = (rows() / 8).to_string();
-    let slow = [
-        "--splits",
-        "64",
-        "--read-concurrency",
-        "2",
-        "--write-rate",
-        &rate,
-    ];
+    let slow = ["--splits", "64", "--write-rate", &rate];
     let began = Instant::now();
     for kill_at in [16, 40] {
         let mut child = copying.spawn(&slow);
