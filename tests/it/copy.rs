@@ -14,7 +14,7 @@ use super::support::lab;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn now_us() -> i64 {
+pub fn now_us() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(elapsed.as_micros()).unwrap()
 }
@@ -61,12 +61,17 @@ impl Copying {
             &self.keyspace,
             "--checkpoint",
             checkpoint.to_str().unwrap(),
-            "--splits",
-            "16",
             "--counter-quiet-ms",
             "300",
         ];
-        words.iter().chain(more).map(|&w| w.to_owned()).collect()
+        let splits = ["--splits", "16"];
+        let splits = splits.iter().filter(|_| !more.contains(&"--splits"));
+        words
+            .iter()
+            .chain(splits)
+            .chain(more)
+            .map(|&w| w.to_owned())
+            .collect()
     }
 
     pub fn copy(&self, more: &[&str]) -> Summary {
@@ -76,7 +81,7 @@ impl Copying {
         summary
     }
 
-    fn compare(&self) -> Report {
+    pub fn compare(&self) -> Report {
         let (mut left, mut right) = (self.source.connect(), self.target.connect());
         let keyspace = self.keyspace.as_str();
         let mut left = Place {
@@ -96,19 +101,30 @@ impl Copying {
         assert!(report.is_equal() && report.cells > 0, "{report}");
     }
 
-    fn checkpoint_lines(&self) -> usize {
+    pub fn checkpoint_lines(&self) -> usize {
         let path: PathBuf = self.dir.path().join("checkpoint");
         std::fs::read(path).map_or(0, |bytes| bytes.iter().filter(|b| **b == b'\n').count())
     }
 
-    fn spawn(&self, more: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_twinring"))
-            .args(&self.words(more)[1..])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap()
+    pub fn spawn(&self, more: &[&str]) -> Child {
+        program(&self.words(more)[1..])
     }
+
+    /// `twinring verify` beside this process.
+    pub fn spawn_verify(&self, more: &[&str]) -> Child {
+        let ends = [self.source, self.target].map(|node| node.address.to_string());
+        let words = ["verify", &ends[0], &ends[1], "--keyspace", &self.keyspace];
+        program([&words[..], more].concat())
+    }
+}
+
+fn program(words: impl IntoIterator<Item: AsRef<std::ffi::OsStr>>) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_twinring"))
+        .args(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn args(words: &[String]) -> CopyArgs {

@@ -13,6 +13,7 @@
     reason = "test code: it may wait, and a panic is its verdict"
 )]
 
+mod at_size;
 mod copy;
 mod crash;
 mod disk;

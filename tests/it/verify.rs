@@ -222,6 +222,38 @@ fn counters_are_repaired_by_difference() {
     assert!(copying.verify(&[]).is_equal());
 }
 
+/// What only the target deleted: cells keep their stamps, so the younger delete stays and is named;
+/// a row of nothing but a key has no stamp that CQL tells, so there the source is right. A delete
+/// that comes later wins over either.
+#[test]
+fn a_delete_at_the_target_alone_hides_cells_but_no_key() {
+    let _turn = lab::beside_others();
+    let copying = Copying::new("verify_keys", lab::source_50(), lab::target_50());
+    lab::create_keyspace(copying.target, &copying.keyspace);
+    for node in [copying.source, copying.target] {
+        copying.create(node, "TABLE t (k int PRIMARY KEY, v int)");
+        copying.run_at(node, "INSERT INTO KS.t (k) VALUES (1)");
+        copying.run_at(
+            node,
+            "UPDATE KS.t USING TIMESTAMP 1000 SET v = 2 WHERE k = 2",
+        );
+    }
+    assert!(copying.verify(&[]).is_equal());
+    copying.run_at(copying.target, "DELETE FROM KS.t WHERE k IN (1, 2)");
+    assert_eq!(copying.verify(&[]).of(Class::Missing), 2);
+    let repaired = copying.verify(&["--repair"]);
+    let of = |class| repaired.of(class);
+    assert_eq!((of(Class::Missing), of(Class::Shadowed)), (1, 1));
+    assert_eq!(repaired.repaired, 1);
+    let one = vec![Some(1i32.to_be_bytes().to_vec())];
+    let keys = || copying.run_at(copying.target, "SELECT k FROM KS.t");
+    assert_eq!(keys(), [one]);
+    for node in [copying.source, copying.target] {
+        copying.run_at(node, "DELETE FROM KS.t WHERE k IN (1, 2)");
+    }
+    assert!(keys().is_empty() && copying.verify(&[]).is_equal());
+}
+
 /// Tolerances, and the choice to compare values alone.
 #[test]
 fn what_may_differ_is_chosen() {

@@ -13,6 +13,8 @@ use super::cql::Cql;
 pub struct NodeOptions {
     /// Survives SIGKILL without losing what it acknowledged.
     pub durable: bool,
+    /// For very many rows: more memory, and the slower compiler that makes faster code.
+    pub large: bool,
     /// Wants a user and password (`cassandra`, `cassandra`).
     pub auth: bool,
     /// More lines of `cassandra.yaml`.
@@ -44,14 +46,11 @@ impl Cassandra {
         command
             .arg(tests_dir().join("cassandra/node.py"))
             .args(["run", "--name", name]);
-        command.args([
-            "--version",
-            version,
-            "--address",
-            &ip.to_string(),
-            "--tier",
-            "1",
-        ]);
+        command.args(["--version", version, "--address", &ip.to_string()]);
+        command.args(match options.large {
+            true => ["--tier", "4", "--heap", "1536M"],
+            false => ["--tier", "1", "--heap", "512M"],
+        });
         command.arg("--dir").arg(run_dir().join(name));
         command.args(options.durable.then_some("--durable"));
         command.args(options.auth.then_some("--auth"));

@@ -135,14 +135,40 @@ pub fn compare(
             continue;
         }
         let plan = plan(columns, depth, per_element);
-        let began = Instant::now();
-        let left = read(source, name, &plan)?;
-        // what is left to live at the target is read later
-        let later_s = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
-        let right = read(target, name, &plan)?;
-        diff(name, &plan, [&left, &right], later_s, &mut report);
+        rows(source, target, name, "", &plan, &mut report)?;
     }
     Ok(report)
+}
+
+/// Compares the rows of one table that `condition` allows (`WHERE …`), cell by cell.
+pub fn compare_part(
+    source: &mut Place<'_>,
+    target: &mut Place<'_>,
+    table: &str,
+    condition: &str,
+) -> Result<Report, Failure> {
+    let mut report = Report::default();
+    let per_element = release(source.cql)? >= 5 && release(target.cql)? >= 5;
+    let plan = plan(&schema(source)?[table], Depth::Cells, per_element);
+    rows(source, target, table, condition, &plan, &mut report)?;
+    Ok(report)
+}
+
+fn rows(
+    source: &mut Place<'_>,
+    target: &mut Place<'_>,
+    table: &str,
+    condition: &str,
+    plan: &[(String, Expression, bool)],
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    let left = read(source, table, condition, plan)?;
+    // what is left to live at the target is read later
+    let later_s = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
+    let right = read(target, table, condition, plan)?;
+    diff(table, plan, [&left, &right], later_s, report);
+    Ok(())
 }
 
 /// Compares again and again until nothing differs or `limit` is over: mirroring lags a little.
@@ -230,13 +256,14 @@ fn plan(
 fn read(
     place: &mut Place<'_>,
     table: &str,
+    condition: &str,
     plan: &[(String, Expression, bool)],
 ) -> Result<Table, Failure> {
     let wanted: Vec<_> = plan.iter().map(|(text, ..)| text.as_str()).collect();
     let keys = plan.iter().filter(|(.., is_key)| *is_key).count();
     let table = table.replace('"', "\"\"");
     let text = format!(
-        "SELECT {} FROM {}.\"{table}\"",
+        "SELECT {} FROM {}.\"{table}\" {condition}",
         wanted.join(", "),
         place.keyspace
     );

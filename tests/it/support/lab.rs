@@ -48,6 +48,7 @@ fn node(
     // A node that a test may kill keeps what it acknowledged.
     let options = NodeOptions {
         durable: name.contains("durable"),
+        large: std::env::var("TWINRING_COPY_ROWS").is_ok(),
         ..NodeOptions::default()
     };
     cell.get_or_init(|| Cassandra::start(name, version, address(ip), options))

@@ -1,5 +1,6 @@
 //! What the tests stand on: nodes, the proxy, a client, a comparison, writers with a ledger.
 
+pub mod bulk;
 pub mod cassandra;
 pub mod compare;
 pub mod cql;
