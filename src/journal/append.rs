@@ -217,8 +217,8 @@ impl Journal {
         self.put(record, nature, false)
     }
 
-    /// As [`Self::append`], for a write that others wait for to be done: it may use the last blocks,
-    /// or a journal full of those others would stay full.
+    /// As [`Self::append`], for a write that others wait for to be done: it may use the last
+    /// blocks, or a journal full of those others would stay full.
     ///
     /// # Errors
     /// There is no room.

@@ -53,6 +53,16 @@ impl Mortal {
         self.start();
     }
 
+    /// Waits until the spill has all writes: what must not be repeated is in doubt before.
+    fn settle_in_spill(&self) {
+        seconds(1); // the number is as old as the shard's last tick
+        let began = Instant::now();
+        while self.metric("twinring_journal_records") > 0 {
+            assert!(began.elapsed() < LIMIT, "not in the spill");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn status(&self) -> serde_json::Value {
         let proxy = self.pair.proxy.as_ref().unwrap();
         serde_json::from_str(&proxy.get("/status").1).unwrap()
@@ -281,9 +291,11 @@ fn another_number_of_cores_with_lists_in_the_spill() {
         }
     };
     write(&mortal, 1);
+    mortal.settle_in_spill();
     mortal.flags = &["--cores", "1"];
     mortal.kill_and_start();
     write(&mortal, 2);
+    mortal.settle_in_spill();
     mortal.flags = &["--cores", "2"];
     mortal.kill_and_start();
     write(&mortal, 3);
