@@ -81,7 +81,7 @@ impl Copying {
         summary
     }
 
-    pub fn compare(&self) -> Report {
+    fn compare(&self) -> Report {
         let (mut left, mut right) = (self.source.connect(), self.target.connect());
         let keyspace = self.keyspace.as_str();
         let mut left = Place {

@@ -278,11 +278,10 @@ impl Composer<'_> {
             }
         }
         // what is there again tells its stamp, which is later than that of its removal
-        let asked = touch.removed.iter().zip(&read.is_there);
-        let gone = asked.filter(|(_, is_there)| !**is_there);
-        let gone: Vec<Piece> = gone.map(|(key, _)| key.in_brackets(&quote(name))).collect();
-        for key in &gone {
-            self.remove(key);
+        for (key, is_there) in touch.removed.iter().zip(&read.is_there) {
+            if !is_there {
+                self.remove(&key.in_brackets(&quote(name)));
+            }
         }
         let mut groups: BTreeMap<Life, Vec<&[u8]>> = BTreeMap::new();
         for (element, life) in parts {
