@@ -52,6 +52,8 @@ pub mod wanted;
 pub mod write;
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod tests;
 
 pub use output::{Ending, News, Output};
