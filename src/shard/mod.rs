@@ -42,6 +42,7 @@ pub mod inbox;
 mod journaling;
 mod lanes;
 pub mod net;
+mod points;
 mod publish;
 mod readback;
 mod remote;
@@ -517,6 +518,7 @@ impl Shard {
         self.warn_of_age();
         self.expire_looks();
         self.close_looks();
+        self.expire_connects(ring);
         self.expire_clients(ring);
         self.tend_journal();
         self.commit.tick();
