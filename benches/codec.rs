@@ -90,6 +90,10 @@ fn relay(c: &mut Criterion) {
             b.iter(|| steady.mirrored_write());
         });
     }
+    let mut steady = Steady::routed(100);
+    group.bench_function("mirrored write to its owner, 100 bytes", |b| {
+        b.iter(|| steady.routed_write());
+    });
     let mut steady = Steady::new(100);
     group.bench_function("read", |b| b.iter(|| steady.read()));
     group.finish();

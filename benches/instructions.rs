@@ -1,7 +1,8 @@
 //! The pure relay path so many times, for a tool that counts instructions; see `README.md`.
 //!
-//! `instructions COUNT [write|read]`: a prepared INSERT read, stamped, answered and mirrored; or a
-//! prepared SELECT read and answered.
+//! `instructions COUNT [write|routed|read]`: a prepared INSERT read, stamped, answered and
+//! mirrored, to a target of one node or to the owner of its token; or a prepared SELECT read and
+//! answered.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 #[path = "support/steady.rs"]
@@ -12,13 +13,16 @@ use self::steady::Steady;
 fn main() {
     let mut words = std::env::args().skip(1);
     let count: u32 = words.next().unwrap().parse().unwrap();
-    let is_read = words.next().is_some_and(|word| word == "read");
-    let mut steady = Steady::new(100);
+    let what = words.next().unwrap_or_default();
+    let mut steady = match &*what {
+        "routed" => Steady::routed(100),
+        _ => Steady::new(100),
+    };
     for _ in 0..count {
-        if is_read {
-            steady.read();
-        } else {
-            steady.mirrored_write();
+        match &*what {
+            "read" => steady.read(),
+            "routed" => steady.routed_write(),
+            _ => steady.mirrored_write(),
         }
     }
     println!("{count} requests");

@@ -25,7 +25,7 @@
 //!                                               │ keeps a copy for the target, and one in the
 //!                                               │ journal, which survives the process
 //! client ◀─────── answer, unchanged ◀───────────┴──────────── answer: the verdict ◀──── source
-//!        applied ▶ relay::mirror ─▶ relay::link ─▶ target     (never waited for)
+//!        applied ▶ relay::mirror ─▶ relay::route ─▶ relay::link ─▶ target  (never waited for)
 //!        refused ▶ forgotten
 //!        unknown ▶ sent to the source again, same stamp, until it answers
 //! target down, slow, full ▶ spill ─▶ shard::drain ─▶ target, when it is back

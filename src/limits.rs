@@ -204,6 +204,9 @@ pub const JOURNAL_WARM_BLOCKS: usize = 64;
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
 /// A connection to source or target must be open after this, in ms.
 pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
+/// A client's connection to the source must be open after this where it can use another contact
+/// point, in ms: drivers wait for 5 s and more, and one lost packet is sent again after one.
+pub const SOURCE_CONNECT_TIMEOUT_MS: u64 = 2_000;
 /// Period of a shard's housekeeping: heartbeat, counters handed over, timeouts, in ms.
 pub const TICK_MS: u64 = 100;
 /// A shard whose heartbeat is older than this is not healthy, in ms.
@@ -260,5 +263,6 @@ const _: () = {
     assert!(TICK_MS * 10 <= HEARTBEAT_LIMIT_MS);
     assert!(TICK_MS < SNAPSHOT_WAIT_MS);
     assert!(CONNECT_TIMEOUT_MS <= HANDSHAKE_TIMEOUT_MS);
+    assert!(SOURCE_CONNECT_TIMEOUT_MS < CONNECT_TIMEOUT_MS);
     assert!(DRAIN_TIMEOUT_DEFAULT_MS <= DRAIN_TIMEOUT_MAX_MS);
 };

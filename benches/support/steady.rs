@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use twinring::cql::decoder::{DecodeLimits, split};
 use twinring::cql::request::{self, QueryParams, execute};
@@ -22,8 +23,10 @@ use twinring::relay::mirror::{Mirror, Origin, RetryPolicy};
 use twinring::relay::output::{Output, Tally};
 use twinring::relay::plan::{PlanCache, Rules};
 use twinring::relay::registry::Registry;
+use twinring::relay::route::Routes;
 use twinring::relay::session::{Common, Context, Session, Taken};
 use twinring::relay::spare::SpareWrites;
+use twinring::tables::{Column, Known, Nodes, Role, Shape, Table, Tables};
 use twinring::topology::{Facts, Offer, Shown};
 
 const NOW_US: i64 = 1_700_000_000_000_000;
@@ -36,6 +39,7 @@ pub struct Steady {
     common: Common,
     mirror: Mirror,
     link: Link,
+    routes: Routes,
     to_client: Vec<u8>,
     to_source: Vec<u8>,
     outputs: Vec<Output>,
@@ -76,6 +80,7 @@ impl Steady {
                 longest_pause_us: 1,
             }),
             link: Link::new(None, 128, 100, NOW_US),
+            routes: Routes::default(),
             to_client: Vec::new(),
             to_source: Vec::new(),
             outputs: Vec::new(),
@@ -90,6 +95,54 @@ impl Steady {
         };
         steady.prepare();
         steady
+    }
+
+    /// The target has three nodes; its table and its ring are known.
+    pub fn routed(value_bytes: usize) -> Steady {
+        let mut steady = Self::new(value_bytes);
+        let mut target = Tables::default();
+        let key = Column {
+            name: "k".into(),
+            role: Role::Partition,
+            shape: Shape::Single,
+        };
+        let table = Table {
+            columns: vec![key],
+            has_plain_key: true,
+            ..Table::default()
+        };
+        target.add("ks", "t", table);
+        steady.common.plans.know(Arc::new(Known {
+            target: Arc::new(target),
+            ..Known::default()
+        }));
+        let near: Vec<SocketAddr> = (1..=3).map(|port| ([10, 0, 0, 1], port).into()).collect();
+        // 256 tokens each, as Cassandra 3 has them
+        let spread = |n: i64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64.cast_signed());
+        let mut ring: Vec<_> = (0..768)
+            .map(spread)
+            .zip([0, 1, 2].into_iter().cycle())
+            .collect();
+        ring.sort_unstable();
+        let nodes = Arc::new(Nodes {
+            near,
+            ring,
+            ..Nodes::default()
+        });
+        let place = |node: &SocketAddr| Some(usize::from(node.port()));
+        steady.routes.learn(&nodes, place);
+        steady
+    }
+
+    /// As [`Self::mirrored_write`], with a look for the node that owns it.
+    pub fn routed_write(&mut self) {
+        self.owe_write();
+        let (ticket, _) = self.mirror.peek().unwrap();
+        let plans = &mut self.common.plans;
+        let owner = self.routes.owner(ticket, &self.mirror, plans);
+        assert!(owner.is_some());
+        self.send_write();
+        self.settle_write();
     }
 
     fn prepare(&mut self) {

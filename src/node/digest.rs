@@ -1,5 +1,7 @@
 //! The two hashes a node shows to the outside: MD5 for prepared ids, Murmur3 for tokens.
 
+use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner};
+
 /// MD5 of `input` (RFC 1321). Used as a name, as Cassandra does, never for security.
 pub(crate) fn md5(input: &[u8]) -> [u8; 16] {
     let mut state: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
@@ -70,70 +72,7 @@ fn md5_block(state: &mut [u32; 4], block: &[u8]) {
     }
 }
 
-/// The token of a serialized partition key under `Murmur3Partitioner`: the first half of
-/// MurmurHash3 x64 128 with seed 0, with the bytes of the tail taken as *signed* (as Cassandra
-/// does, and every driver after it), and the least value moved to the greatest.
+/// The token of a serialized partition key under `Murmur3Partitioner`.
 pub(crate) fn token(key: &[u8]) -> i64 {
-    const C1: u64 = 0x87c3_7b91_1142_53d5;
-    const C2: u64 = 0x4cf5_ad43_2745_937f;
-    let (mut h1, mut h2) = (0u64, 0u64);
-    let blocks = key.chunks_exact(16);
-    let tail = blocks.remainder();
-    for block in blocks {
-        let k1 = le_word(&block[..8])
-            .wrapping_mul(C1)
-            .rotate_left(31)
-            .wrapping_mul(C2);
-        let k2 = le_word(&block[8..])
-            .wrapping_mul(C2)
-            .rotate_left(33)
-            .wrapping_mul(C1);
-        h1 = (h1 ^ k1)
-            .rotate_left(27)
-            .wrapping_add(h2)
-            .wrapping_mul(5)
-            .wrapping_add(0x52dc_e729);
-        h2 = (h2 ^ k2)
-            .rotate_left(31)
-            .wrapping_add(h1)
-            .wrapping_mul(5)
-            .wrapping_add(0x3849_5ab5);
-    }
-    let (low, high) = tail.split_at(tail.len().min(8));
-    h2 ^= signed_tail(high)
-        .wrapping_mul(C2)
-        .rotate_left(33)
-        .wrapping_mul(C1);
-    h1 ^= signed_tail(low)
-        .wrapping_mul(C1)
-        .rotate_left(31)
-        .wrapping_mul(C2);
-    let len = key.len() as u64;
-    h1 ^= len;
-    h2 ^= len;
-    h1 = h1.wrapping_add(h2);
-    h2 = h2.wrapping_add(h1);
-    h1 = final_mix(h1);
-    h2 = final_mix(h2);
-    let hash = h1.wrapping_add(h2).cast_signed();
-    if hash == i64::MIN { i64::MAX } else { hash }
-}
-
-fn le_word(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
-fn signed_tail(bytes: &[u8]) -> u64 {
-    bytes.iter().enumerate().fold(0, |sum, (i, byte)| {
-        sum ^ (i64::from(byte.cast_signed()).cast_unsigned() << (8 * i))
-    })
-}
-
-fn final_mix(mut k: u64) -> u64 {
-    k = (k ^ (k >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    k = (k ^ (k >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    k ^ (k >> 33)
+    Murmur3Partitioner.hash_one(key).value()
 }

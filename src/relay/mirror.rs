@@ -31,8 +31,9 @@ pub struct Entry {
     pub write: Box<Write>,
     /// Where it came from.
     pub origin: Origin,
+    /// Its number among all that were ever admitted.
+    pub sequence: u64,
     attempts: u8,
-    sequence: u64,
 }
 
 /// What becomes of a write after a failed try.

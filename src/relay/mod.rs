@@ -16,6 +16,7 @@
 //! partition  which partition a write changes, where that is certain
 //! readback   conditional writes: what the source made of them, as plain writes
 //!   spare      memory of writes that are done
+//! route      which of the target's nodes a write is for
 //! mirror     the writes that a shard owes a cluster, and what becomes of each
 //! breaker    how many requests a node is trusted with, and when again
 //! link       one connection to a cluster: handshake, stream ids, prepared statements
@@ -44,6 +45,7 @@ pub mod readback;
 pub mod registry;
 mod requests;
 pub mod ring;
+pub mod route;
 pub mod session;
 pub mod spare;
 pub mod spilled;
@@ -51,6 +53,8 @@ pub mod verdict;
 pub mod wanted;
 pub mod write;
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;
 

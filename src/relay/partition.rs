@@ -5,6 +5,10 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use scylla::routing::partitioner::{
+    Murmur3Partitioner, Murmur3PartitionerHasher, Partitioner, PartitionerHasher,
+};
+
 use super::plan::{Plan, PlanCache};
 use super::readback::Bound;
 use super::write::{Body, Write};
@@ -12,39 +16,123 @@ use crate::cql::Value;
 use crate::cql::request::params::QueryParams;
 use crate::cql::values::Values;
 use crate::statement::{Mutation, Relation, Restriction, ValueKind, Verb};
-use crate::tables::{Known, Role, Table};
+use crate::tables::{Known, Role, Table, Tables};
 
 /// A number for the partition of the write's table that it changes: the same for all writes to it,
 /// and now and then for those to another. None if the write may change several, or other tables,
 /// or does not tell.
 #[must_use]
 pub fn of(write: &Write, plans: &mut PlanCache) -> Option<u64> {
+    number::<Hashed>(write, plans, |known| &known.source)
+}
+
+/// The token of the partition of the target's table that the write changes, as Cassandra's
+/// Murmur3Partitioner makes it of the serialized key. None as for [`of`].
+#[must_use]
+pub fn token(write: &Write, plans: &mut PlanCache) -> Option<i64> {
+    number::<Tokened>(write, plans, |known| &known.target)
+}
+
+/// Makes a number of the columns of a partition key, in order.
+trait Numbering {
+    type Number: Copy + PartialEq;
+
+    /// `is_only`: the key has no other column.
+    fn start(is_only: bool) -> Self;
+    /// False if the bytes cannot be part of a key.
+    fn add(&mut self, bytes: &[u8]) -> bool;
+    fn number(self) -> Self::Number;
+}
+
+struct Hashed(DefaultHasher);
+
+impl Numbering for Hashed {
+    type Number = u64;
+
+    fn start(_is_only: bool) -> Self {
+        Self(DefaultHasher::new())
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> bool {
+        bytes.hash(&mut self.0);
+        true
+    }
+
+    fn number(self) -> u64 {
+        self.0.finish()
+    }
+}
+
+/// A key of one column is its bytes; one of several is `[short length][bytes][0]` of each
+/// (`CompositeType` of Cassandra).
+struct Tokened {
+    hasher: Murmur3PartitionerHasher,
+    is_only: bool,
+}
+
+impl Numbering for Tokened {
+    type Number = i64;
+
+    fn start(is_only: bool) -> Self {
+        let hasher = Murmur3Partitioner.build_hasher();
+        Self { hasher, is_only }
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> bool {
+        let Ok(length) = u16::try_from(bytes.len()) else {
+            return false;
+        };
+        if self.is_only {
+            self.hasher.write(bytes);
+        } else {
+            self.hasher.write(&length.to_be_bytes());
+            self.hasher.write(bytes);
+            self.hasher.write(&[0]);
+        }
+        true
+    }
+
+    fn number(self) -> i64 {
+        self.hasher.finish().value()
+    }
+}
+
+fn number<N: Numbering>(
+    write: &Write,
+    plans: &mut PlanCache,
+    of: impl Fn(&Known) -> &Tables,
+) -> Option<N::Number> {
     match write.original() {
         Body::Query { text, params } => {
             let values = QueryParams::parse(params).ok()?.values?;
             let plan = plans.plan(text, None);
-            of_statement(&plan, values, write, plans.known())
+            of_statement::<N>(&plan, values, write, of(plans.known()))
         }
         Body::Execute { prepared, params } => {
             let values = QueryParams::parse(params).ok()?.values?;
-            of_statement(&prepared.plan, values, write, plans.known())
+            of_statement::<N>(&prepared.plan, values, write, of(plans.known()))
         }
         Body::Batch {
             children, values, ..
         } => same(children.iter().map(|child| {
             let values = Values::parse(values.get(child.values.clone())?, false).ok()?;
-            of_statement(child.statement.plan(), values, write, plans.known())
+            of_statement::<N>(child.statement.plan(), values, write, of(plans.known()))
         })),
     }
 }
 
 /// What all of them say.
-fn same(mut all: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+fn same<T: Copy + PartialEq>(mut all: impl Iterator<Item = Option<T>>) -> Option<T> {
     let first = all.next()??;
     all.all(|one| one == Some(first)).then_some(first)
 }
 
-fn of_statement(plan: &Plan, values: Values<'_>, write: &Write, known: &Known) -> Option<u64> {
+fn of_statement<N: Numbering>(
+    plan: &Plan,
+    values: Values<'_>,
+    write: &Write,
+    tables: &Tables,
+) -> Option<N::Number> {
     let bound = Bound {
         text: &plan.text,
         statement: &plan.statement,
@@ -54,30 +142,39 @@ fn of_statement(plan: &Plan, values: Values<'_>, write: &Write, known: &Known) -
         return None; // there may be more in it than is listed
     }
     let session = plan.session_keyspace.as_deref();
-    let table = known.source.get(&write.keyspace, &write.table)?;
+    let table = tables.get(&write.keyspace, &write.table)?;
     same(plan.statement.mutations.iter().map(|mutation| {
         let name = &mutation.table;
         let is_own = name.keyspace_or(session) == Some(&*write.keyspace);
         if !is_own || *name.name != *write.table {
             return None;
         }
-        of_mutation(mutation, &bound, table)
+        of_mutation::<N>(mutation, &bound, table)
     }))
 }
 
-fn of_mutation(mutation: &Mutation, bound: &Bound<'_>, table: &Table) -> Option<u64> {
+fn of_mutation<N: Numbering>(
+    mutation: &Mutation,
+    bound: &Bound<'_>,
+    table: &Table,
+) -> Option<N::Number> {
     if !table.has_plain_key {
         return None;
     }
-    let mut hasher = DefaultHasher::new();
-    let key = table.columns.iter();
-    for column in key.take_while(|column| column.role == Role::Partition) {
+    let key = || {
+        let columns = table.columns.iter();
+        columns.take_while(|column| column.role == Role::Partition)
+    };
+    let mut numbering = N::start(key().nth(1).is_none());
+    for column in key() {
         let Value::Bytes(bytes) = bound.value(marker_of(mutation, &column.name)?) else {
             return None; // the source does not take it
         };
-        bytes.hash(&mut hasher);
+        if !numbering.add(bytes) {
+            return None;
+        }
     }
-    Some(hasher.finish())
+    Some(numbering.number())
 }
 
 /// The marker that a column of the key is equal to, if the statement says that and nothing else.
@@ -107,7 +204,7 @@ fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::rc::Rc;
     use std::sync::Arc;
 
@@ -117,7 +214,8 @@ mod tests {
     use crate::relay::write::{Child, ChildStatement};
     use crate::tables::{Column, Shape, Tables};
 
-    fn plans() -> PlanCache {
+    /// Plans of one who knows tables with the key `a`, `b`; at the target also `one` with `a`.
+    pub(in crate::relay) fn plans() -> PlanCache {
         let column = |name: &str, role| Column {
             name: name.into(),
             role,
@@ -137,11 +235,15 @@ mod tests {
         source.add("ks", "t", table(true));
         source.add("ks", "u", table(true));
         source.add("ks", "odd", table(false));
+        let mut target = source.clone();
+        let mut one = table(true);
+        one.columns.remove(1);
+        target.add("ks", "one", one);
         let rules = Rules::default();
         let mut plans = PlanCache::new(rules, 1 << 20);
         plans.know(Arc::new(Known {
             source: Arc::new(source),
-            target: Arc::default(),
+            target: Arc::new(target),
         }));
         plans
     }
@@ -157,7 +259,8 @@ mod tests {
         Write::new(0, "ks", table, body)
     }
 
-    fn of_text_in(table: &str, text: &str, values: &[Value<'_>]) -> Option<u64> {
+    /// A text with values bound to it.
+    pub(in crate::relay) fn text_write(table: &str, text: &str, values: &[Value<'_>]) -> Write {
         let block = block(values);
         let parsed = QueryParams {
             values: Some(Values::parse(&block, false).unwrap()),
@@ -168,12 +271,64 @@ mod tests {
         parsed.encode(&mut writer);
         writer.finish().unwrap();
         let text = text.into();
-        of(&write(table, Body::Query { text, params }), &mut plans())
+        write(table, Body::Query { text, params })
+    }
+
+    fn of_text_in(table: &str, text: &str, values: &[Value<'_>]) -> Option<u64> {
+        of(&text_write(table, text, values), &mut plans())
+    }
+
+    pub(in crate::relay) fn of_key(key: &[u8]) -> Write {
+        let text = "UPDATE ks.one SET l = l + ['x'] WHERE a = ? AND c = 1";
+        text_write("one", text, &[Value::Bytes(key)])
     }
 
     fn of_text(text: &str, values: &[&[u8]]) -> Option<u64> {
         let values: Vec<_> = values.iter().map(|bytes| Value::Bytes(bytes)).collect();
         of_text_in("t", text, &values)
+    }
+
+    /// Those of the Python driver (`tests/unit/test_metadata.py`, `test_murmur3_tokens`), and what
+    /// Cassandra 4.1.10 says: `SELECT token(a)` of a blob, `token(a, b)` of two.
+    #[test]
+    fn tokens_are_those_of_cassandra() {
+        let counted: Vec<u8> = (0x7A..0xA0).collect();
+        let repeated = [0x00, 0xFF, 0x10, 0xFA, 0x99].repeat(10);
+        for (key, expected) in [
+            (&b"123"[..], -7_468_325_962_851_647_638),
+            (&repeated, 5_837_342_703_291_459_765),
+            (&[0xFE; 8], -8_927_430_733_708_461_935),
+            (&[0x10; 8], 1_446_172_840_243_228_796),
+            (b"9223372036854775807", 7_162_290_910_810_015_547),
+        ] {
+            assert_eq!(token(&of_key(key), &mut plans()), Some(expected));
+        }
+        let text = "DELETE FROM ks.t WHERE b = ? AND a = ?";
+        let of_two = |a, b| text_write("t", text, &[Value::Bytes(b), Value::Bytes(a)]);
+        for (a, b, expected) in [
+            (&counted[..], &b"x"[..], 3_435_767_058_024_446_526),
+            (b"", b"", 9_027_482_631_457_916_009),
+            (b"\x80", &[0xFF; 7], 8_922_315_613_267_104_469),
+            (b"one", &counted[..20], 6_274_149_465_921_984_844),
+        ] {
+            assert_eq!(token(&of_two(a, b), &mut plans()), Some(expected));
+        }
+        let long = vec![0; 1 << 16];
+        assert_eq!(
+            token(&of_two(&long, b""), &mut plans()),
+            None,
+            "no key is so long"
+        );
+        let nowhere = text_write(
+            "new",
+            &text.replace("ks.t", "ks.new"),
+            &[Value::Bytes(b"1"); 2],
+        );
+        assert_eq!(
+            token(&nowhere, &mut plans()),
+            None,
+            "the target has no such table"
+        );
     }
 
     #[test]

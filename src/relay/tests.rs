@@ -31,20 +31,27 @@ use crate::topology::{Facts, Offer, Shown};
 const NOW_US: i64 = 1_700_000_000_000_000;
 
 /// A session with everything that a shard lends it.
-struct Bench {
-    session: Session,
+pub(super) struct Bench {
+    pub session: Session,
     common: Common,
     outputs: Vec<Output>,
-    to_client: Vec<u8>,
-    to_source: Vec<u8>,
+    pub to_client: Vec<u8>,
+    pub to_source: Vec<u8>,
+    pub now_us: i64,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::shown(Shown::Single)
+    }
+
+    /// The session of a client that reached the proxy at 10.0.0.9:9042.
+    pub fn shown(shown: Shown) -> Self {
         let address: SocketAddr = "10.0.0.9:9042".parse().unwrap();
-        let (shown, offer) = (Rc::new(Shown::Single), Rc::new(Offer::default()));
+        let (shown, offer) = (Rc::new(shown), Rc::new(Offer::default()));
         let rules = Rules::default();
         Self {
+            now_us: NOW_US,
             session: Session::new(Facts {
                 address,
                 shown,
@@ -68,12 +75,12 @@ impl Bench {
         }
     }
 
-    fn request(&mut self, bytes: &[u8]) -> Taken {
+    pub fn request(&mut self, bytes: &[u8]) -> Taken {
         let envelope = split(bytes, &DecodeLimits::requests(1 << 20))
             .unwrap()
             .unwrap();
         let mut cx = Context {
-            now_us: NOW_US,
+            now_us: self.now_us,
             to_client: &mut self.to_client,
             to_source: &mut self.to_source,
             outputs: &mut self.outputs,
@@ -85,21 +92,36 @@ impl Bench {
         }
     }
 
-    fn answer(&mut self, stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) {
+    /// An answer that the client sees.
+    pub fn answer(&mut self, stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) {
+        self.answer_anyhow(stream, opcode, body);
+        assert!(!self.to_client.is_empty());
+    }
+
+    /// A RESULT that the client may not see.
+    pub fn answer_quietly(&mut self, stream: i16, body: impl FnOnce(&mut Writer<'_>)) {
+        self.answer_anyhow(stream, Opcode::Result, body);
+    }
+
+    pub fn answer_anyhow(
+        &mut self,
+        stream: i16,
+        opcode: Opcode,
+        body: impl FnOnce(&mut Writer<'_>),
+    ) {
         let mut bytes = Vec::new();
         encode::envelope(&mut bytes, Version::V4, Flags::NONE, stream, opcode, body).unwrap();
         let envelope = split(&bytes, &DecodeLimits::responses(1 << 20))
             .unwrap()
             .unwrap();
         let mut cx = Context {
-            now_us: NOW_US,
+            now_us: self.now_us,
             to_client: &mut self.to_client,
             to_source: &mut self.to_source,
             outputs: &mut self.outputs,
             common: &mut self.common,
         };
         self.session.answer(&envelope, &mut cx);
-        assert!(self.to_client.ends_with(&bytes) || !self.to_client.is_empty());
     }
 
     fn applied(&mut self, stream: i16) {
@@ -143,13 +165,13 @@ fn column(name: &str, column_type: ColumnType) -> ColumnDef<'_> {
     }
 }
 
-fn envelope(stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+pub(super) fn envelope(stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode::envelope(&mut bytes, Version::V4, Flags::NONE, stream, opcode, body).unwrap();
     bytes
 }
 
-fn query(stream: i16, text: &str, timestamp: Option<i64>) -> Vec<u8> {
+pub(super) fn query(stream: i16, text: &str, timestamp: Option<i64>) -> Vec<u8> {
     let params = QueryParams {
         timestamp,
         ..QueryParams::new(Consistency::One)

@@ -23,8 +23,7 @@ impl Shard {
         };
         let here = SocketAddr::new(address.ip().to_canonical(), address.port());
         let facts = Facts::new(here, &self.clients.shown, &self.clients.offer);
-        let contact_point = self.clients.next_contact_point;
-        self.clients.next_contact_point += 1;
+        let contact_point = self.clients.points.take(self.now_us);
         let mut connection = Connection::new(Session::new(facts), id, self.now_us, contact_point);
         let listener = self.tls.material.listener.as_ref();
         let secure = listener.and_then(|listener| Secure::server(&listener.config).ok());
@@ -50,6 +49,7 @@ impl Shard {
             return;
         };
         let address = connection.source_address(points);
+        connection.connect_since_us = self.now_us;
         match ring.connect(address) {
             Ok(id) => {
                 connection.source.socket = Some(id);
@@ -68,7 +68,6 @@ impl Shard {
         result: io::Result<()>,
         ring: &mut impl Net,
     ) {
-        let points = self.config.source.contact_points.len();
         let Some(connection) = self.clients.get(at) else {
             return;
         };
@@ -80,6 +79,7 @@ impl Shard {
             (Ok(()), true) => self.secure_source(at).map_err(io::Error::other),
             (result, _) => result.map(|()| false),
         };
+        let points = &self.config.source.contact_points;
         let Some(connection) = self.clients.get(at) else {
             return;
         };
@@ -89,25 +89,40 @@ impl Shard {
             Ok(secure) => {
                 ring.tune(id);
                 connection.connected = true;
+                let at_point = connection.contact_point;
                 connection.phase = if secure { Phase::Securing } else { Phase::Open };
                 ring.start_recv(id);
+                self.clients.points.answered(at_point);
                 self.recorder.opened(Side::Source);
                 self.clients.mark(at);
             }
             Err(error) => {
                 connection.failed_connects += 1;
-                connection.contact_point += 1;
-                let last = connection.failed_connects >= points;
+                let last = connection.failed_connects >= points.len();
+                let failed = connection.contact_point;
+                let begun_us = connection.connect_since_us;
+                let address = connection.source_address(points);
                 connection.source.socket = None;
                 ring.close(id);
                 self.recorder.connect_failed(Side::Source);
-                tracing::warn!("no connection to the source: {error}");
+                tracing::warn!("no connection to the source {address}: {error}");
+                let rested = &mut self.clients.points;
+                rested.failed(failed, begun_us, self.now_us);
                 if last {
-                    self.close(at, ring); // as a node that is down would
-                } else {
-                    self.connect_source(at, ring);
+                    return self.close(at, ring); // as a node that is down would
                 }
+                let next = rested.take_after(failed, self.now_us);
+                if let Some(connection) = self.clients.get(at) {
+                    connection.contact_point = next;
+                }
+                self.connect_source(at, ring);
             }
+        }
+    }
+    /// Connects that nobody answers are given up for another contact point: its node swallows them.
+    pub(super) fn expire_connects(&mut self, ring: &mut impl Net) {
+        for at in self.clients.late_connects(self.now_us) {
+            self.source_connected(at, Err(io::ErrorKind::TimedOut.into()), ring);
         }
     }
 }

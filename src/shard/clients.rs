@@ -6,6 +6,7 @@ use super::Shard;
 use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
 use super::inbox::{Ask, Inbox};
 use super::net::Net;
+use super::points::Points;
 use super::secured::say_goodbye;
 use crate::config::{ProxyConfig, Topology};
 use crate::cql::decoder::{self, DecodeLimits};
@@ -34,7 +35,7 @@ pub(super) struct Clients {
     marks: WaterMarks,
     pub(super) shown: Rc<Shown>,
     pub(super) offer: Rc<Offer>,
-    pub(super) next_contact_point: usize,
+    pub(super) points: Points,
 }
 
 impl Clients {
@@ -64,7 +65,7 @@ impl Clients {
             },
             shown: Rc::new(shown),
             offer: Rc::new(offer),
-            next_contact_point: 0,
+            points: Points::new(config.source.contact_points.len()),
         }
     }
 
@@ -113,7 +114,24 @@ impl Clients {
     pub(super) fn follow_step(&mut self, step_us: i64) {
         for connection in self.table.iter_mut().flatten() {
             connection.since_us += step_us;
+            connection.connect_since_us += step_us;
         }
+        self.points.follow_step(step_us);
+    }
+
+    /// Those whose connect to the source takes too long, where another contact point can be tried.
+    pub(super) fn late_connects(&self, now_us: i64) -> Vec<ConnectionId> {
+        let limit_us = i64::try_from(limits::SOURCE_CONNECT_TIMEOUT_MS * 1_000);
+        let limit_us = limit_us.unwrap_or(i64::MAX);
+        let is_late = |connection: &Connection| {
+            connection.phase == Phase::Connecting
+                && now_us - connection.connect_since_us > limit_us
+                && self.points.has_other(connection.contact_point, now_us)
+        };
+        let open = (0..).zip(&self.table);
+        open.filter(|(_, slot)| slot.as_deref().is_some_and(is_late))
+            .map(|(at, _)| at)
+            .collect()
     }
 
     fn ids(&self) -> Vec<ConnectionId> {

@@ -78,6 +78,8 @@ pub struct Connection {
     pub stalled: Vec<u8>,
     /// Which of the source's contact points it uses.
     pub contact_point: usize,
+    /// When the connect there began (µs).
+    pub connect_since_us: i64,
     /// Contact points that did not answer.
     pub failed_connects: usize,
 }
@@ -102,6 +104,7 @@ impl Connection {
             since_us: now_us,
             stalled: Vec::new(),
             contact_point,
+            connect_since_us: now_us,
             failed_connects: 0,
         }
     }
@@ -127,7 +130,7 @@ impl Connection {
     /// Which of the source's `points` it uses.
     #[must_use]
     pub fn source_address(&self, points: &[SocketAddr]) -> SocketAddr {
-        points[self.contact_point % points.len()]
+        points[self.contact_point]
     }
 
     /// Both halves use frames from here on, if the source has accepted a STARTUP of v5.

@@ -1,11 +1,11 @@
 //! The target's nodes as they are found, beside the contact points that the operator named.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Shard;
 use super::inbox::Ask;
-use super::remote::{Node, Remote};
+use super::peer::Node;
+use super::remote::Remote;
 use crate::limits;
 use crate::relay::link::Ticket;
 use crate::tables::Nodes;
@@ -24,7 +24,7 @@ pub(super) struct Agreement {
 
 impl Shard {
     pub(super) fn learn_nodes(&mut self, nodes: &Arc<Nodes>) {
-        self.target.learn_nodes(&nodes.near, &nodes.far);
+        self.target.learn_nodes(nodes);
     }
 
     /// The target has made a change, or refused it for good. What comes later goes on when all
@@ -75,7 +75,8 @@ impl Shard {
 impl Remote {
     /// The cluster's nodes are these: `near` are used, `far` are not. Contact points of which
     /// nothing is said stay in use. Of many nodes each shard uses some.
-    fn learn_nodes(&mut self, near: &[SocketAddr], far: &[SocketAddr]) {
+    fn learn_nodes(&mut self, nodes: &Arc<Nodes>) {
+        let (near, far) = (&nodes.near, &nodes.far);
         let named = &self.config.contact_points;
         for node in &mut self.nodes {
             let address = &node.address;
@@ -94,8 +95,26 @@ impl Remote {
         for address in unknown {
             let name = address.ip().to_string(); // so it is called in certificates
             let seed = self.config.seed.wrapping_add(self.nodes.len() as u64);
-            self.nodes.push(Node::new(address, name, self.trust, seed));
+            let node = Node::new(address, name, self.trust, seed);
+            // sockets know a node by its place: one that has left keeps it until it is needed
+            let left = |node: &&mut Node| node.has_left(&self.config.contact_points);
+            match self.nodes.iter_mut().find(left) {
+                Some(place) => *place = node,
+                None => self.nodes.push(node),
+            }
         }
+        self.drop_left();
+        let used = |node: &Node, address| !node.unwanted && node.address == address;
+        self.routes.learn(nodes, |address| {
+            let mut known = self.nodes.iter();
+            known.position(|node| used(node, *address))
+        });
+    }
+
+    /// Nodes that have left the cluster are forgotten, as far as no others stand behind them.
+    pub(super) fn drop_left(&mut self) {
+        let named = &self.config.contact_points;
+        while self.nodes.pop_if(|node| node.has_left(named)).is_some() {}
     }
 
     fn nodes_in_use(&self) -> usize {
@@ -105,9 +124,11 @@ impl Remote {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
+    use crate::relay::breaker::Failure;
     use crate::relay::mirror::RetryPolicy;
     use crate::shard::remote::RemoteConfig;
     use crate::side::Side;
@@ -141,36 +162,85 @@ mod tests {
         SocketAddr::from(([10, 0, 0, last], 9042))
     }
 
+    /// A ring in which each of `near` owns the token that is its last byte.
+    fn nodes(near: &[u8], far: &[u8]) -> Arc<Nodes> {
+        Arc::new(Nodes {
+            near: near.iter().copied().map(node).collect(),
+            far: far.iter().copied().map(node).collect(),
+            ring: near.iter().copied().map(i64::from).zip(0..).collect(),
+            centers: Vec::new(),
+        })
+    }
+
     #[test]
     fn nodes_come_and_go() {
         let mut remote = remote(&[node(1), node(200)]);
         assert_eq!(used(&remote), [node(1), node(200)]);
-        remote.learn_nodes(&[node(1), node(2), node(3)], &[]);
-        assert_eq!(
-            used(&remote),
-            [node(1), node(2), node(3), node(200)],
-            "nobody knows it"
-        );
-        remote.learn_nodes(&[node(1), node(3)], &[node(200)]);
-        assert_eq!(
-            used(&remote),
-            [node(1), node(3)],
-            "one left, one is far away"
-        );
-        remote.learn_nodes(&[node(1), node(2), node(3)], &[node(200)]);
+        remote.learn_nodes(&nodes(&[1, 2, 3], &[]));
+        let all = [node(1), node(2), node(3), node(200)];
+        assert_eq!(used(&remote), all, "nobody knows the last one");
+        remote.learn_nodes(&nodes(&[1, 3], &[200]));
+        assert_eq!(used(&remote), [node(1), node(3)], "one left, one is far");
+        remote.learn_nodes(&nodes(&[1, 2, 3], &[200]));
         assert_eq!(used(&remote), [node(1), node(2), node(3)]);
         assert_eq!(remote.nodes.len(), 4, "each is known once");
-        remote.learn_nodes(&[], &[]);
+        remote.learn_nodes(&nodes(&[], &[]));
         assert_eq!(used(&remote), [node(1), node(200)]);
+        assert_eq!(remote.nodes.len(), 2, "what was named stays, nothing else");
+    }
+
+    #[test]
+    fn nodes_that_left_are_forgotten() {
+        let mut remote = remote(&[node(1)]);
+        for generation in 0..50 {
+            let all = [1, 2 + generation, 3 + generation, 4 + generation];
+            remote.learn_nodes(&nodes(&all, &[]));
+            assert_eq!(used(&remote), all.map(node));
+            assert_eq!(remote.nodes.len(), 4);
+            let sick = &mut remote.nodes[usize::from(generation % 3) + 1];
+            sick.breaker.failed(Failure::Gone, 0, 0);
+        }
+        let resting = remote.resting();
+        assert!(resting <= 3, "{resting} of 4 rest, those that left too");
+    }
+
+    #[test]
+    fn writes_go_to_owners_that_are_used() {
+        let mut remote = remote(&[node(1)]);
+        let all: Vec<u8> = (1..=100).collect();
+        let ring = nodes(&all, &[]);
+        remote.learn_nodes(&ring);
+        let places = |remote: &Remote| -> Vec<_> {
+            let owner = |token| remote.routes.place_of(token);
+            let address = |place: usize| remote.nodes[place].address;
+            let all = (1..=100).map(|token| owner(token).map(address));
+            all.collect()
+        };
+        let found = places(&remote);
+        for (place, address) in found.iter().zip(&ring.near) {
+            assert_eq!(*place, used(&remote).contains(address).then_some(*address));
+        }
+        let count = found.iter().flatten().count();
+        assert_eq!(count, limits::TARGET_NODES_PER_SHARD);
+        remote.learn_nodes(&nodes(&[1], &all[1..]));
+        assert_eq!(
+            remote.routes.place_of(1),
+            None,
+            "there is nothing to choose"
+        );
+        let mut unknown = (*nodes(&[1, 2], &[])).clone();
+        unknown.ring.clear();
+        remote.learn_nodes(&Arc::new(unknown));
+        assert_eq!(remote.routes.place_of(1), None, "another partitioner");
     }
 
     #[test]
     fn a_shard_uses_some_of_many() {
-        let all: Vec<_> = (1..=100).map(node).collect();
-        let mut remote = remote(&all[..1]);
-        remote.learn_nodes(&all, &[]);
+        let all: Vec<u8> = (1..=100).collect();
+        let mut remote = remote(&[node(1)]);
+        remote.learn_nodes(&nodes(&all, &[]));
         assert_eq!(used(&remote).len(), limits::TARGET_NODES_PER_SHARD);
-        remote.learn_nodes(&all[50..], &[]);
+        remote.learn_nodes(&nodes(&all[50..], &[]));
         assert_eq!(used(&remote).len(), limits::TARGET_NODES_PER_SHARD);
     }
 }

@@ -42,6 +42,8 @@ pub mod inbox;
 mod journaling;
 mod lanes;
 pub mod net;
+mod peer;
+mod points;
 mod publish;
 mod readback;
 mod remote;
@@ -66,7 +68,7 @@ use crate::metrics::Direction;
 use crate::metrics::Recorder;
 use crate::relay::plan::Repeat;
 use crate::relay::write::Write;
-use crate::relay::{Common, Output, spilled};
+use crate::relay::{Common, Output};
 use crate::side::Side;
 use crate::sys::executor::Glue;
 use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
@@ -469,15 +471,13 @@ impl Shard {
             }
         };
         let (spare, events) = (&mut self.spare, &mut self.remote_events);
-        let age = |write: &Write| spilled::aged(write, plans, now_us);
-        self.target.pump(ring, spare, now_us, events, age, leaves);
+        self.target.pump(ring, spare, plans, now_us, events, leaves);
         self.settle_target(usize::MAX);
         if !self.resolver.owed.is_empty() {
             let plans = &mut self.common.plans;
             let (spare, events) = (&mut self.spare, &mut self.remote_events);
-            // the source, too, shall let it expire when the client wanted that
-            let age = |write: &Write| spilled::aged(write, plans, now_us);
-            self.resolver.pump(ring, spare, now_us, events, age, |_| {});
+            self.resolver
+                .pump(ring, spare, plans, now_us, events, |_| {});
             self.settle_resolver(usize::MAX);
         }
         self.work_on_journal();
@@ -517,6 +517,7 @@ impl Shard {
         self.warn_of_age();
         self.expire_looks();
         self.close_looks();
+        self.expire_connects(ring);
         self.expire_clients(ring);
         self.tend_journal();
         self.commit.tick();

@@ -1,5 +1,5 @@
 //! The shard's own connections to a cluster: to the target for the mirror, and to the source for
-//! writes whose fate is not known. One link per contact point, and the writes that are owed.
+//! writes whose fate is not known. One link per node, and the writes that are owed.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,13 +8,17 @@ use std::time::Duration;
 use super::buffers::Partial;
 use super::connection::Spare;
 use super::net::Net;
+use super::peer::{Node, Open, with_room};
 use super::secured::say_goodbye;
 use crate::cql::decoder::DecodeLimits;
 use crate::limits;
 use crate::metrics::TlsFailure;
-use crate::relay::breaker::{Breaker, BreakerConfig, Failure};
+use crate::relay::breaker::{BreakerConfig, Failure};
 use crate::relay::link::{Credentials, Link, LinkEvent, Sent, Ticket};
 use crate::relay::mirror::{Mirror, RetryPolicy};
+use crate::relay::plan::PlanCache;
+use crate::relay::route::Routes;
+use crate::relay::spilled;
 use crate::relay::write::Write;
 use crate::side::Side;
 use crate::sys::ring::SocketId;
@@ -42,38 +46,6 @@ pub struct RemoteConfig {
     pub linger: Duration,
     /// Random; spreads the pauses before a node that failed is tried again.
     pub seed: u64,
-}
-
-/// One node and the link to it.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) address: SocketAddr,
-    name: String,
-    link: Option<Open>,
-    breaker: Breaker,
-    /// It may be tried again at once, whatever the breaker says.
-    pub(super) try_now: bool,
-    /// It is not tried any more.
-    given_up: bool,
-    /// It is not among those to use: it has left, or is in another data centre.
-    pub(super) unwanted: bool,
-    /// Its answers have stopped.
-    stalled: bool,
-    /// The last failure was told to the log.
-    reported: bool,
-}
-
-#[derive(Debug)]
-struct Open {
-    link: Link,
-    socket: SocketId,
-    connected: bool,
-    tls: Option<Box<Secure>>,
-    partial: Partial,
-    /// When the last bytes came in, or the connect began (µs).
-    heard_us: i64,
-    /// When bytes began to wait in `link.out` (µs).
-    waiting_since_us: Option<i64>,
 }
 
 /// What the shard has to see to.
@@ -108,6 +80,8 @@ pub struct Remote {
     pub(super) nodes: Vec<Node>,
     /// What is owed to this cluster.
     pub owed: Mirror,
+    /// Which node each write is for.
+    pub(super) routes: Routes,
     credentials: Option<Rc<Credentials>>,
     /// TLS for links to come; `None`: they are plain.
     tls: Option<Outgoing>,
@@ -120,38 +94,6 @@ pub struct Remote {
     down_since_us: Option<i64>,
     /// How long answers to writes take, smoothed (µs).
     latency_us: i64,
-}
-
-impl Node {
-    pub(super) fn new(address: SocketAddr, name: String, trust: BreakerConfig, seed: u64) -> Self {
-        Self {
-            address,
-            name,
-            link: None,
-            breaker: Breaker::new(trust, seed),
-            try_now: false,
-            given_up: false,
-            unwanted: false,
-            stalled: false,
-            reported: false,
-        }
-    }
-
-    /// Whether writes go there: connected, and not given a rest.
-    fn is_usable(&self) -> bool {
-        !self.unwanted
-            && !self.breaker.is_open()
-            && self.link.as_ref().is_some_and(|open| open.link.is_ready())
-    }
-
-    /// How many requests it may get now.
-    fn room(&self, now_us: i64) -> usize {
-        let ready = self.link.as_ref().filter(|open| open.link.is_ready());
-        ready.filter(|_| !self.unwanted).map_or(0, |open| {
-            let window = self.breaker.window(now_us);
-            window.saturating_sub(open.link.load())
-        })
-    }
 }
 
 impl Remote {
@@ -183,6 +125,7 @@ impl Remote {
             trust,
             nodes,
             owed: Mirror::new(policy),
+            routes: Routes::default(),
             credentials,
             tls: None,
             scratch: Vec::new(),
@@ -234,7 +177,8 @@ impl Remote {
     /// Nodes that are given a rest.
     #[must_use]
     pub fn resting(&self) -> usize {
-        self.nodes.iter().filter(|n| n.breaker.is_open()).count()
+        let used = self.nodes.iter().filter(|node| !node.unwanted);
+        used.filter(|node| node.breaker.is_open()).count()
     }
 
     /// For how long no node could be used (µs); 0 when one can.
@@ -499,21 +443,24 @@ impl Remote {
         &mut self,
         ring: &mut impl Net,
         spare: &mut Spare,
+        plans: &mut PlanCache,
         now_us: i64,
         happened: &mut Vec<RemoteEvent>,
-        mut age: impl FnMut(&Write) -> Option<Write>,
         mut leaves: impl FnMut(&Write),
     ) {
         self.owed.wake(now_us);
         while let Some((ticket, write)) = self.owed.peek() {
             let waited_us = now_us - write.arrived_us - write.aged_s * 1_000_000;
+            // the source, too, shall let it expire when the client wanted that
             if waited_us >= 1_000_000
-                && let Some(aged) = age(write)
+                && let Some(aged) = spilled::aged(write, plans, now_us)
             {
                 self.owed.replace(ticket, aged);
                 continue;
             }
-            let Some(open) = next_with_room(&mut self.nodes, &mut self.next_node, now_us) else {
+            let owner = self.routes.owner(ticket, &self.owed, plans);
+            let (nodes, next) = (&mut self.nodes, &mut self.next_node);
+            let Some(open) = with_room(nodes, owner, next, now_us) else {
                 break;
             };
             match open.link.send(ticket, write, now_us) {
@@ -640,21 +587,7 @@ impl Remote {
                 }
             }
         }
-    }
-}
-
-impl Node {
-    /// What an answer to a write says about the node.
-    fn judge(&mut self, answer: &LinkEvent, in_flight: usize, now_us: i64) {
-        match answer {
-            LinkEvent::Failed { code, message, .. } => match Failure::of_error(*code, message) {
-                Some(failure) => self.breaker.failed(failure, in_flight, now_us),
-                None => self.breaker.succeeded(),
-            },
-            LinkEvent::Applied(_) | LinkEvent::Rows(..) => self.breaker.succeeded(),
-            LinkEvent::Unparked(_) | LinkEvent::Ready | LinkEvent::Broken(_) | LinkEvent::Alive => {
-            }
-        }
+        self.drop_left();
     }
 }
 
@@ -664,18 +597,4 @@ fn secure(tls: &Outgoing, host: &str) -> Result<Box<Secure>, String> {
     let name = name.ok_or_else(|| format!("`{host}` is no name that a certificate can have"))?;
     let secure = Secure::client(&tls.config, name).map_err(|error| error.to_string())?;
     Ok(Box::new(secure))
-}
-
-/// The next link in turn that takes writes: a sick node's writes go to the others.
-fn next_with_room<'n>(
-    nodes: &'n mut [Node],
-    next: &mut usize,
-    now_us: i64,
-) -> Option<&'n mut Open> {
-    let count = nodes.len();
-    let found = (0..count)
-        .map(|step| (*next + step) % count)
-        .find(|index| nodes[*index].room(now_us) > 0)?;
-    *next = (found + 1) % count;
-    nodes[found].link.as_mut()
 }

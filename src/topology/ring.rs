@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use super::{Facts, Proxies, put, put_cell};
 use crate::cql::request::params::QueryParams;
 use crate::cql::response::metadata::Metadata;
-use crate::cql::response::rows::Rows;
-use crate::cql::{DecodeError, Reader, Value};
+use crate::cql::response::rows::{Rows, each_element};
+use crate::cql::{DecodeError, Value};
 use crate::statement::{PlainSelect, SystemTable, Term};
 
 /// What is asked about the node that answers.
@@ -312,13 +312,9 @@ fn host_id(address: SocketAddr) -> [u8; 16] {
 
 /// Appends the elements of a `set<text>`.
 fn texts(cell: Option<&[u8]>, found: &mut Vec<Box<str>>) -> Result<(), DecodeError> {
-    let Some(cell) = cell else { return Ok(()) };
-    let mut reader = Reader::new(cell);
-    for _ in 0..reader.int()? {
-        let text = reader.bytes()?.unwrap_or_default();
+    each_element(cell, |text| {
         found.push(String::from_utf8_lossy(text).into());
-    }
-    Ok(())
+    })
 }
 
 fn text_set(texts: &[Box<str>]) -> Vec<u8> {

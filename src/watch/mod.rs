@@ -195,7 +195,7 @@ async fn follow(
                     }
                 }
                 Seen::Nodes(seen) if *nodes != seen => {
-                    tracing::info!(%side, near = ?seen.near, far = ?seen.far, "its nodes");
+                    tell_of_nodes(side, &seen);
                     nodes = Arc::new(seen);
                     tell(Found::Nodes(Arc::clone(&nodes)));
                 }
@@ -226,6 +226,15 @@ async fn follow(
         let _ = timeout(pause, wishes.changed()).await;
         pause = (pause * 2).min(PAUSES.1);
     }
+}
+
+/// Tells the operator of the nodes that were found.
+fn tell_of_nodes(side: Side, seen: &Nodes) {
+    let Nodes {
+        near, far, ring, ..
+    } = seen;
+    let by_token = near.len() > 1 && !ring.is_empty();
+    tracing::info!(%side, ?near, ?far, by_token, "its nodes");
 }
 
 /// What a session has seen.

@@ -21,6 +21,7 @@ mod drivers;
 mod faults;
 mod lwt;
 mod matrix;
+mod nodes;
 mod noise;
 mod outages;
 mod probes;

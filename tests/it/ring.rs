@@ -1,6 +1,8 @@
 //! Several proxies apart from the nodes, shown to real drivers as the ring, before a cluster of
 //! three: who is seen, who is used, what a driver notices of deaths, and that nobody goes past.
 
+mod rust;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
@@ -17,10 +19,14 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// Keys of one order; each is written twice.
 const KEYS: usize = 200;
 
-/// An application: `tests/it/drivers/NAME/ring…`.
-struct Life {
-    child: Child,
-    answers: BufReader<ChildStdout>,
+/// An application.
+enum Life {
+    /// `tests/it/drivers/NAME/ring…`.
+    Process {
+        child: Child,
+        answers: BufReader<ChildStdout>,
+    },
+    Rust(Box<rust::Rust>),
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -39,23 +45,20 @@ impl Life {
         command.env("TWINRING_CONTACT", format!("{contact}:9042"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
-        let mut life = Life { child, answers };
-        assert_eq!(life.answer(), "connected");
-        life
-    }
-
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the driver ended; its words are above");
-        line.trim_end().to_owned()
+        let mut answers = BufReader::new(child.stdout.take().unwrap());
+        assert_eq!(line_of(&mut answers), "connected");
+        Life::Process { child, answers }
     }
 
     fn order<T: serde::de::DeserializeOwned>(&mut self, words: &str) -> T {
-        writeln!(self.child.stdin.as_ref().unwrap(), "{words}").unwrap();
-        let answer = self.answer();
-        serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{words}: {e}: {answer}"))
+        match self {
+            Life::Process { child, answers } => {
+                writeln!(child.stdin.as_ref().unwrap(), "{words}").unwrap();
+                let answer = line_of(answers);
+                serde_json::from_str(&answer).unwrap_or_else(|e| panic!("{words}: {e}: {answer}"))
+            }
+            Life::Rust(rust) => serde_json::from_value(rust.order(words)).unwrap(),
+        }
     }
 
     fn write(&mut self, keyspace: &str, from: usize) -> Written {
@@ -92,10 +95,19 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Life::Process { child, .. } = self {
+            drop(child.stdin.take());
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
+}
+
+fn line_of(answers: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    answers.read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "the driver ended; its words are above");
+    line.trim_end().to_owned()
 }
 
 /// Three proxies before three nodes, and what is written.
@@ -211,12 +223,12 @@ impl Ring {
 }
 
 /// All that happens to an application behind three proxies.
-fn ordinary_life(driver: &str, argument: &str) {
+fn ordinary_life(driver: &str, start: impl FnOnce(Ipv4Addr) -> Life) {
     let _turn = lab::alone();
     let mut ring = Ring::start(driver);
     let [one, two, three] = ring.addresses;
     let (single, triple) = (format!("{}_1", ring.name), format!("{}_3", ring.name));
-    let mut life = Life::start(driver, argument, one);
+    let mut life = start(one);
     let mut expected: Vec<_> = ring
         .addresses
         .iter()
@@ -265,17 +277,29 @@ fn ordinary_life(driver: &str, argument: &str) {
 
 #[test]
 fn python() {
-    ordinary_life("python", "ring");
+    ordinary_life("python", |proxy| Life::start("python", "ring", proxy));
 }
 
 #[test]
 fn go() {
-    ordinary_life("go", "ring");
+    ordinary_life("go", |proxy| Life::start("go", "ring", proxy));
 }
 
 #[test]
 fn java() {
-    ordinary_life("java", "Ring");
+    ordinary_life("java", |proxy| Life::start("java", "Ring", proxy));
+}
+
+#[test]
+fn node() {
+    ordinary_life("node", |proxy| Life::start("node", "ring", proxy));
+}
+
+#[test]
+fn rust() {
+    ordinary_life("rust", |proxy| {
+        Life::Rust(Box::new(rust::Rust::start(proxy)))
+    });
 }
 
 /// What each node says of itself and of the others, asked in the ways that drivers ask, and the
@@ -310,97 +334,4 @@ fn every_proxy_says_the_same() {
         }
     }
     assert_eq!(seen.len(), 3, "one row per proxy, from wherever: {seen:?}");
-}
-
-/// A proxy that knows one node of its target finds the others, tells all of a schema change before
-/// it goes on, and does not need the one that it knew.
-#[test]
-fn the_targets_nodes_are_found() {
-    let _turn = lab::alone();
-    setup();
-    let (source, target) = (lab::target_50(), lab::three_41());
-    let keyspace = "found";
-    lab::create_keyspace(source, keyspace);
-    lab::create_replicated(&target[0], keyspace, 3);
-    let ends = [source.address, target[0].address];
-    let data_dir = run_dir().join(keyspace);
-    let flags = ["--cores", "1"];
-    let ip = lab::proxy_address();
-    let proxy = Proxy::start_with(keyspace, &data_dir, ip, ends, &flags, &[]);
-    let wait_for_links = |count: u64| {
-        let began = Instant::now();
-        while proxy.gauge("twinring_connections{target}") != count {
-            assert!(began.elapsed() < LIMIT, "not {count} links");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    };
-    wait_for_links(3);
-
-    let mut cql = Cql::connect(proxy.listen).unwrap();
-    let mut rows = 0;
-    let mut write = |table: &str, count: i32| {
-        for _ in 0..count {
-            let text = format!("INSERT INTO {keyspace}.{table} (k, v) VALUES ({rows}, 'x')");
-            cql.query(&text).unwrap();
-            rows += 1;
-        }
-    };
-    let mut admin = Cql::connect(proxy.listen).unwrap();
-    for table in 0..5 {
-        let text = format!("CREATE TABLE {keyspace}.t{table} (k int PRIMARY KEY, v text)");
-        admin.query(&text).unwrap();
-        write(&format!("t{table}"), 100);
-    }
-    let has = |node: &Cassandra, table: &str, count: usize| {
-        let began = Instant::now();
-        let text = format!("SELECT k FROM {keyspace}.{table}");
-        loop {
-            let found = node.connect().query(&text).map_or(0, |rows| rows.len());
-            if found == count {
-                return;
-            }
-            assert!(began.elapsed() < LIMIT, "{table}: {found} of {count} rows");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    };
-    for table in 0..5 {
-        has(&target[1], &format!("t{table}"), 100);
-    }
-    assert_every_node_is_used(&proxy, target);
-
-    target[0].kill9();
-    write("t0", 300);
-    has(&target[1], "t0", 400);
-    target[0].restart();
-    wait_for_links(3);
-    assert_nothing_is_put_aside(&proxy);
-}
-
-fn assert_every_node_is_used(proxy: &Proxy, target: &[Cassandra; 3]) {
-    let ours = proxy.ports();
-    for node in target {
-        let clients = node
-            .connect()
-            .query("SELECT port FROM system_views.clients");
-        let ports = clients
-            .unwrap()
-            .into_iter()
-            .map(|row| row[0].clone().unwrap());
-        let mut ports = ports.map(|port| i32::from_be_bytes(port.try_into().unwrap()));
-        assert!(ports.any(|port| ours.contains(&u16::try_from(port).unwrap())));
-    }
-}
-
-fn assert_nothing_is_put_aside(proxy: &Proxy) {
-    let (_, metrics) = proxy.get("/metrics");
-    for held in ["rejected_held", "in_doubt_held"] {
-        let name = format!("twinring_{held}");
-        let lines = metrics.lines().filter(|line| line.starts_with(&name));
-        let counts: Vec<_> = lines.map(|line| line.rsplit(' ').next().unwrap()).collect();
-        assert!(!counts.is_empty(), "{held} is not there");
-        assert!(
-            counts.iter().all(|count| *count == "0"),
-            "{held}: {counts:?}"
-        );
-    }
 }

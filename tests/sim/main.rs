@@ -30,6 +30,7 @@ mod ledger;
 mod net;
 mod process;
 mod random;
+mod swallowed;
 mod traffic;
 mod weather;
 mod work;

@@ -18,7 +18,7 @@ use twinring::shard::{Later, Shard};
 use twinring::spill::dir::SpillDir;
 use twinring::spill::dirty::Windows;
 use twinring::sys::ring::SocketId;
-use twinring::tables::Known;
+use twinring::tables::{Known, Nodes};
 
 use crate::cluster::{Cluster, SOURCE, TARGET};
 use crate::core::Event;
@@ -354,6 +354,40 @@ impl World {
             assert!(bytes <= limit + (1 << 20), "{bytes} bytes wait in memory");
         }
         self.keep();
+        self.turn_ring();
+    }
+
+    /// The target's ring changes, at any time and to any other: writes that were on their way to
+    /// one node are followed by others to another, and no order may suffer.
+    fn turn_ring(&mut self) {
+        let count = self.clusters[TARGET].nodes.len();
+        let rng = &mut self.rings;
+        let Some(proxy) = self.proxy.as_mut().filter(|_| count > 1 && rng.chance(500)) else {
+            return;
+        };
+        let kept = rng.below(count); // the others come and go
+        let (near, far): (Vec<_>, Vec<_>) =
+            (0..count).partition(|node| *node == kept || rng.chance(800));
+        let tokens = if rng.chance(900) { 8 } else { 0 }; // 0: another partitioner
+        let all = (0..near.len() * tokens).map(|n| (rng.next().cast_signed(), n / tokens));
+        let mut ring: Vec<_> = all.collect();
+        ring.sort_unstable();
+        let addresses = |nodes: Vec<usize>| {
+            let all = nodes.into_iter().map(|node| Cluster::address(TARGET, node));
+            all.collect()
+        };
+        self.core
+            .note(|| format!("the target's ring is of {near:?} now"));
+        let nodes = Arc::new(Nodes {
+            near: addresses(near),
+            far: addresses(far),
+            ring,
+            centers: Vec::new(),
+        });
+        for address in &proxy.addresses {
+            address.tell(Message::Nodes(Arc::clone(&nodes)));
+        }
+        self.see_wakeups();
     }
 
     /// The process is told to stop.

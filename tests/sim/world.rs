@@ -24,6 +24,8 @@ const SETTLE_US: i64 = 1_800_000_000;
 
 pub struct World {
     pub core: Core,
+    /// Draws the rings of the target.
+    pub rings: Rng,
     pub network: Network,
     pub clusters: [Cluster; 2],
     pub clients: Vec<Client>,
@@ -119,6 +121,7 @@ impl World {
         let disk = SimDisk::new(folder.path(), rng.fork());
         let mut world = Self {
             core,
+            rings: Rng::new(!seed), // of its own: what a seed was before is still that weather
             network: Network::default(),
             clusters,
             clients,

@@ -111,6 +111,23 @@ impl<'a> Iterator for Cells<'a> {
     }
 }
 
+/// Calls `visit` with each element of a cell that is a list or a set (§6, `list`), nulls left out.
+/// A cell that is null has none.
+///
+/// # Errors
+/// Cut short.
+pub fn each_element<'a>(
+    cell: Option<&'a [u8]>,
+    mut visit: impl FnMut(&'a [u8]),
+) -> Result<(), DecodeError> {
+    let Some(cell) = cell else { return Ok(()) };
+    let mut reader = Reader::new(cell);
+    for _ in 0..reader.int()? {
+        reader.bytes()?.into_iter().for_each(&mut visit);
+    }
+    Ok(())
+}
+
 /// Writes rows cell by cell; the number of rows is filled in at the end.
 #[derive(Debug)]
 #[must_use = "call finish() to fill in the number of rows"]

@@ -88,17 +88,25 @@ pub fn source_50() -> &'static Cassandra {
 pub fn three_41() -> &'static [Cassandra; 3] {
     static CELL: OnceLock<[Cassandra; 3]> = OnceLock::new();
     CELL.get_or_init(|| {
-        let options = NodeOptions {
-            durable: true,
-            joins: Some(("three-41", address(11))),
-            ..NodeOptions::default()
-        };
         // one after the other: each knows the tokens of those before
-        [11, 12, 13].map(|host| {
+        [(11, 0), (12, 1), (13, 2)].map(|(host, third)| {
+            let options = NodeOptions {
+                durable: true,
+                joins: Some(("three-41", address(11))),
+                yaml: owning(third, 3),
+                ..NodeOptions::default()
+            };
             let name = format!("three-41-{host}");
             Cassandra::start(&name, V41, address(host), options)
         })
     })
+}
+
+/// The ring is cut into so many equal parts, and this one belongs to the node: random tokens may
+/// leave it next to nothing.
+fn owning(part: i64, parts: i64) -> &'static [String] {
+    let token = i64::MAX / parts * (2 * part + 1 - parts);
+    Vec::leak(vec![format!("initial_token: {token}")])
 }
 
 /// Cassandra 4.1 with a login, and with TLS beside plain connections: it wants certificates.
