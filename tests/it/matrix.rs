@@ -104,9 +104,10 @@ const WAYS: &[(Form, u8)] = &[
     (Form::BatchOfPrepared, 4),
 ];
 
-/// The `number`th of them at a source of this version. In version 3, prepared, 4.0 answers all with
-/// "Must not send frame with WARNING flag" through the proxy. Why is open: one PREPARE past
-/// the proxy has no warning. Until that is known, that way sends text.
+/// The `number`th of them at a source of this version. Cassandra 4.0 itself refuses a PREPARE in
+/// version 3 that names its table without a keyspace after USE: it wants to warn of USE, and says
+/// "Must not send frame with WARNING flag for native protocol version < 4" instead of preparing
+/// (4.0.19, without a proxy; a qualified table is prepared and executed). That way sends text.
 fn way(number: usize, version: u32) -> (Form, u8) {
     match WAYS[number] {
         (Form::Execute, 3) if version == 40 => (Form::Query, 3),
