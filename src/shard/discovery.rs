@@ -134,6 +134,10 @@ mod tests {
     use crate::side::Side;
 
     fn remote(points: &[SocketAddr]) -> Remote {
+        remote_that(points, false)
+    }
+
+    fn remote_that(points: &[SocketAddr], waits_for_nodes: bool) -> Remote {
         let config = RemoteConfig {
             side: Side::Target,
             contact_points: points.to_vec(),
@@ -142,6 +146,7 @@ mod tests {
             in_flight: 8,
             linger: Duration::ZERO,
             seed: 5,
+            waits_for_nodes,
         };
         let policy = RetryPolicy {
             retries: 1,
@@ -187,6 +192,19 @@ mod tests {
         remote.learn_nodes(&nodes(&[], &[]));
         assert_eq!(used(&remote), [node(1), node(200)]);
         assert_eq!(remote.nodes.len(), 2, "what was named stays, nothing else");
+    }
+
+    #[test]
+    fn contact_points_may_have_to_wait() {
+        let mut remote = remote_that(&[node(1), node(2), node(3)], true);
+        assert!(used(&remote).is_empty(), "nobody knows where they are");
+        remote.learn_nodes(&nodes(&[2, 4], &[1]));
+        assert_eq!(used(&remote), [node(2), node(3), node(4)]);
+        remote.learn_nodes(&nodes(&[], &[1, 2, 3, 4]));
+        assert!(
+            used(&remote).is_empty(),
+            "none is in the wanted data centre"
+        );
     }
 
     #[test]

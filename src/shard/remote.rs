@@ -46,6 +46,8 @@ pub struct RemoteConfig {
     pub linger: Duration,
     /// Random; spreads the pauses before a node that failed is tried again.
     pub seed: u64,
+    /// Contact points are not used before it is known which data centre they are in.
+    pub waits_for_nodes: bool,
 }
 
 /// What the shard has to see to.
@@ -116,7 +118,10 @@ impl Remote {
             .zip(0u64..)
             .map(|((address, name), number)| {
                 let seed = config.seed.wrapping_add(number);
-                Node::new(*address, name.clone(), trust, seed)
+                Node {
+                    unwanted: config.waits_for_nodes,
+                    ..Node::new(*address, name.clone(), trust, seed)
+                }
             })
             .collect();
         let credentials = config.credentials.clone().map(Rc::new);

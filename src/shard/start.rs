@@ -189,6 +189,8 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         user: own.username.as_bytes().into(),
         password: own.password.reveal().as_bytes().into(),
     });
+    let discovery = config.discovery.as_ref();
+    let names_center = discovery.and_then(|wanted| wanted.data_center.as_ref());
     let target = RemoteConfig {
         side: Side::Target,
         contact_points: config.target.contact_points.clone(),
@@ -197,6 +199,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         in_flight: config.mirror.in_flight,
         linger: config.mirror.linger,
         seed,
+        waits_for_nodes: names_center.is_some(),
     };
     let resolver = RemoteConfig {
         side: Side::Source,
@@ -206,6 +209,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         in_flight: 64,
         linger: Duration::ZERO,
         seed: !seed,
+        waits_for_nodes: false,
     };
     (
         Remote::new(target, policy, now_us),

@@ -195,7 +195,7 @@ async fn follow(
                     }
                 }
                 Seen::Nodes(seen) if *nodes != seen => {
-                    tell_of_nodes(side, &seen);
+                    tell_of_nodes(side, &seen, discovery.as_ref());
                     nodes = Arc::new(seen);
                     tell(Found::Nodes(Arc::clone(&nodes)));
                 }
@@ -229,12 +229,22 @@ async fn follow(
 }
 
 /// Tells the operator of the nodes that were found.
-fn tell_of_nodes(side: Side, seen: &Nodes) {
+fn tell_of_nodes(side: Side, seen: &Nodes, discovery: Option<&Discovery>) {
     let Nodes {
         near, far, ring, ..
     } = seen;
     let by_token = near.len() > 1 && !ring.is_empty();
     tracing::info!(%side, ?near, ?far, by_token, "its nodes");
+    let center = discovery.and_then(|wanted| wanted.data_center.as_deref());
+    if let (true, Some(center)) = (near.is_empty(), center) {
+        let centers = seen.centers.join(", ");
+        tracing::error!(
+            %side,
+            "--target-dc {center}: no node is in this data centre, those of this cluster are: \
+             {centers}; writes are kept in the spill until one is, or until the proxy is started \
+             with another name"
+        );
+    }
 }
 
 /// What a session has seen.

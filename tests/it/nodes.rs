@@ -1,4 +1,4 @@
-//! The target's nodes: found, written to by whom they own, and one dead.
+//! The target's nodes: found, written to by whom they own, and one dead or in another data centre.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -282,6 +282,71 @@ fn an_owner_that_dies_loses_nothing() {
     lab.write_until_owned("rows", insert_rows(ks), of_rows);
     lab.has(&target[1], "rows", lab.next_key);
     assert_nothing_is_put_aside(&lab.proxy);
+}
+
+/// Only nodes of the data centre that `--target-dc` names are written to, whichever node the proxy
+/// was told of; with a name that no node has nothing is, and it says so.
+#[test]
+fn one_data_centre_is_written_to() {
+    let _turn = lab::alone();
+    setup();
+    let (source, [east, west, west_too]) = (lab::target_50(), lab::two_centers());
+    let keyspace = "centers";
+    lab::create_keyspace(source, keyspace);
+    let text = format!(
+        "CREATE KEYSPACE {keyspace} WITH replication = \
+         {{'class': 'NetworkTopologyStrategy', 'east': 1, 'west': 1}}"
+    );
+    east.connect().query(&text).unwrap();
+    for node in [source, east] {
+        let text = format!("CREATE TABLE {keyspace}.rows (k int PRIMARY KEY, v text)");
+        node.connect().query(&text).unwrap();
+    }
+    let all = [east, west, west_too];
+    all.iter().for_each(|node| has(node, keyspace, "rows", 0));
+    let data_dir = run_dir().join(keyspace);
+    let ip = lab::proxy_address();
+    let start = |center: &str| {
+        let ends = [source.address, east.address];
+        let flags = ["--cores", "1", "--target-dc", center];
+        let name = format!("{keyspace}-{center}"); // of its log
+        Proxy::start_with(&name, &data_dir, ip, ends, &flags, &[])
+    };
+    let write = |proxy: &Proxy, keys| {
+        let mut cql = Cql::connect(proxy.listen).unwrap();
+        insert_rows(keyspace)(&mut cql, keys);
+    };
+    let written = || all.map(|node| coordinated(node, keyspace, "rows"));
+
+    let proxy = start("north");
+    write(&proxy, 0..100);
+    let began = Instant::now();
+    let wanted = "--target-dc north: no node is in this data centre";
+    let has_said = || {
+        let words = proxy.words();
+        let line = words.lines().find(|line| line.contains(wanted));
+        line.is_some_and(|line| line.contains("east, west"))
+    };
+    while !has_said() || proxy.gauge("twinring_backlog_records") < 100 {
+        assert!(began.elapsed() < LIMIT, "{}", proxy.words());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(written(), [0; 3]);
+    assert_eq!(proxy.gauge("twinring_connections{target}"), 0);
+    let (ended, words) = proxy.terminate(LIMIT);
+    assert!(ended.success(), "{words}");
+
+    let proxy = start("west");
+    wait_for_links(&proxy, 2);
+    write(&proxy, 100..400);
+    has(west, keyspace, "rows", 400);
+    let [far, near, near_too] = written();
+    eprintln!("east {far}, west {near} and {near_too}");
+    assert_eq!(far, 0, "a node of the other data centre was written to");
+    assert!(near > 0 && near_too > 0, "{near} and {near_too}");
+    assert_eq!(near + near_too, 400);
+    assert_eq!(proxy.gauge("twinring_connections{target}"), 2);
+    assert_nothing_is_put_aside(&proxy);
 }
 
 /// A proxy that knows one node of its target finds the others, tells all of a schema change before

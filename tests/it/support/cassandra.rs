@@ -21,6 +21,8 @@ pub struct NodeOptions {
     pub yaml: &'static [String],
     /// Which cluster it joins, by the address of another node there.
     pub joins: Option<(&'static str, Ipv4Addr)>,
+    /// Its data centre, if it is not `datacenter1`.
+    pub center: Option<&'static str>,
 }
 
 /// A running node; stopped, and its data deleted, when dropped or when the test process ends.
@@ -56,6 +58,9 @@ impl Cassandra {
         command.args(options.auth.then_some("--auth"));
         if let Some((cluster, seed)) = options.joins {
             command.args(["--cluster", cluster, "--seed", &seed.to_string()]);
+        }
+        if let Some(center) = options.center {
+            command.args(["--dc", center]);
         }
         for line in options.yaml {
             command.args(["--yaml", line]);

@@ -109,6 +109,24 @@ fn owning(part: i64, parts: i64) -> &'static [String] {
     Vec::leak(vec![format!("initial_token: {token}")])
 }
 
+/// Three nodes that are one cluster, Cassandra 4.1: one in the data centre `east`, two in `west`.
+pub fn two_centers() -> &'static [Cassandra; 3] {
+    static CELL: OnceLock<[Cassandra; 3]> = OnceLock::new();
+    CELL.get_or_init(|| {
+        let all = [(21, "east", 1), (22, "west", 0), (23, "west", 2)];
+        all.map(|(host, center, quarter)| {
+            let options = NodeOptions {
+                joins: Some(("two-centers", address(21))),
+                center: Some(center),
+                yaml: owning(quarter, 4),
+                ..NodeOptions::default()
+            };
+            let name = format!("two-centers-{host}");
+            Cassandra::start(&name, V41, address(host), options)
+        })
+    })
+}
+
 /// Cassandra 4.1 with a login, and with TLS beside plain connections: it wants certificates.
 pub fn secure_source() -> &'static Cassandra {
     static CELL: OnceLock<Cassandra> = OnceLock::new();
