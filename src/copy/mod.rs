@@ -106,14 +106,18 @@ async fn copy(args: &CopyArgs) -> Result<Summary> {
         };
         target.reload(&args.ends.keyspace).await?;
     }
-    let tables = ends.tables(&args.ends)?;
+    let mut tables = ends.tables(&args.ends)?;
     if args.schema_only {
         return Ok(Summary::default());
     }
+    let unreadable = FailedRange::unreadable(&mut tables, args.ends.window());
     warn(&ends, &tables)?;
     let mut checkpoint = Checkpoint::open(&path(args), identity(args), now_us(), args.restart)?;
     let work = Work::plan(args, &ends, &tables, &checkpoint).await?;
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        failed: unreadable,
+        ..Summary::default()
+    };
     for done in &checkpoint.done {
         summary.tally.add(&done.tally);
         summary.ranges_resumed += 1;

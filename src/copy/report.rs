@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::schema::Table;
+use crate::history::tokens::TokenRange;
+
 /// Counts of one token range, or of a whole copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -63,12 +66,34 @@ impl Tally {
 pub struct FailedRange {
     /// Its table.
     pub table: String,
-    /// Rows or statics.
+    /// Rows or statics; or all, of a table that cannot be read.
     pub pass: String,
     /// `AFTER:UP_TO`, as `--token-range` takes it.
     pub range: String,
     /// Why.
     pub words: String,
+}
+
+impl FailedRange {
+    /// Takes out the tables that cannot be read, and says why, for the whole `window`.
+    pub(crate) fn unreadable(tables: &mut Vec<Table>, window: TokenRange) -> Vec<FailedRange> {
+        let failed = |table: &Table| {
+            let column = table.custom_column()?;
+            Some(FailedRange {
+                table: table.name.clone(),
+                pass: "all".to_owned(),
+                range: window.to_string(),
+                words: format!(
+                    "column {} has the type {}, which only the cluster itself can read; use \
+                     another tool for this table",
+                    column.name, column.cql_type
+                ),
+            })
+        };
+        let all = tables.iter().filter_map(failed).collect();
+        tables.retain(|table| table.custom_column().is_none());
+        all
+    }
 }
 
 /// The result of a copy, earlier runs of it included.

@@ -74,6 +74,14 @@ impl Table {
         values.any(|column| column.shape == Shape::Counter)
     }
 
+    /// A column whose type only Java classes of the cluster can read, such as
+    /// `'org.apache.cassandra.db.marshal.LexicalUUIDType'`.
+    pub(crate) fn custom_column(&self) -> Option<&Column> {
+        let key = self.partition_key.iter().chain(&self.clustering);
+        let mut columns = key.chain(&self.statics).chain(&self.regulars);
+        columns.find(|column| is_custom(&column.cql_type))
+    }
+
     /// What keeps cells of this table from being written to `other`; none if nothing does.
     pub(crate) fn differs_from(&self, other: &Table) -> Option<String> {
         let kinds = [
@@ -184,6 +192,12 @@ where
     rows.collect::<Result<_, _>>().with_context(what)
 }
 
+/// Whether the name of a class stands in this type: in single quotes, outside of double ones.
+fn is_custom(cql_type: &str) -> bool {
+    let outside = cql_type.split('"').step_by(2);
+    outside.into_iter().any(|part| part.contains('\''))
+}
+
 /// How a column of this type is stored.
 fn shape(cql_type: &str, types: &UserTypes) -> Shape {
     let head = cql_type.split('<').next().unwrap_or_default();
@@ -208,6 +222,17 @@ fn shape(cql_type: &str, types: &UserTypes) -> Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_are_told_from_names() {
+        let class = "'org.apache.cassandra.db.marshal.LexicalUUIDType'";
+        for custom in [class, &format!("frozen<map<text, {class}>>")] {
+            assert!(is_custom(custom), "{custom}");
+        }
+        for other in ["map<text, int>", "\"it's\"", "list<frozen<\"a\"\"'b\">>"] {
+            assert!(!is_custom(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_what_is_not_frozen_is_stored_cell_by_cell() {

@@ -40,7 +40,8 @@ impl Endpoint<'_> {
     }
 
     /// A builder of sessions that never repeat a request by themselves: whether one may be sent
-    /// again is for the tool to decide.
+    /// again is for the tool to decide. The schema is the tool's to read: one column anywhere of a
+    /// type that the library does not know would keep it from learning tokens and nodes.
     pub(crate) fn builder(&self, consistency: Consistency) -> SessionBuilder {
         let profile = ExecutionProfile::builder()
             .retry_policy(Arc::new(FallthroughRetryPolicy))
@@ -52,6 +53,7 @@ impl Endpoint<'_> {
             .connection_timeout(CONNECT_TIMEOUT)
             .tls_context(self.tls.clone())
             .auto_await_schema_agreement(false)
+            .fetch_full_schema_metadata(false)
             .default_execution_profile_handle(profile.into_handle());
         match (self.username, &self.password) {
             (Some(user), Some(password)) => builder.user(user, password),

@@ -93,9 +93,10 @@ async fn verify(args: &VerifyArgs) -> Result<Summary> {
     };
     let mut report = Report::open(args)?;
     let ends = Ends::connect(&args.ends, args.ends.passwords()?).await?;
-    let work = Work::plan(args, &ends, &dirty).await?;
+    let mut work = Work::plan(args, &ends, &dirty).await?;
     let mut summary = Summary {
         tables: work.tables,
+        failed: std::mem::take(&mut work.unreadable),
         ..Summary::default()
     };
     let finished = |job: Job, found: Found| {
@@ -135,6 +136,7 @@ async fn verify(args: &VerifyArgs) -> Result<Summary> {
 /// All passes over all tables, the dirty ones first.
 struct Work {
     tables: u64,
+    unreadable: Vec<FailedRange>,
     passes: Vec<Arc<TableVerify>>,
     jobs: Vec<Job>,
     progress: Arc<Progress>,
@@ -143,6 +145,7 @@ struct Work {
 impl Work {
     async fn plan(args: &VerifyArgs, ends: &Ends, dirty: &Dirty) -> Result<Work> {
         let mut tables = ends.tables(&args.ends)?;
+        let unreadable = FailedRange::unreadable(&mut tables, args.ends.window());
         tables.sort_by_key(|table| (!dirty.holds(&table.name), table.name.clone()));
         for name in ends.target.tables.keys() {
             if !ends.source.tables.contains_key(name) && args.ends.tables.is_empty() {
@@ -160,6 +163,7 @@ impl Work {
         let ranges = tokens::within(&ranges, args.ends.window());
         let mut work = Work {
             tables: u64::try_from(tables.len()).unwrap_or(u64::MAX),
+            unreadable,
             passes: Vec::new(),
             jobs: Vec::new(),
             progress: Arc::new(Progress::new(0.0)),

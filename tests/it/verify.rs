@@ -281,3 +281,29 @@ fn what_may_differ_is_chosen() {
     let wide = [&near[..], &["--writetime-tolerance-millis", "499"]].concat();
     assert!(!copying.verify(&wide).is_equal());
 }
+
+/// A type that is a Java class of the cluster: its table is named as left out, all others are
+/// copied and compared.
+#[test]
+fn a_table_that_only_the_cluster_can_read_is_named() {
+    let _turn = lab::beside_others();
+    let copying = Copying::new("verify_custom", lab::source_41(), lab::target_50());
+    lab::create_keyspace(copying.target, &copying.keyspace);
+    let class = "'org.apache.cassandra.db.marshal.LexicalUUIDType'";
+    for node in [copying.source, copying.target] {
+        copying.create(node, "TABLE t (k int PRIMARY KEY, v int)");
+        copying.create(node, &format!("TABLE odd (k int PRIMARY KEY, v {class})"));
+    }
+    copying.run_at(copying.source, "INSERT INTO KS.t (k, v) VALUES (1, 2)");
+    let copied = copying.copy(&[]);
+    assert_eq!((copied.tally.rows, copied.is_complete()), (1, false));
+    let found = copying.verify(&[]);
+    assert_eq!((found.tables, found.equal, found.is_equal()), (1, 1, true));
+    for failed in [copied.failed, found.failed] {
+        let [only] = &failed[..] else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(only.table, "odd");
+        assert!(only.words.contains(class), "{}", only.words);
+    }
+}
