@@ -14,15 +14,18 @@ fn main() {
     let mut words = std::env::args().skip(1);
     let count: u32 = words.next().unwrap().parse().unwrap();
     let what = words.next().unwrap_or_default();
-    let mut steady = match &*what {
-        "routed" => Steady::routed(100),
-        _ => Steady::new(100),
+    let (is_read, is_routed) = (what == "read", what == "routed");
+    let mut steady = match is_routed {
+        true => Steady::routed(100),
+        false => Steady::new(100),
     };
     for _ in 0..count {
-        match &*what {
-            "read" => steady.read(),
-            "routed" => steady.routed_write(),
-            _ => steady.mirrored_write(),
+        if is_read {
+            steady.read();
+        } else if is_routed {
+            steady.routed_write();
+        } else {
+            steady.mirrored_write();
         }
     }
     println!("{count} requests");
