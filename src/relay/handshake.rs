@@ -109,63 +109,66 @@ impl Session {
     }
 }
 
+/// A RESULT of the source, opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer<'a> {
+    pub header: Header,
+    /// Tracing id, warnings and custom payload: the client's, whatever becomes of the message.
+    pub prelude: &'a [u8],
+    pub message: &'a [u8],
+}
+
+impl Answer<'_> {
+    /// Puts it with another message, not compressed. `message` says whether it could be made.
+    /// False: it could not, and nothing was put.
+    pub fn put(&self, to_client: &mut Vec<u8>, message: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let header = self.header;
+        let version = header.protocol().unwrap_or(Version::V4);
+        let flags = header.flags.without(Flags::COMPRESSION);
+        encode::envelope(
+            to_client,
+            version,
+            flags,
+            header.stream,
+            Opcode::Result,
+            |body| {
+                body.raw(self.prelude);
+                if !message(body.out()) {
+                    body.fail(crate::cql::EncodeError::UnevenRows {
+                        cells: 0,
+                        columns: 0,
+                    });
+                }
+            },
+        )
+        .is_ok()
+    }
+}
+
 /// Puts rows of a system table as drivers shall see them. False: the answer cannot be read, and
 /// nothing was put.
 pub(super) fn rewrite_rows(
     table: SystemTable,
-    message: &[u8],
-    envelope: &Envelope<'_>,
+    answer: &Answer<'_>,
     facts: &Facts,
     to_client: &mut Vec<u8>,
 ) -> bool {
-    let header = envelope.header;
-    let Some(version) = header.protocol() else {
-        return false;
-    };
-    // tracing id and warnings were part of the original body and are not repeated
-    encode::envelope(
-        to_client,
-        version,
-        Flags::NONE,
-        header.stream,
-        Opcode::Result,
-        |body| {
-            if topology::put_rows(body.out(), table, message, facts).is_err() {
-                body.fail(crate::cql::EncodeError::UnevenRows {
-                    cells: 0,
-                    columns: 0,
-                });
-            }
-        },
-    )
-    .is_ok()
+    answer.put(to_client, |out| {
+        topology::put_rows(out, table, answer.message, facts).is_ok()
+    })
 }
 
 /// Puts the answer to PREPARE without the markers that the client does not know of. False: it
 /// cannot be read, and nothing was put.
 pub(super) fn put_prepared(
-    message: &[u8],
+    answer: &Answer<'_>,
     added: &[AddedMarker],
-    header: Header,
     to_client: &mut Vec<u8>,
 ) -> bool {
-    let version = header.protocol().unwrap_or(Version::V4);
-    encode::envelope(
-        to_client,
-        version,
-        Flags::NONE,
-        header.stream,
-        Opcode::Result,
-        |body| {
-            if super::hidden::hide(message, version, added, body.out()).is_none() {
-                body.fail(crate::cql::EncodeError::UnevenRows {
-                    cells: 0,
-                    columns: 0,
-                });
-            }
-        },
-    )
-    .is_ok()
+    let version = answer.header.protocol().unwrap_or(Version::V4);
+    answer.put(to_client, |out| {
+        super::hidden::hide(answer.message, version, added, out).is_some()
+    })
 }
 
 /// Tells the client to prepare again, in the source's words.

@@ -7,11 +7,11 @@
 
 use std::rc::Rc;
 
+use super::handshake::Answer;
 use super::inflight::Pending;
 use super::plan::Plan;
 use super::requests::Opened;
 use super::session::{Context, Session};
-use crate::cql::envelope::Envelope;
 use crate::cql::request::params::QueryParams;
 use crate::cql::response::{ErrorBody, ErrorCode};
 use crate::cql::{Consistency, DecodeError, Flags, Header, Opcode, Version, encode};
@@ -80,24 +80,23 @@ impl Session {
     pub(super) fn ring_answered(
         &mut self,
         mut read: Box<RingRead>,
-        message: &[u8],
-        envelope: &Envelope<'_>,
+        answer: &Answer<'_>,
         cx: &mut Context<'_>,
     ) {
-        let header = &envelope.header;
+        let header = &answer.header;
         match (&read.local, &read.peers) {
             (None, _) => {
-                read.local = Some(message.to_vec());
+                read.local = Some(answer.message.to_vec());
                 self.ask(PEERS_QUERY, header, cx);
             }
             (Some(_), None) => {
-                read.peers = Some(message.to_vec());
+                read.peers = Some(answer.message.to_vec());
                 cx.to_source.extend_from_slice(&read.request);
                 read.request = Vec::new();
                 self.count_sent();
             }
             (Some(local), Some(peers)) => {
-                let shown = self.put_ring(&read, (local, peers), message, header, cx);
+                let shown = self.put_ring(&read, (local, peers), answer, cx);
                 if let Err(error) = shown {
                     put_error(&error, header, cx.to_client);
                 }
@@ -111,11 +110,10 @@ impl Session {
         &mut self,
         read: &RingRead,
         (local, peers): (&[u8], &[u8]),
-        message: &[u8],
-        header: &Header,
+        answer: &Answer<'_>,
         cx: &mut Context<'_>,
     ) -> Result<(), DecodeError> {
-        let version = header.protocol().unwrap_or(Version::V4);
+        let version = answer.header.protocol().unwrap_or(Version::V4);
         let facts = self.facts().clone();
         let Some(proxies) = facts.proxies() else {
             return Ok(()); // only where proxies are shown as the ring
@@ -136,17 +134,12 @@ impl Session {
             params: QueryParams::parse_as(&read.params, version).ok(),
         };
         let mut rows = Vec::new();
-        ring.put_rows(&mut rows, &question, message, (proxies, &facts))?;
-        // tracing id and warnings were part of the original body and are not repeated
-        let put = encode::envelope(
-            cx.to_client,
-            version,
-            Flags::NONE,
-            header.stream,
-            Opcode::Result,
-            |body| body.raw(&rows),
-        );
-        debug_assert!(put.is_ok()); // far below the longest body
+        ring.put_rows(&mut rows, &question, answer.message, (proxies, &facts))?;
+        let put = answer.put(cx.to_client, |out| {
+            out.extend_from_slice(&rows);
+            true
+        });
+        debug_assert!(put); // far below the longest body
         Ok(())
     }
 }

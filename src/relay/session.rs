@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use super::clock::StampClock;
 use super::functions::Generator;
+use super::handshake::Answer;
 use super::held::Held;
 use super::inflight::{Inflight, Pending, Preparing};
 use super::link::Credentials;
@@ -351,34 +352,39 @@ impl Session {
     fn answer_to(&mut self, pending: Pending, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
         let mut scratch = std::mem::take(&mut cx.common.scratch);
         let body = self.open(envelope, &mut scratch, cx.common.max_body_bytes);
-        let message = body
-            .and_then(|body| {
-                crate::cql::envelope::response_message(envelope.header.flags, body).ok()
+        let header = envelope.header;
+        let answer = body.and_then(|body| {
+            let opened = crate::cql::envelope::response_message(header.flags, body).ok()?;
+            Some(Answer {
+                header,
+                prelude: body.get(opened.prelude())?,
+                message: opened.message,
             })
-            .map(|body| body.message);
+        });
         let mut commit = None;
-        let rewritten = match (pending, message) {
-            (Pending::System(table), Some(message)) if envelope.header.opcode == Opcode::Result => {
-                self.system_rows(*table, message, envelope, cx)
+        let rewritten = match (pending, answer) {
+            (Pending::System(table), Some(answer)) if header.opcode == Opcode::Result => {
+                super::handshake::rewrite_rows(*table, &answer, &self.facts, cx.to_client)
             }
-            (Pending::Ring(read), Some(message)) if envelope.header.opcode == Opcode::Result => {
-                self.ring_answered(read, message, envelope, cx);
+            (Pending::Ring(read), Some(answer)) if header.opcode == Opcode::Result => {
+                self.ring_answered(read, &answer, cx);
                 true
             }
-            (Pending::Prepare(asked), Some(message))
-                if !asked.added.is_empty() && envelope.header.opcode == Opcode::Result =>
+            (Pending::Prepare(asked), Some(answer))
+                if !asked.added.is_empty() && header.opcode == Opcode::Result =>
             {
-                let version = envelope.header.protocol().unwrap_or(Version::V4);
+                let version = header.protocol().unwrap_or(Version::V4);
                 let Preparing {
                     text,
                     added,
                     keyspace,
                 } = *asked;
-                learn_prepared(&text, &added, keyspace, message, version, cx);
-                super::handshake::put_prepared(message, &added, envelope.header, cx.to_client)
+                learn_prepared(&text, &added, keyspace, answer.message, version, cx);
+                super::handshake::put_prepared(&answer, &added, cx.to_client)
             }
-            (pending, message) => {
-                commit = self.learn(pending, envelope.header, message.unwrap_or_default(), cx);
+            (pending, answer) => {
+                let message = answer.map_or(&[][..], |answer| answer.message);
+                commit = self.learn(pending, header, message, cx);
                 false
             }
         };
@@ -523,16 +529,6 @@ impl Session {
             .decompress(envelope.body, scratch, max_bytes)
             .ok()?;
         Some(scratch)
-    }
-
-    fn system_rows(
-        &mut self,
-        table: crate::statement::SystemTable,
-        message: &[u8],
-        envelope: &Envelope<'_>,
-        cx: &mut Context<'_>,
-    ) -> bool {
-        super::handshake::rewrite_rows(table, message, envelope, &self.facts, cx.to_client)
     }
 
     pub(super) fn facts(&self) -> &Facts {

@@ -358,12 +358,17 @@ fn answers_are_those_of_the_source_byte_by_byte() {
     pair.assert_equal(&[]);
 }
 
-/// A traced request has its own id in the answer; all else is the same.
+/// A traced request has its own id in the answer, also where the proxy rewrites the rest; all else
+/// is the same.
 #[test]
 fn traced_requests_have_their_id() {
     let _turn = lab::beside_others();
     let (pair, direct) = pair_with_table();
-    for text in [insert(1, 5), "SELECT v FROM probe WHERE id = 1".to_owned()] {
+    let reads = [
+        "SELECT v FROM probe WHERE id = 1",
+        "SELECT key, release_version FROM system.local",
+    ];
+    for text in [insert(1, 5), reads[0].to_owned(), reads[1].to_owned()] {
         let said = envelope(4, 2, 1, QUERY, &query(&text));
         let probe: Probe = ("traced", true, said, Answers(1));
         let mut answers = [
@@ -377,6 +382,36 @@ fn traced_requests_have_their_id() {
         assert_eq!(shown(&answers[0]), shown(&answers[1]), "{text}");
     }
     pair.assert_equal(&[]);
+}
+
+/// What the proxy prepares in other words has the id and the warnings of the source all the same.
+#[test]
+fn a_rewritten_prepare_keeps_its_warning() {
+    let _turn = lab::beside_others();
+    let (pair, direct) = pair_with_table();
+    let text =
+        long_string("INSERT INTO probe (id, v) VALUES (?, blobAsText(timeuuidAsBlob(now())))");
+    let said = envelope(4, 2, 1, PREPARE, &text);
+    let probe: Probe = ("prepared", true, said, Answers(1));
+    let warned = [
+        hold(pair.source.address, &direct, &probe),
+        hold(pair.contact(), &pair.keyspace, &probe),
+    ]
+    .map(|answers| {
+        assert_eq!(
+            answers[0][1],
+            2 | 8,
+            "trace and warning: {:?}",
+            shown(&answers)
+        );
+        let warnings = &answers[0][9 + 16..];
+        let length = usize::from(u16::from_be_bytes([warnings[2], warnings[3]]));
+        let words = String::from_utf8(warnings[4..4 + length].to_vec()).unwrap();
+        // keyspace and id, which follow, are each one's own
+        words.split("Keyspace used").next().unwrap().to_owned()
+    });
+    assert!(warned[0].contains("USE <keyspace>"), "{warned:?}");
+    assert_eq!(warned[0], warned[1]);
 }
 
 /// A client that has registered hears of a change that another makes.
