@@ -195,11 +195,18 @@ pub fn aged(write: &Write, plans: &mut PlanCache, now_us: i64) -> Option<Write> 
     })
 }
 
+/// By what is known of the tables now: their default may not have been when it was planned.
 fn carries_ttl(write: &Write, plans: &mut PlanCache) -> bool {
+    let expires = |plan: &Plan, known: &Known| {
+        expiry::expires(&plan.statement, plan.session_keyspace.as_deref(), known)
+    };
     match &write.body {
         Body::Query { text, .. } => plans.plan(text, None).expires,
-        Body::Execute { prepared, .. } => prepared.plan.expires,
-        Body::Batch { children, .. } => children.iter().any(|c| c.statement.plan().expires),
+        Body::Execute { prepared, .. } => expires(&prepared.plan, plans.known()),
+        Body::Batch { children, .. } => {
+            let mut children = children.iter();
+            children.any(|child| expires(child.statement.plan(), plans.known()))
+        }
     }
 }
 

@@ -760,6 +760,31 @@ fn prepared_statements_follow_the_tables() {
 }
 
 #[test]
+fn a_table_that_became_known_while_its_write_waited_ages_it() {
+    let mut bench = Bench::new();
+    bench.prepare(
+        1,
+        "INSERT INTO ks.t (k) VALUES (?)",
+        &[("k", ColumnType::Int)],
+    );
+    bench.request(&envelope(2, Opcode::Execute, |w| {
+        w.short_bytes(b"0123456789abcdef");
+        w.raw(&[0, 1, 0x01, 0, 1, 0, 0, 0, 4, 0, 0, 0, 1]);
+    }));
+    bench.applied(2);
+    let write = bench.mirrored();
+    let plans = &mut bench.common.plans;
+    let late_us = write.arrived_us + 40_000_000;
+    assert!(super::spilled::aged(&write, plans, late_us).is_none());
+    plans.know(known(100, 100));
+    let aged = super::spilled::aged(&write, plans, late_us).expect("it has waited");
+    let Body::Query { text, .. } = &aged.body else {
+        panic!("a text")
+    };
+    assert_eq!(&**text, "INSERT INTO ks.t (k) VALUES (?) USING TTL 60 ");
+}
+
+#[test]
 fn a_write_survives_its_record_and_its_ttl_shrinks() {
     let mut bench = Bench::new();
     bench.request(&query(
