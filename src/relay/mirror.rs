@@ -365,6 +365,13 @@ impl Mirror {
         self.len() == 0
     }
 
+    /// Whether a write to the keyspace, or one of which that is not known, is among them.
+    #[must_use]
+    pub fn owes(&self, keyspace: &str) -> bool {
+        let mut all = self.entries.iter().flatten();
+        all.any(|entry| matches!(&*entry.write.keyspace, own if own.is_empty() || own == keyspace))
+    }
+
     /// Writes of clients that wait for their turn to be sent.
     #[must_use]
     pub fn queued(&self) -> usize {

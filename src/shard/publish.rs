@@ -51,7 +51,14 @@ impl Shard {
             Gauge::MirrorInFlight,
             (owed.live_len() - owed.queued().min(owed.live_len())) as u64,
         );
-        let pending = owed.live_len() + self.readback.len();
+        // the others are looks, which the next lines count
+        let asked = self
+            .resolver
+            .owed
+            .len()
+            .saturating_sub(self.readback.asked());
+        let waiting = self.barriers.held.len() + self.lanes.waiting();
+        let pending = owed.live_len() + waiting + self.readback.len() + asked;
         recorder.set(Gauge::PendingWrites, pending as u64);
         recorder.set(Gauge::PendingBytes, owed.bytes() as u64);
         recorder.set(Gauge::TargetUp, u64::from(self.target.is_up()));

@@ -166,7 +166,7 @@ impl Shard {
             && self.spiller.unsafe_bytes() == 0;
         if let Some(hold) = self.barriers.holds.front_mut() {
             let fence = *hold.fence.get_or_insert_with(|| self.target.owed.fence());
-            let resolved = self.resolver.owed.is_empty();
+            let resolved = !self.resolver.owed.owes(&hold.keyspace);
             if !hold.reached
                 && resolved
                 && nothing_spilled

@@ -38,6 +38,14 @@ use crate::spill::{Holds, SegmentWriter};
 use crate::sys::ring::SocketId;
 use crate::tls::Material;
 
+/// How often the source is asked what became of a write that fails there each time: for 3 to 8
+/// minutes, as its node is given rests meanwhile.
+const PATIENT: RetryPolicy = RetryPolicy {
+    retries: 100,
+    first_pause_us: 50_000,
+    longest_pause_us: 2_000_000,
+};
+
 /// What a shard is started with.
 pub struct Setup {
     /// Its number, from 0.
@@ -182,8 +190,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         .map_or(0, |first| u64::from_le_bytes(*first));
     let policy = RetryPolicy {
         retries: 4,
-        first_pause_us: 50_000,
-        longest_pause_us: 2_000_000,
+        ..PATIENT
     };
     let credentials = config.target_credentials.as_ref().map(|own| Credentials {
         user: own.username.as_bytes().into(),
@@ -213,7 +220,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
     };
     (
         Remote::new(target, policy, now_us),
-        Remote::new(resolver, policy, now_us),
+        Remote::new(resolver, PATIENT, now_us),
     )
 }
 

@@ -490,6 +490,11 @@ impl Shard {
                             self.common.journal.mark(entry.write.journal, State::Done);
                         }
                         Some(Outcome::Again) | None => {}
+                        // no other answer is to be expected, and changes of the schema wait for it
+                        Some(Outcome::Spill(entry)) if code == ErrorCode::WriteFailure.number() => {
+                            let words = format!("it fails at the source each time: {message}");
+                            self.reject(&entry.write, code, &words, true);
+                        }
                         Some(Outcome::Spill(entry)) => {
                             let again = self.resolver.owed.admit(entry.write, Origin::Live);
                             self.readback.renamed(ticket, again);

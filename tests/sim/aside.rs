@@ -85,7 +85,9 @@ impl Aside {
         let shown = String::from_utf8_lossy(&bytes);
         let conditional = shown.contains(" IF ");
         let stops = words.contains("stop"); // nobody waits for the source any longer
-        if refusal.in_doubt && record.kind == Kind::Write && !conditional && !stops {
+        let fails = words.starts_with("it fails at the source each time");
+        let is_settled = conditional || stops || fails;
+        if refusal.in_doubt && record.kind == Kind::Write && !is_settled {
             // it can be asked for again until it is answered
             let wrong = format!("a stamped write is in doubt ({words}): {shown}");
             self.wrong.push(wrong);

@@ -32,6 +32,7 @@ mod process;
 mod random;
 mod swallowed;
 mod traffic;
+mod unable;
 mod weather;
 mod work;
 mod world;

@@ -132,6 +132,12 @@ impl<N> Lanes<N> {
         self.queue.under_way()
     }
 
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// When the first of what waits arrived (µs).
     #[must_use]
     pub fn oldest_us(&self) -> Option<i64> {

@@ -144,6 +144,12 @@ impl<T> Queue<T> {
         self.tickets.len()
     }
 
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.arrivals.len()
+    }
+
     /// When the first of what waits arrived (µs).
     #[must_use]
     pub fn oldest_us(&self) -> Option<i64> {

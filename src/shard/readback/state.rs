@@ -169,6 +169,11 @@ impl ReadBack {
         self.unplanned.len() + self.first.len() + self.second.len() + self.closing.len()
     }
 
+    /// Looks that the source has been asked for.
+    pub fn asked(&self) -> usize {
+        self.reading.len()
+    }
+
     /// Whether no more may wait.
     pub(super) fn is_full(&self) -> bool {
         let too_large = self.bytes.get() > limits::READ_BACK_PENDING_BYTES;

@@ -1,0 +1,30 @@
+//! A source that answers, and never says what became of a write.
+
+use crate::aside::Aside;
+use crate::check;
+use crate::cluster::SOURCE;
+use crate::weather::Forecast;
+use crate::world::World;
+
+const MINUTE_US: i64 = 60_000_000;
+
+fn run_for(world: &mut World, time_us: i64) {
+    let until_us = world.core.now_us + time_us;
+    while world.core.now_us < until_us && world.step() {}
+}
+
+#[test]
+fn a_write_that_fails_for_ever_is_in_doubt_in_the_end() {
+    let mut world = World::new(7, |_| Forecast::calm(1), false);
+    world.clusters[SOURCE].set_faults(&["kind=write->error=write_failure".to_owned()]);
+    run_for(&mut world, 2 * MINUTE_US);
+    assert!(world.clients[0].is_done());
+    assert!(!world.is_settled(), "it is still asked for");
+    run_for(&mut world, 10 * MINUTE_US);
+    assert!(world.is_settled(), "{}", world.owed());
+    world.stop().unwrap();
+    assert_eq!(check::all(&world), Vec::<String>::new());
+    let deed = &world.ledger.deeds[0];
+    let aside = Aside::read(world.folder.path(), &world.ledger);
+    assert!(aside.names(&deed.table, &deed.key));
+}
