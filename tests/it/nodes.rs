@@ -136,11 +136,14 @@ fn has(node: &Cassandra, keyspace: &str, table: &str, count: i32) {
     let began = Instant::now();
     let text = format!("SELECT * FROM {keyspace}.{table}");
     loop {
-        let found = node.connect().query(&text).map_or(0, |rows| rows.len());
-        if found == usize::try_from(count).unwrap() {
+        let found = node.connect().query(&text).map(|rows| rows.len());
+        if matches!(found, Ok(found) if found == usize::try_from(count).unwrap()) {
             return;
         }
-        assert!(began.elapsed() < LIMIT, "{table}: {found} of {count} rows");
+        assert!(
+            began.elapsed() < LIMIT,
+            "{table}: {found:?} of {count} rows"
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
 }
