@@ -490,14 +490,8 @@ impl Shard {
                             self.common.journal.mark(entry.write.journal, State::Done);
                         }
                         Some(Outcome::Again) | None => {}
-                        // no other answer is to be expected, and changes of the schema wait for it
-                        Some(Outcome::Spill(entry)) if code == ErrorCode::WriteFailure.number() => {
-                            let words = format!("it fails at the source each time: {message}");
-                            self.reject(&entry.write, code, &words, true);
-                        }
                         Some(Outcome::Spill(entry)) => {
-                            let again = self.resolver.owed.admit(entry.write, Origin::Live);
-                            self.readback.renamed(ticket, again);
+                            self.resolver_tires(entry, ticket, code, &message);
                         }
                         Some(Outcome::InDoubt(entry)) => {
                             self.reject(&entry.write, code, &message, true);
@@ -533,6 +527,17 @@ impl Shard {
             }
         }
         self.remote_events = events;
+    }
+
+    /// The source has been asked very often. Unless the write fails there, it is asked on.
+    fn resolver_tires(&mut self, entry: Entry, ticket: Ticket, code: i32, message: &str) {
+        if code == ErrorCode::WriteFailure.number() {
+            // nothing else is to be expected, and changes of the schema wait for it
+            let words = format!("it fails at the source each time: {message}");
+            return self.reject(&entry.write, code, &words, true);
+        }
+        let again = self.resolver.owed.admit(entry.write, Origin::Live);
+        self.readback.renamed(ticket, again);
     }
 
     /// The source has answered with rows: a look, or else a condition that was not seen in a write.
