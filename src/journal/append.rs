@@ -509,7 +509,7 @@ impl Own {
 
     /// A record is done: its block may be free again.
     fn done(&mut self, place: Place) {
-        let index = self.geometry.block_of(place.word as usize);
+        let index = place.word as usize / self.geometry.slots();
         let Some(block) = self.blocks.get_mut(index) else {
             return;
         };

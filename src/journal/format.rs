@@ -11,7 +11,7 @@ pub const FORMAT_VERSION: u16 = 3;
 pub const HEADER_BYTES: usize = 64;
 /// Where the second copy of the header stands.
 pub const HEADER_COPY_AT: usize = 2048;
-/// Where the state words begin; also the least size of a block.
+/// Where the state words begin; also what a block's size is a multiple of.
 pub const PAGE_BYTES: usize = 4096;
 /// A block has one slot for each so many bytes; no record is shorter.
 pub const SLOT_BYTES: usize = 128;
@@ -27,7 +27,7 @@ const CONDITIONAL: u8 = 0x80;
 /// How a journal is cut up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// Bytes of a block: a power of two, from [`PAGE_BYTES`] to 4 MiB.
+    /// Bytes of a block: a multiple of [`PAGE_BYTES`], at most 4 MiB.
     pub block_bytes: u32,
     /// Number of blocks, 1 or more.
     pub blocks: u32,
@@ -35,10 +35,10 @@ pub struct Geometry {
 
 impl Geometry {
     /// As many blocks as fit into `bytes`, at least one; smaller ones than usual if there would be
-    /// less than four.
+    /// less than eight.
     #[must_use]
     pub fn of_bytes(bytes: usize) -> Self {
-        let least = (bytes / 8).next_power_of_two().max(PAGE_BYTES);
+        let least = (bytes / 8).next_multiple_of(PAGE_BYTES).max(PAGE_BYTES);
         let block = limits::JOURNAL_BLOCK_BYTES.min(least);
         Self {
             block_bytes: u32::try_from(block).unwrap_or(u32::MAX),
@@ -51,7 +51,7 @@ impl Geometry {
     pub fn is_valid(self) -> bool {
         let block = self.block();
         (PAGE_BYTES..=4 << 20).contains(&block)
-            && block.is_power_of_two()
+            && block.is_multiple_of(PAGE_BYTES)
             && self.blocks > 0
             && block.saturating_mul(self.count()) <= limits::JOURNAL_MAX_BYTES
     }
@@ -72,12 +72,6 @@ impl Geometry {
     #[must_use]
     pub fn slots(self) -> usize {
         self.block() / SLOT_BYTES
-    }
-
-    /// The block that a state word belongs to. A shift: this is asked for with each write.
-    #[must_use]
-    pub fn block_of(self, word: usize) -> usize {
-        word >> self.slots().trailing_zeros()
     }
 
     /// State words in all.

@@ -48,7 +48,7 @@
 //!   12   4  shard
 //!   16   8  proxy instance id, random per process start
 //!   24   8  creation time, µs since 1970
-//!   32   4  b, bytes of a block: a power of two, from 4096 to 4 MiB
+//!   32   4  b, bytes of a block: a multiple of 4096
 //!   36   4  n, blocks
 //!   40   8  names the machine's boot, 0 if not known
 //!   48  12  zero

@@ -61,17 +61,7 @@ pub struct MappedFile(Arc<Mapping>);
 
 /// The words, for any thread.
 #[derive(Debug, Clone)]
-pub struct MappedWords {
-    /// Here and not behind the mapping: they are asked for three times per write.
-    first: NonNull<AtomicU64>,
-    count: usize,
-    _mapping: Arc<Mapping>,
-}
-
-// SAFETY: atomics of a mapping that is `Send` and `Sync` and lives as long.
-unsafe impl Send for MappedWords {}
-// SAFETY: as above.
-unsafe impl Sync for MappedWords {}
+pub struct MappedWords(Arc<Mapping>);
 
 impl MappedFile {
     /// Makes a file (0600) of zeros with `front` at its beginning, and maps it. It takes room only
@@ -131,16 +121,7 @@ impl MappedFile {
     /// The words, for any thread.
     #[must_use]
     pub fn words(&self) -> MappedWords {
-        let Layout {
-            words_at, words, ..
-        } = self.0.layout;
-        // SAFETY: the offset lies in the mapping.
-        let first = unsafe { self.0.at.add(words_at) };
-        MappedWords {
-            first: first.cast(),
-            count: words,
-            _mapping: Arc::clone(&self.0),
-        }
+        MappedWords(Arc::clone(&self.0))
     }
 
     /// The file itself, for bringing to the disk what was stored.
@@ -256,9 +237,14 @@ impl MappedWords {
     #[inline]
     #[must_use]
     pub fn get(&self) -> &[AtomicU64] {
-        // SAFETY: aligned (the mapping to a page, the offset checked), within the mapping, which
-        // `self` keeps; any bits are valid, and this part is only ever reached as atomics.
-        unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.count) }
+        let Layout {
+            words_at, words, ..
+        } = self.0.layout;
+        // SAFETY: the range lies in the mapping, which `self` keeps.
+        let start = unsafe { self.0.at.as_ptr().add(words_at) };
+        // SAFETY: aligned (the mapping to a page, the offset checked), any bits are valid, and this
+        // part of the mapping is only ever reached as atomics.
+        unsafe { std::slice::from_raw_parts(start.cast(), words) }
     }
 }
 
