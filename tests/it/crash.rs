@@ -165,13 +165,13 @@ fn killed_while_the_target_is_down_and_while_it_catches_up() {
     let mut mortal = Mortal::new("crash_down", &[]);
     let writers = crowd(&mortal.pair);
     seconds(2);
-    mortal.pair.target.kill9();
+    let outage = mortal.pair.target.kill9();
     seconds(2);
     mortal.kill_and_start();
     seconds(4);
     mortal.kill_and_start();
     seconds(1);
-    mortal.pair.target.restart();
+    outage.end();
     // into the drain
     mortal.kill_and_start();
     seconds(1);
@@ -211,10 +211,10 @@ fn killed_amid_conditional_writes_and_lists() {
         mortal.kill_and_start();
         mortal.kill_and_start();
         seconds(3);
-        mortal.pair.target.kill9();
+        let outage = mortal.pair.target.kill9();
         seconds(2);
         mortal.kill_and_start();
-        mortal.pair.target.restart();
+        outage.end();
         seconds(3);
         stop.store(true, Ordering::Relaxed);
         let ended = scribblers.into_iter().map(|one| one.join().unwrap());
@@ -270,7 +270,7 @@ fn another_number_of_cores_with_lists_in_the_spill() {
         mortal.pair.run_at_both(&lists);
         mortal.pair.run_at_both(&counters);
     }
-    mortal.pair.target.kill9();
+    let outage = mortal.pair.target.kill9();
     let write = |mortal: &Mortal, life: i32| {
         let mut line = Cql::connect(mortal.pair.contact()).unwrap();
         for (lists, counters) in &tables {
@@ -303,7 +303,7 @@ fn another_number_of_cores_with_lists_in_the_spill() {
     assert!(status.success(), "{words}");
     mortal.start();
     write(&mortal, 4);
-    mortal.pair.target.restart();
+    outage.end();
     write(&mortal, 5);
     mortal.assert_equal("five lives");
 }
@@ -323,10 +323,10 @@ fn killed_twice_with_the_journal_on_a_disk() {
     mortal.kill_and_start();
     mortal.kill_and_start();
     seconds(2);
-    mortal.pair.target.kill9();
+    let outage = mortal.pair.target.kill9();
     seconds(2);
     mortal.kill_and_start();
-    mortal.pair.target.restart();
+    outage.end();
     seconds(2);
     let ledger = writers.finish();
     assert!(ledger.acknowledged > 500, "{}", ledger.acknowledged);

@@ -1,5 +1,6 @@
 //! The spill's disk is full while the target hangs: on a small memory file system (needs root).
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -29,6 +30,17 @@ impl Mount {
         let done = mount.arg(&path).status().expect("mount can be run");
         assert!(done.success(), "a tmpfs can be mounted (as root)");
         Mount(path)
+    }
+
+    /// Takes what is free, and what becomes free for a while: a file that is replaced gives its
+    /// page back, which may be all that the last records need.
+    fn fill(&self, time: Duration) {
+        let began = Instant::now();
+        let mut filler = std::fs::File::create(self.0.join("filler")).unwrap();
+        while began.elapsed() < time {
+            while filler.write_all(&[0; 4096]).is_ok() {}
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -96,7 +108,7 @@ fn holds_writers(name: &str, mib: u32, reserve: &str, why: &str) {
     let disk = Mount::new(name, mib);
     let flags = ["--spill-reserve-bytes", reserve];
     let (pair, proxy, writers) = start(name, &disk.0, &flags);
-    pair.target.pause();
+    let outage = pair.target.pause();
     wait_for_words(&proxy, why);
     let mut reader = crate::support::cql::Cql::connect(proxy.listen).unwrap();
     let began = Instant::now();
@@ -105,7 +117,7 @@ fn holds_writers(name: &str, mib: u32, reserve: &str, why: &str) {
         std::thread::sleep(Duration::from_millis(100));
     }
     let read_for = began.elapsed();
-    pair.target.resume();
+    outage.end();
     wait_for_words(&proxy, "backpressure ends");
     std::thread::sleep(Duration::from_secs(1));
     let ledger = writers.finish();
@@ -149,8 +161,9 @@ fn a_stop_with_a_full_disk_ends_in_time_and_loses_nothing() {
     let proxy = start("1");
     let writers = Writers::start_stubborn(proxy.listen, &pair.keyspace, 32, 60);
     std::thread::sleep(Duration::from_secs(1));
-    target.pause();
+    let outage = target.pause();
     wait_for_words(&proxy, "the spill cannot be written");
+    disk.fill(Duration::from_millis(2_500)); // each shard tries every second
     let (status, words) = proxy.terminate(CATCH_UP);
     assert_eq!(status.code(), Some(1), "{words}");
     assert!(words.contains("they are in the journal"), "{words}");
@@ -159,7 +172,7 @@ fn a_stop_with_a_full_disk_ends_in_time_and_loses_nothing() {
     let mut more = Command::new("mount");
     more.args(["-o", "remount,size=64m"]).arg(&disk.0);
     assert!(more.status().unwrap().success());
-    target.resume();
+    outage.end();
     let proxy = start("2");
     std::thread::sleep(Duration::from_secs(2));
     let ledger = writers.finish();
@@ -197,12 +210,12 @@ fn dropped_writes_are_counted_and_their_windows_known() {
     let policy = ["--on-spill-full", "drop-and-mark"];
     let flags = [&policy[..], &["--spill-reserve-bytes", "18MiB"]].concat();
     let (pair, proxy, writers) = start("drop", &disk.0, &flags);
-    pair.target.pause();
+    let outage = pair.target.pause();
     wait_for_words(&proxy, "a write was dropped");
     let during = Windows::load(&proxy.data_dir).unwrap();
     assert!(during.iter().any(|window| window.to_us == u64::MAX));
     std::thread::sleep(Duration::from_secs(2));
-    pair.target.resume();
+    outage.end();
     wait_for_words(&proxy, "backpressure ends");
     let ledger = writers.finish();
     assert_no_errors(&ledger);

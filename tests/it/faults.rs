@@ -70,9 +70,9 @@ fn target_killed_for_ten_seconds() {
     let pair = pair_with_ledger("killed");
     let writers = start_writers(&pair);
     seconds(3);
-    pair.target.kill9();
+    let outage = pair.target.kill9();
     seconds(10);
-    pair.target.restart();
+    outage.end();
     seconds(3);
     let ledger = writers.finish();
     assert_no_errors(&ledger);
@@ -91,9 +91,9 @@ fn target_stopped_for_five_seconds() {
     let pair = pair_with_ledger("stopped");
     let writers = start_writers(&pair);
     seconds(2);
-    pair.target.pause();
+    let outage = pair.target.pause();
     seconds(5);
-    pair.target.resume();
+    outage.end();
     seconds(2);
     let ledger = writers.finish();
     assert_no_errors(&ledger);
@@ -114,7 +114,7 @@ fn target_away_from_the_beginning() {
     }
     let mut pair = pair_with_ledger("away");
     pair.proxy = None;
-    pair.target.kill9();
+    let outage = pair.target.kill9();
     pair.proxy = Some(Proxy::start(
         "away",
         lab::proxy_address(),
@@ -123,7 +123,7 @@ fn target_away_from_the_beginning() {
     ));
     let writers = start_writers(&pair);
     seconds(3);
-    pair.target.restart();
+    outage.end();
     let ledger = writers.finish();
     assert_no_errors(&ledger);
     assert_nothing_lost(&pair, &ledger);
@@ -179,13 +179,13 @@ fn spill_is_replayed_offline() {
         WRITES_PER_SECOND_EACH,
     );
     seconds(1);
-    pair.target.kill9();
+    let outage = pair.target.kill9();
     seconds(3);
     let data_dir = proxy.data_dir.clone();
     let (status, words) = proxy.terminate(STOP_LIMIT);
     assert!(status.success(), "{status}:\n{words}");
     let ledger = writers.finish();
-    pair.target.restart();
+    outage.end();
     let report = pair.compare(&[], Duration::ZERO);
     assert!(!report.is_equal(), "nothing was left to replay");
     let output = proxy::replay(&data_dir, pair.target);

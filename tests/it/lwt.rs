@@ -279,9 +279,9 @@ fn contended_while_the_target_is_down() {
             }
         };
         wait_for(1);
-        pair.target.kill9();
+        let outage = pair.target.kill9();
         wait_for(5);
-        pair.target.restart();
+        outage.end();
     });
     cql.query("INSERT INTO lwt_mix (p, c, a) VALUES (9, 9, 9)")
         .unwrap();

@@ -267,7 +267,7 @@ fn an_owner_that_dies_loses_nothing() {
     let mut cql = lab.cql();
     let first = lab.next_key;
     insert(&mut cql, first..first + 100);
-    target[1].kill9();
+    let outage = target[1].kill9();
     insert(&mut cql, first + 100..first + 400);
     insert_alone(&mut cql, 0..100);
     lab.next_key += 400;
@@ -279,7 +279,7 @@ fn an_owner_that_dies_loses_nothing() {
         "of 300 that came after its death the others took {taken}"
     );
 
-    target[1].restart();
+    outage.end();
     wait_for_links(&lab.proxy, 3);
     has(&target[0], alone, "rows", 100);
     lab.write_until_owned("rows", insert_rows(ks), of_rows);
@@ -389,10 +389,10 @@ fn the_targets_nodes_are_found() {
     }
     assert_every_node_is_used(&proxy, target);
 
-    target[0].kill9();
+    let outage = target[0].kill9();
     write("t0", 300);
     has(&target[1], keyspace, "t0", 400);
-    target[0].restart();
+    outage.end();
     wait_for_links(&proxy, 3);
     assert_nothing_is_put_aside(&proxy);
 }

@@ -94,9 +94,9 @@ fn target_stopped_for_fifteen_seconds_under_thousands_of_writes() {
     let bench = Bench::new("hang");
     let writers = bench.writers(64, 40);
     seconds(2);
-    bench.pair.target.pause();
+    let outage = bench.pair.target.pause();
     seconds(15);
-    bench.pair.target.resume();
+    outage.end();
     seconds(2);
     let ledger = writers.finish();
     assert_unharmed(&ledger, 5_000);
@@ -195,9 +195,9 @@ fn source_killed_and_started_again_under_load() {
     pair.proxy = (!is_direct()).then(|| start(&pair, [source.address, target.address], &[], &[]));
     let writers = Writers::start_stubborn(pair.contact(), &pair.keyspace, 32, 40);
     seconds(3);
-    source.kill9();
+    let outage = source.kill9();
     seconds(3);
-    source.restart();
+    outage.end();
     seconds(5);
     let ledger = writers.finish();
     assert!(ledger.acknowledged > 2_000, "{}", ledger.acknowledged);

@@ -264,10 +264,10 @@ fn ordinary_life(driver: &str, start: impl FnOnce(Ipv4Addr) -> Life) {
     life.write_until_used(&single, 2 * KEYS, &[one, two, three], true);
 
     // a node dies, and comes back: its connections end, new ones go elsewhere
-    ring.nodes[1].kill9();
+    let outage = ring.nodes[1].kill9();
     life.write(&triple, 2 * KEYS);
     life.write_until_used(&triple, 3 * KEYS, &[one, two, three], false);
-    ring.nodes[1].restart();
+    outage.end();
     life.write(&triple, 4 * KEYS);
     assert_eq!(life.order::<Vec<String>>("hosts"), expected);
     ring.assert_nobody_goes_past();

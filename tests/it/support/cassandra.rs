@@ -85,24 +85,19 @@ impl Cassandra {
         }
     }
 
-    /// SIGKILL, at once.
-    pub fn kill9(&self) {
-        self.order("kill");
+    /// SIGKILL, at once; it starts again on the data it has.
+    pub fn kill9(&self) -> Outage<'_> {
+        self.outage("kill", "start")
     }
 
-    /// Starts it again on the data it has; waits until it answers CQL.
-    pub fn restart(&self) {
-        self.order("start");
+    /// SIGSTOP: the node hangs, its sockets stay open; then SIGCONT.
+    pub fn pause(&self) -> Outage<'_> {
+        self.outage("pause", "resume")
     }
 
-    /// SIGSTOP: the node hangs, its sockets stay open.
-    pub fn pause(&self) {
-        self.order("pause");
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self) {
-        self.order("resume");
+    fn outage(&self, begin: &str, end: &'static str) -> Outage<'_> {
+        self.order(begin).unwrap();
+        Outage { node: self, end }
     }
 
     /// A connection to the node itself, past the proxy.
@@ -110,14 +105,37 @@ impl Cassandra {
         Cql::connect(self.address).unwrap_or_else(|e| panic!("node {}: {e}", self.address))
     }
 
-    fn order(&self, verb: &str) {
+    fn order(&self, verb: &str) -> Result<(), String> {
         let mut holder = self.holder.lock().unwrap();
         writeln!(holder.orders.as_ref().unwrap(), "{verb}").unwrap();
         let answer = holder.answer();
-        assert!(
-            answer == "ok" || answer.starts_with("ready "),
-            "{verb}: {answer}"
-        );
+        match answer == "ok" || answer.starts_with("ready ") {
+            true => Ok(()),
+            false => Err(format!("{verb}: {answer}")),
+        }
+    }
+}
+
+/// While a node is away. It comes back when this is dropped, too: all tests share the nodes, and
+/// one that fails must not take those after it along.
+#[must_use]
+#[derive(Debug)]
+pub struct Outage<'a> {
+    node: &'a Cassandra,
+    end: &'static str,
+}
+
+impl Outage<'_> {
+    /// Ends it now.
+    pub fn end(self) {}
+}
+
+impl Drop for Outage<'_> {
+    fn drop(&mut self) {
+        let ended = self.node.order(self.end);
+        if !std::thread::panicking() {
+            ended.unwrap();
+        }
     }
 }
 
