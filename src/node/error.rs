@@ -52,6 +52,10 @@ impl CqlError {
         CqlError::new(code::INVALID, message)
     }
 
+    pub(crate) fn no_table(name: &str) -> CqlError {
+        CqlError::invalid(format!("table {name} does not exist"))
+    }
+
     pub(crate) fn config(message: impl Into<String>) -> CqlError {
         CqlError::new(code::CONFIG, message)
     }

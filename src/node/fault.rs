@@ -15,6 +15,7 @@
 //! REACTION   = "error=" NAME           write_timeout, read_timeout, unavailable, overloaded,
 //!                                      write_failure, read_failure, server, bootstrapping,
 //!                                      truncate, invalid, syntax, unauthorized, unprepared
+//!            | "absent"                the table does not exist here
 //!            | "drop"                  the connection is closed
 //!            | "silence"               no answer
 //!            | "stall"                 nothing more is read from this connection
@@ -76,6 +77,7 @@ enum Condition {
 pub(crate) enum Reaction {
     /// An error code of the protocol.
     Error(i32),
+    Absent,
     Drop,
     Silence,
     Stall,
@@ -162,6 +164,7 @@ fn parse_rule(rule: &str) -> Result<FaultRule, String> {
 fn parse_reaction(text: &str) -> Result<Reaction, String> {
     match text.split_once('=') {
         None => match text {
+            "absent" => Ok(Reaction::Absent),
             "drop" => Ok(Reaction::Drop),
             "silence" => Ok(Reaction::Silence),
             "stall" => Ok(Reaction::Stall),

@@ -190,7 +190,7 @@ impl Schema {
         keyspace
             .tables
             .get(&name.name)
-            .ok_or_else(|| CqlError::invalid(format!("table {} does not exist", name.name)))
+            .ok_or_else(|| CqlError::no_table(&name.name))
     }
 
     /// The type that a raw type means in this keyspace.

@@ -38,6 +38,34 @@ pub fn of_error(code: i32) -> Verdict {
     }
 }
 
+/// A name that a node does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown<'m> {
+    /// Of a keyspace.
+    Keyspace(&'m str),
+    /// Of a table, without its keyspace.
+    Table(&'m str),
+}
+
+/// What a node does not know, if that is why it refuses a statement: in the words of Cassandra
+/// (`table t does not exist`; before 4.0, and in ScyllaDB, `unconfigured table t`).
+#[must_use]
+pub fn unknown(code: i32, message: &str) -> Option<Unknown<'_>> {
+    if code != ErrorCode::Invalid.number() {
+        return None;
+    }
+    if let Some(name) = message.strip_prefix("unconfigured table ") {
+        return Some(Unknown::Table(name));
+    }
+    let (what, name) = message.strip_suffix(" does not exist")?.split_once(' ')?;
+    let name = name.trim_matches('\'');
+    match what {
+        "table" => Some(Unknown::Table(name)),
+        "keyspace" | "Keyspace" => Some(Unknown::Keyspace(name)),
+        _ => None,
+    }
+}
+
 /// The verdict of a whole answer: `error_code` is what an ERROR body begins with, if it is one.
 #[must_use]
 pub fn of_answer(opcode: Opcode, error_code: Option<i32>) -> Verdict {
@@ -64,6 +92,23 @@ mod tests {
                 Verdict::Ambiguous
             };
             assert_eq!(of_error(code), expected, "{code:#06x}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_told_from_other_mistakes() {
+        let cases = [
+            ("table t does not exist", Some(Unknown::Table("t"))),
+            ("unconfigured table t", Some(Unknown::Table("t"))),
+            ("keyspace k does not exist", Some(Unknown::Keyspace("k"))),
+            ("Keyspace 'k' does not exist", Some(Unknown::Keyspace("k"))),
+            ("Undefined column name x in table k.t", None),
+            ("Type k.u does not exist", None),
+            ("does not exist", None),
+        ];
+        for (words, expected) in cases {
+            assert_eq!(unknown(0x2200, words), expected, "{words}");
+            assert_eq!(unknown(0x2000, words), None);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::metrics::{Event as Counted, Gauge};
 use crate::relay::link::Ticket;
 use crate::relay::mirror::{Entry, Origin};
 use crate::relay::spilled;
+use crate::relay::verdict::{self, Unknown};
 use crate::relay::write::Write;
 use crate::tables::Known;
 
@@ -18,6 +19,17 @@ use crate::tables::Known;
 const RETRY_US: i64 = 500_000;
 
 impl Shard {
+    /// The node that refused it has not heard of the table yet: the target has it.
+    pub(super) fn is_behind(&self, write: &Write, code: i32, message: &str) -> bool {
+        let target = &self.common.plans.known().target;
+        let name = match verdict::unknown(code, message) {
+            Some(Unknown::Table(name)) => name,
+            Some(Unknown::Keyspace(name)) if *write.keyspace == *name => &write.table,
+            Some(Unknown::Keyspace(_)) | None => return false,
+        };
+        target.get(&write.keyspace, name).is_some()
+    }
+
     /// The source has changed its schema: every shard holds back what comes later, before the
     /// client sees the answer.
     pub(super) fn announce(&mut self, write: Write) {

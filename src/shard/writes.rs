@@ -297,7 +297,7 @@ impl Shard {
                 }
                 RemoteEvent::Impossible(ticket) => {
                     if let Some(entry) = self.target.owed.applied(ticket) {
-                        self.reject(&entry.write, 0, "it cannot be said in protocol v4", false);
+                        self.reject(&entry.write, 0, "it cannot be said in the protocol", false);
                         self.finish(&entry, ticket);
                     }
                 }
@@ -353,6 +353,12 @@ impl Shard {
         code: i32,
         message: &str,
     ) {
+        let outcome = match outcome {
+            Some(Outcome::Rejected(entry)) if self.is_behind(&entry.write, code, message) => {
+                Some(Outcome::Spill(entry))
+            }
+            other => other,
+        };
         match outcome {
             Some(Outcome::Again) => self.recorder.count(Counted::Retried, 1),
             Some(Outcome::Spill(entry)) => {
@@ -515,7 +521,7 @@ impl Shard {
                     }
                 }
                 RemoteEvent::Impossible(ticket) => {
-                    let words = "it cannot be said in protocol v4";
+                    let words = "it cannot be said in the protocol";
                     if let Some(entry) = self.resolver.owed.applied(ticket) {
                         if self.readback.is_look(ticket) {
                             self.look_refused(ticket, words);

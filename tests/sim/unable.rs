@@ -1,8 +1,9 @@
-//! A source that answers, and never says what became of a write.
+//! Clusters that answer and cannot: a source that never says what became of a write, a node of the
+//! target that has not heard of a table.
 
 use crate::aside::Aside;
 use crate::check;
-use crate::cluster::SOURCE;
+use crate::cluster::{SOURCE, TARGET};
 use crate::weather::Forecast;
 use crate::world::World;
 
@@ -27,4 +28,26 @@ fn a_write_that_fails_for_ever_is_in_doubt_in_the_end() {
     let deed = &world.ledger.deeds[0];
     let aside = Aside::read(world.folder.path(), &world.ledger);
     assert!(aside.names(&deed.table, &deed.key));
+}
+
+#[test]
+fn a_node_that_has_not_heard_of_a_table_is_waited_for() {
+    let slowly = |_: &mut _| Forecast {
+        pause_us: 200_000,
+        ..Forecast::calm(100)
+    };
+    let mut world = World::new(7, slowly, false);
+    run_for(&mut world, 1_000_000); // the proxy knows the tables
+    world.clusters[TARGET].set_faults(&["kind=write->absent".to_owned()]);
+    run_for(&mut world, MINUTE_US);
+    assert!(world.clients[0].is_done());
+    assert!(!world.is_settled(), "they are still tried");
+    world.clusters[TARGET].set_faults(&[]);
+    world.settle().unwrap();
+    world.stop().unwrap();
+    assert_eq!(check::all(&world), Vec::<String>::new());
+    let aside = Aside::read(world.folder.path(), &world.ledger);
+    for deed in &world.ledger.deeds {
+        assert!(!aside.names(&deed.table, &deed.key), "{deed:?}");
+    }
 }

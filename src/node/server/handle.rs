@@ -142,7 +142,7 @@ pub(super) fn handle(
         Some(Reaction::Silence) => return Answer::Now,
         Some(Reaction::Stall) => return Answer::Stall,
         Some(Reaction::Delay(delay)) => delay,
-        Some(Reaction::Error(_)) | None => Duration::ZERO,
+        Some(Reaction::Error(_) | Reaction::Absent) | None => Duration::ZERO,
     };
     send(shared, outbox, envelope, delay, outcome)
 }
@@ -388,6 +388,7 @@ fn react(
     let rule = faults.decide(&subject, || engine.clock.next_random())?;
     let error = match rule.reaction {
         Reaction::Error(code) => Some(error_of(code, &subject, id)),
+        Reaction::Absent => Some(CqlError::no_table(subject.table)),
         _ => None,
     };
     Some((rule.reaction, rule.apply, error))
