@@ -79,7 +79,7 @@ impl Steady {
                 first_pause_us: 1,
                 longest_pause_us: 1,
             }),
-            link: Link::new(None, 128, 100, NOW_US),
+            link: Link::new(Version::V4, None, 128, 100, NOW_US),
             routes: Routes::default(),
             to_client: Vec::new(),
             to_source: Vec::new(),

@@ -176,6 +176,8 @@ pub struct Mirror {
     pub linger: Duration,
     /// Writes of one shard without an answer of the target; 1 or more.
     pub in_flight: usize,
+    /// In protocol v5 to those nodes that speak it; else in v4.
+    pub v5: bool,
 }
 
 /// What a write that is not on the target yet survives.

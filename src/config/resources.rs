@@ -145,6 +145,12 @@ impl Check {
             limits::MIRROR_IN_FLIGHT_DEFAULT,
             (1, limits::MIRROR_IN_FLIGHT_MAX),
         );
+        let newest = self.bounded(
+            "--target-protocol-version",
+            s.target_protocol_version,
+            5,
+            (4, 5),
+        );
         Mirror {
             ddl,
             replication,
@@ -153,6 +159,7 @@ impl Check {
             exclude: self.tables("--exclude", s.exclude.as_ref()),
             linger: Duration::from_micros(linger_us),
             in_flight,
+            v5: newest == 5,
         }
     }
 

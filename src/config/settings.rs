@@ -118,6 +118,10 @@ pub struct Settings {
     /// Mirrored writes of one shard without an answer of the target [default: 1024]
     #[arg(long, value_name = "N", env = "TWINRING_MIRROR_INFLIGHT")]
     pub mirror_inflight: Option<usize>,
+    /// Newest protocol version spoken with the target, 4 or 5: where it speaks 5, cells expire when
+    /// they do at the source however late a write arrives [default: 5]
+    #[arg(long, value_name = "V", env = "TWINRING_TARGET_PROTOCOL_VERSION")]
+    pub target_protocol_version: Option<u64>,
     /// What a write survives before it is on the target: the death of the `process`, of the
     /// `machine` (answers wait for the disk), or `none` [default: process]
     #[arg(long, value_name = "WHAT", env = "TWINRING_DURABILITY")]
@@ -332,7 +336,7 @@ impl Settings {
             target_discovery target_dc topology ghost_ips advertise
             advertise_self mode
             mirror_ddl target_replication filter_tables include exclude
-            mirror_linger_us mirror_inflight durability journal_dir journal_bytes
+            mirror_linger_us mirror_inflight target_protocol_version durability journal_dir journal_bytes
             spill_max_bytes spill_reserve_bytes
             on_spill_full drain_rate assume_gc_grace
             force_old_deletes spill_key_file drain_timeout max_connections

@@ -1,15 +1,18 @@
 //! One connection to a target node: handshake, stream ids, prepared statements, answers.
 //!
 //! Pure: bytes in through [`Link::handle`], bytes out through [`Link::out`]; what happened comes
-//! back as [`LinkEvent`]s. Always protocol v4 without compression, whatever the clients speak.
+//! back as [`LinkEvent`]s. Without compression, and in v4, whatever the clients speak; in v5 where
+//! that is wanted and the node names it in its answer to OPTIONS, which so comes before STARTUP.
+//! The frames of v5 are the caller's business: see [`Link::is_framed`].
 
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use super::write::{Slot, Write};
+use super::write::{Form, Ids, Slot, Write};
 use crate::cql::envelope::Envelope;
-use crate::cql::response::{ErrorBody, Prepared, ResultKind, peek_result_kind};
+use crate::cql::request::prepare::Prepare;
+use crate::cql::response::{ErrorBody, Prepared, ResultKind, Supported, peek_result_kind};
 use crate::cql::{Flags, Opcode, Version, Writer, encode, request};
 
 /// Names a write within its shard's mirror.
@@ -64,6 +67,7 @@ enum State {
 
 #[derive(Debug)]
 enum Waiting {
+    Options,
     Startup,
     Auth,
     Heartbeat,
@@ -74,7 +78,10 @@ enum Waiting {
 #[derive(Debug)]
 enum TargetId {
     Preparing(Vec<Ticket>),
-    Known(Box<[u8]>),
+    Known {
+        statement: Box<[u8]>,
+        columns: Box<[u8]>,
+    },
 }
 
 /// Whether [`Link::send`] could send.
@@ -101,6 +108,8 @@ struct Asked {
 #[derive(Debug)]
 pub struct Link {
     state: State,
+    version: Version,
+    framed: bool,
     credentials: Option<Credentials>,
     waiting: Vec<Option<Asked>>,
     /// Writes that wait for a statement to be prepared.
@@ -115,9 +124,11 @@ pub struct Link {
 }
 
 impl Link {
-    /// A new connection; its STARTUP is in `out`. At most `max_streams` requests are in flight.
+    /// A new connection; its first request is in `out`. At most `max_streams` requests are in
+    /// flight. `newest`: v4, or v5 where the node speaks it.
     #[must_use]
     pub fn new(
+        newest: Version,
         credentials: Option<Credentials>,
         max_streams: usize,
         max_prepared: usize,
@@ -125,6 +136,8 @@ impl Link {
     ) -> Self {
         let mut link = Self {
             state: State::Starting,
+            version: Version::V4,
+            framed: false,
             credentials,
             waiting: Vec::new(),
             parked: 0,
@@ -135,12 +148,44 @@ impl Link {
             max_streams: max_streams.clamp(1, 32_768),
             out: Vec::new(),
         };
-        if let Some(stream) = link.claim(Waiting::Startup, now_us) {
-            link.put(stream, Opcode::Startup, |body| {
+        match newest {
+            Version::V3 | Version::V4 => link.start(now_us),
+            Version::V5 => link.ask(Waiting::Options, now_us),
+        }
+        link
+    }
+
+    fn start(&mut self, now_us: i64) {
+        if let Some(stream) = self.claim(Waiting::Startup, now_us) {
+            self.put(stream, Opcode::Startup, |body| {
                 request::startup::encode(body, [("CQL_VERSION", "3.0.0")]);
             });
         }
-        link
+    }
+
+    /// Sends OPTIONS.
+    fn ask(&mut self, why: Waiting, now_us: i64) {
+        if let Some(stream) = self.claim(why, now_us) {
+            self.put(stream, Opcode::Options, |_| {});
+        }
+    }
+
+    /// The version that is spoken, once it is ready.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether the node is told when the write began, so that no TTL has to be shortened.
+    #[must_use]
+    pub fn dates_back(&self, write: &Write, now_us: i64) -> bool {
+        self.version >= Version::V5 && write.now_in_seconds(now_us).is_some()
+    }
+
+    /// Whether what is sent and received from now on is in the frames of v5.
+    #[must_use]
+    pub fn is_framed(&self) -> bool {
+        self.framed
     }
 
     /// Whether writes may be sent.
@@ -196,7 +241,7 @@ impl Link {
         // our own requests are short, but for a statement text that the source took as well
         let put = encode::envelope(
             &mut self.out,
-            Version::V4,
+            self.version,
             Flags::NONE,
             stream,
             opcode,
@@ -210,7 +255,7 @@ impl Link {
         let mut missing = 0;
         let mut full = false;
         write.each_prepared(|prepared| match self.prepared.get_mut(&prepared.slot) {
-            Some(TargetId::Known(_)) => {}
+            Some(TargetId::Known { .. }) => {}
             Some(TargetId::Preparing(parked)) => {
                 if missing == 0 {
                     parked.push(ticket);
@@ -222,8 +267,10 @@ impl Link {
                     full = true;
                     return;
                 };
+                let version = self.version;
                 self.put(stream, Opcode::Prepare, |body| {
-                    request::prepare::encode(body, &prepared.plan.target_text);
+                    let (text, keyspace) = (&*prepared.plan.target_text, None);
+                    request::prepare::encode_as(body, version, &Prepare { text, keyspace });
                 });
                 let parked = if missing == 0 {
                     vec![ticket]
@@ -244,10 +291,16 @@ impl Link {
         let Some(stream) = self.claim(Waiting::Write(ticket), now_us) else {
             return Sent::Full;
         };
+        let form = Form {
+            version: self.version,
+            now_s: write.now_in_seconds(now_us),
+        };
         let prepared = &self.prepared;
-        let encoded = write.encode(&mut self.out, stream, |slot| match prepared.get(&slot) {
-            Some(TargetId::Known(id)) => id,
-            _ => &[],
+        let encoded = write.encode(&mut self.out, stream, form, |slot| {
+            match prepared.get(&slot) {
+                Some(TargetId::Known { statement, columns }) => Ids { statement, columns },
+                _ => Ids::default(),
+            }
         });
         if encoded.is_err() {
             self.waiting[usize::from(stream.cast_unsigned())] = None;
@@ -275,9 +328,7 @@ impl Link {
 
     /// Asks whether the node still answers.
     pub fn heartbeat(&mut self, now_us: i64) {
-        if let Some(stream) = self.claim(Waiting::Heartbeat, now_us) {
-            self.put(stream, Opcode::Options, |_| {});
-        }
+        self.ask(Waiting::Heartbeat, now_us);
     }
 
     /// Takes one answer. Gives how long it took (µs), if it answers a write.
@@ -312,7 +363,16 @@ impl Link {
         let took_us = now_us - asked.sent_us;
         let is_write = matches!(asked.what, Waiting::Write(_));
         match asked.what {
+            Waiting::Options => {
+                if envelope.header.opcode == Opcode::Supported && names_v5(body) {
+                    self.version = Version::V5;
+                }
+                self.start(now_us);
+            }
             Waiting::Startup | Waiting::Auth => {
+                let accepted =
+                    matches!(envelope.header.opcode, Opcode::Ready | Opcode::Authenticate);
+                self.framed |= accepted && self.version >= Version::V5;
                 self.handle_handshake(envelope.header.opcode, body, now_us, events);
             }
             Waiting::Heartbeat => events.push(LinkEvent::Alive),
@@ -325,7 +385,7 @@ impl Link {
                     _ => LinkEvent::Applied(ticket),
                 }),
                 _ => {
-                    let (code, message) = error_of(envelope.header.opcode, body);
+                    let (code, message) = self.error_of(envelope.header.opcode, body);
                     events.push(LinkEvent::Failed {
                         ticket,
                         code,
@@ -366,7 +426,7 @@ impl Link {
                     .to_owned(),
             )),
             _ => {
-                let (code, message) = error_of(opcode, body);
+                let (code, message) = self.error_of(opcode, body);
                 events.push(LinkEvent::Broken(format!("{message} (0x{code:04X})")));
             }
         }
@@ -384,15 +444,13 @@ impl Link {
             _ => Vec::new(),
         };
         self.parked = self.parked.saturating_sub(parked.len());
-        let id = match opcode {
-            Opcode::Result => Prepared::parse(body, Version::V4)
-                .ok()
-                .map(|prepared| prepared.id),
+        let prepared = match opcode {
+            Opcode::Result => Prepared::parse(body, self.version).ok(),
             _ => None,
         };
-        let Some(id) = id else {
+        let Some(prepared) = prepared else {
             self.order.retain(|known| *known != slot);
-            let (code, message) = error_of(opcode, body);
+            let (code, message) = self.error_of(opcode, body);
             events.extend(parked.into_iter().map(|ticket| LinkEvent::Failed {
                 ticket,
                 code,
@@ -400,18 +458,33 @@ impl Link {
             }));
             return;
         };
-        self.prepared.insert(slot, TargetId::Known(id.into()));
+        let known = TargetId::Known {
+            statement: prepared.id.into(),
+            columns: prepared.result_metadata_id.unwrap_or_default().into(),
+        };
+        self.prepared.insert(slot, known);
         events.extend(parked.into_iter().map(LinkEvent::Unparked));
     }
 
     /// Forgets the target's ids of a write's statements, after UNPREPARED.
     pub fn forget_prepared(&mut self, write: &Write) {
         write.each_prepared(|prepared| {
-            if let Some(TargetId::Known(_)) = self.prepared.get(&prepared.slot) {
+            if let Some(TargetId::Known { .. }) = self.prepared.get(&prepared.slot) {
                 self.prepared.remove(&prepared.slot);
                 self.order.retain(|known| *known != prepared.slot);
             }
         });
+    }
+
+    /// Code and words of an ERROR; code −1 for anything that is none.
+    fn error_of(&self, opcode: Opcode, body: &[u8]) -> (i32, String) {
+        if opcode != Opcode::Error {
+            return (-1, format!("an unexpected {opcode} answer"));
+        }
+        match ErrorBody::parse(body, self.version) {
+            Ok(error) => (error.code.number(), error.message.to_owned()),
+            Err(error) => (-1, format!("an ERROR that cannot be read: {error}")),
+        }
     }
 
     /// What was sent without an answer, and what never left: when the connection is lost.
@@ -432,20 +505,16 @@ impl Link {
             .into_iter()
             .flat_map(|(_, id)| match id {
                 TargetId::Preparing(parked) => parked,
-                TargetId::Known(_) => Vec::new(),
+                TargetId::Known { .. } => Vec::new(),
             })
             .collect();
         (sent, parked)
     }
 }
 
-/// Code and words of an ERROR; code −1 for anything that is none.
-fn error_of(opcode: Opcode, body: &[u8]) -> (i32, String) {
-    if opcode != Opcode::Error {
-        return (-1, format!("an unexpected {opcode} answer"));
-    }
-    match ErrorBody::parse(body, Version::V4) {
-        Ok(error) => (error.code.number(), error.message.to_owned()),
-        Err(error) => (-1, format!("an ERROR that cannot be read: {error}")),
-    }
+/// Whether SUPPORTED names v5, as Cassandra does from 4.0 on; `5/v5-beta` of 3.11 is another.
+fn names_v5(body: &[u8]) -> bool {
+    let supported = Supported::parse(body).ok();
+    let versions = supported.and_then(|supported| supported.options.get("PROTOCOL_VERSIONS"));
+    versions.is_some_and(|versions| versions.iter().any(|version| version == "5/v5"))
 }

@@ -5,9 +5,13 @@ use std::rc::Rc;
 
 use super::plan::{Plan, Repeat};
 use super::registry::Prepared;
-use crate::cql::{EncodeError, Flags, Opcode, Version, encode};
+use crate::cql::request::params::QueryFlags;
+use crate::cql::{EncodeError, Flags, Opcode, Version, Writer, encode};
 use crate::journal::{Nature, Place};
 use crate::spill::Kind as RecordKind;
+
+/// A delete that is later than this (µs) is not dated back.
+const DELETES_DATED_BACK_US: i64 = 60_000_000;
 
 /// Slot of a prepared statement within its shard; see [`Prepared::slot`].
 pub type Slot = u32;
@@ -213,8 +217,22 @@ impl Write {
         }
     }
 
-    /// Appends the request for the target. `id_of` gives the target's id of a prepared statement;
-    /// every one that [`Self::each_prepared`] names must be known.
+    /// What a node of v5 is told to take for the current second, so that cells expire when they do
+    /// at the source however late this arrives, by a table's default as well. `None` when the node
+    /// has to go by its own clock: for what has no cells, and for deletes that come late, which
+    /// would otherwise be forgotten (gc_grace_seconds) before all replicas can have them.
+    #[must_use]
+    pub fn now_in_seconds(&self, now_us: i64) -> Option<i32> {
+        let is_late = now_us - self.arrived_us > DELETES_DATED_BACK_US;
+        let has_cells = !matches!(self.kind, RecordKind::Ddl | RecordKind::Truncate);
+        let arrived_s = self.arrived_us.div_euclid(1_000_000);
+        i32::try_from(arrived_s + self.aged_s)
+            .ok()
+            .filter(|_| has_cells && !(is_late && self.deletes))
+    }
+
+    /// Appends the request for the target. `ids_of` gives the target's names of a prepared
+    /// statement; every one that [`Self::each_prepared`] names must be known.
     ///
     /// # Errors
     /// Something does not fit its length field, which no request that a client sent can cause.
@@ -222,7 +240,8 @@ impl Write {
         &self,
         out: &mut Vec<u8>,
         stream: i16,
-        id_of: impl Fn(Slot) -> &'i [u8],
+        form: Form,
+        ids_of: impl Fn(Slot) -> Ids<'i>,
     ) -> Result<(), EncodeError> {
         let opcode = match &self.body {
             Body::Query { .. } => Opcode::Query,
@@ -231,18 +250,22 @@ impl Write {
         };
         encode::envelope(
             out,
-            Version::V4,
+            form.version,
             Flags::NONE,
             stream,
             opcode,
             |body| match &self.body {
                 Body::Query { text, params } => {
                     body.long_string(text);
-                    body.raw(params);
+                    form.put(body, params);
                 }
                 Body::Execute { prepared, params } => {
-                    body.short_bytes(id_of(prepared.slot));
-                    body.raw(params);
+                    let ids = ids_of(prepared.slot);
+                    body.short_bytes(ids.statement);
+                    if form.version >= Version::V5 {
+                        body.short_bytes(ids.columns);
+                    }
+                    form.put(body, params);
                 }
                 Body::Batch {
                     kind,
@@ -260,14 +283,51 @@ impl Write {
                             }
                             ChildStatement::Prepared(prepared) => {
                                 body.byte(1);
-                                body.short_bytes(id_of(prepared.slot));
+                                body.short_bytes(ids_of(prepared.slot).statement);
                             }
                         }
                         body.raw(&values[child.values.clone()]);
                     }
-                    body.raw(tail);
+                    form.put(body, tail);
                 }
             },
         )
+    }
+}
+
+/// How a node names a prepared statement.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ids<'i> {
+    /// The statement.
+    pub statement: &'i [u8],
+    /// The columns that it gives; v5.
+    pub columns: &'i [u8],
+}
+
+/// How a request is put for a node.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// The version that is spoken with it.
+    pub version: Version,
+    /// The current second, in v5; see [`Write::now_in_seconds`].
+    pub now_s: Option<i32>,
+}
+
+impl Form {
+    /// Appends `<query_parameters>`, or the end of a batch, that are in the form of v4: in v5 the
+    /// flags are an `[int]`, and the second is the last field (v5 specification, 4.1.4 and 4.1.7).
+    fn put(self, body: &mut Writer<'_>, v4: &[u8]) {
+        let (Version::V5, [c0, c1, flags, rest @ ..]) = (self.version, v4) else {
+            body.raw(v4);
+            return;
+        };
+        let flags = QueryFlags(u32::from(*flags));
+        let flags = flags.with_if(self.now_s.is_some(), QueryFlags::NOW_IN_SECONDS);
+        body.raw(&[*c0, *c1]);
+        body.int(flags.0.cast_signed());
+        body.raw(rest);
+        if let Some(now_s) = self.now_s {
+            body.int(now_s);
+        }
     }
 }

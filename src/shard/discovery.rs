@@ -128,6 +128,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cql::Version;
     use crate::relay::breaker::Failure;
     use crate::relay::mirror::RetryPolicy;
     use crate::shard::remote::RemoteConfig;
@@ -143,6 +144,7 @@ mod tests {
             contact_points: points.to_vec(),
             names: points.iter().map(ToString::to_string).collect(),
             credentials: None,
+            newest: Version::V4,
             in_flight: 8,
             linger: Duration::ZERO,
             seed: 5,

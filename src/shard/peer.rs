@@ -3,10 +3,17 @@
 use std::net::SocketAddr;
 
 use super::buffers::Partial;
+use super::frames::Frames;
+use crate::cql::decoder::DecodeLimits;
+use crate::cql::envelope::Envelope;
+use crate::cql::frame::Format;
 use crate::relay::breaker::{Breaker, BreakerConfig, Failure};
 use crate::relay::link::{Link, LinkEvent};
 use crate::sys::ring::SocketId;
 use crate::tls::Secure;
+
+/// Answers of a cluster are small; a longer one than this is nonsense.
+const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(16 << 20);
 
 /// See the module.
 #[derive(Debug)]
@@ -34,10 +41,52 @@ pub(super) struct Open {
     pub(super) connected: bool,
     pub(super) tls: Option<Box<Secure>>,
     pub(super) partial: Partial,
+    /// Since the node has accepted v5.
+    pub(super) frames: Option<Frames>,
     /// When the last bytes came in, or the connect began (µs).
     pub(super) heard_us: i64,
     /// When bytes began to wait in `link.out` (µs).
     pub(super) waiting_since_us: Option<i64>,
+}
+
+impl Open {
+    /// Hands each answer in `bytes`, which follow what came before, to `each`.
+    ///
+    /// # Errors
+    /// Nothing that follows can be read, and why.
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(&mut Link, &Envelope<'_>),
+    ) -> Result<(), String> {
+        let (link, partial) = (&mut self.link, &mut self.partial);
+        let mut wrong = None;
+        let mut cut = |bytes: &[u8]| {
+            let mut ended = 0;
+            let rest = partial.cut(bytes, &ANSWER_LIMITS, |envelope| {
+                ended += 1;
+                each(link, envelope);
+            });
+            match rest {
+                Ok(rest) => partial.keep(rest),
+                Err(error) => wrong = Some(error.to_string()),
+            }
+            (ended, partial.is_empty())
+        };
+        match &mut self.frames {
+            None => {
+                cut(bytes);
+            }
+            // nothing is compressed, so there is nothing to keep in a scratch
+            Some(frames) => frames
+                .open(bytes, &mut Vec::new(), cut)
+                .map_err(|error| error.to_string())?,
+        }
+        if self.link.is_framed() && self.frames.is_none() {
+            self.frames = Some(Frames::new(Format::Plain, 0));
+        }
+        wrong.map_or(Ok(()), Err)
+    }
 }
 
 impl Node {

@@ -10,7 +10,7 @@ use super::connection::Spare;
 use super::net::Net;
 use super::peer::{Node, Open, with_room};
 use super::secured::say_goodbye;
-use crate::cql::decoder::DecodeLimits;
+use crate::cql::Version;
 use crate::limits;
 use crate::metrics::TlsFailure;
 use crate::relay::breaker::{BreakerConfig, Failure};
@@ -24,8 +24,6 @@ use crate::side::Side;
 use crate::sys::ring::SocketId;
 use crate::tls::{Outgoing, Received, Secure};
 
-/// Answers of a cluster are small; a longer one than this is nonsense.
-const ANSWER_LIMITS: DecodeLimits = DecodeLimits::responses(16 << 20);
 /// A batch of requests of this size does not wait for company.
 const FULL_BYTES: usize = 32 << 10;
 
@@ -40,6 +38,8 @@ pub struct RemoteConfig {
     pub names: Vec<String>,
     /// Fixed credentials; else those that a client logged in with.
     pub credentials: Option<Credentials>,
+    /// Newest version of the protocol that is spoken: v4, or v5 where a node speaks it.
+    pub newest: Version,
     /// Requests in flight per node.
     pub in_flight: usize,
     /// How long a request may wait for company.
@@ -246,13 +246,16 @@ impl Remote {
                 Ok(socket) => {
                     let credentials = self.credentials.as_deref().cloned();
                     let streams = self.config.in_flight + limits::PREPARES_IN_FLIGHT;
-                    let link = Link::new(credentials, streams, limits::PREPARED_PER_SHARD, now_us);
+                    let newest = self.config.newest;
+                    let prepared = limits::PREPARED_PER_SHARD;
+                    let link = Link::new(newest, credentials, streams, prepared, now_us);
                     node.link = Some(Open {
                         link,
                         socket,
                         connected: false,
                         tls: None,
                         partial: Partial::default(),
+                        frames: None,
                         heard_us: now_us,
                         waiting_since_us: None,
                     });
@@ -354,23 +357,19 @@ impl Remote {
         };
         open.heard_us = now_us;
         let in_flight = open.link.load();
-        let (link, events, latency_us) = (&mut open.link, &mut self.events, &mut self.latency_us);
-        let cut = open.partial.cut(bytes, &ANSWER_LIMITS, |envelope| {
+        let (events, latency_us) = (&mut self.events, &mut self.latency_us);
+        let taken = open.take(bytes, |link, envelope| {
             if let Some(took_us) = link.handle(envelope, now_us, events) {
                 *latency_us += (took_us - *latency_us) / 16;
             }
         });
-        let mut broken = match cut {
-            Ok(rest) => {
-                open.partial.keep(rest);
-                None
-            }
-            Err(error) => Some(error.to_string()),
-        };
+        let mut broken = taken.err();
+        let protocol = open.link.version();
         for event in self.events.drain(..) {
             match event {
                 LinkEvent::Ready => {
-                    tracing::info!(side = %self.config.side, node = %node.address, "connected");
+                    let (side, address) = (self.config.side, node.address);
+                    tracing::info!(%side, node = %address, %protocol, "connected");
                     node.reported = false;
                     happened.push(RemoteEvent::Up);
                 }
@@ -455,19 +454,20 @@ impl Remote {
     ) {
         self.owed.wake(now_us);
         while let Some((ticket, write)) = self.owed.peek() {
-            let waited_us = now_us - write.arrived_us - write.aged_s * 1_000_000;
-            // the source, too, shall let it expire when the client wanted that
-            if waited_us >= 1_000_000
-                && let Some(aged) = spilled::aged(write, plans, now_us)
-            {
-                self.owed.replace(ticket, aged);
-                continue;
-            }
             let owner = self.routes.owner(ticket, &self.owed, plans);
             let (nodes, next) = (&mut self.nodes, &mut self.next_node);
             let Some(open) = with_room(nodes, owner, next, now_us) else {
                 break;
             };
+            let waited_us = now_us - write.arrived_us - write.aged_s * 1_000_000;
+            // the source, too, shall let it expire when the client wanted that
+            if waited_us >= 1_000_000
+                && !open.link.dates_back(write, now_us)
+                && let Some(aged) = spilled::aged(write, plans, now_us)
+            {
+                self.owed.replace(ticket, aged);
+                continue;
+            }
             match open.link.send(ticket, write, now_us) {
                 sent @ (Sent::Now | Sent::Parked) => {
                     open.waiting_since_us.get_or_insert(now_us);
@@ -518,6 +518,11 @@ impl Remote {
             if urgent || now_us - since_us >= linger_us {
                 let mut bytes = std::mem::replace(&mut open.link.out, spare.take());
                 open.waiting_since_us = None;
+                if let Some(frames) = &mut open.frames {
+                    let mut framed = spare.take();
+                    frames.wrap(&bytes, &mut framed);
+                    spare.give(std::mem::replace(&mut bytes, framed));
+                }
                 if let Some(tls) = &mut open.tls {
                     let mut records = spare.take();
                     if let Err(error) = tls.seal(&bytes, &mut records) {

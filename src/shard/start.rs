@@ -18,6 +18,7 @@ use super::remote::{Remote, RemoteConfig};
 use super::spiller::Spiller;
 use super::{Earlier, Shard, Unsettled, full, secured};
 use crate::config::ProxyConfig;
+use crate::cql::Version;
 use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::{Gauge, Recorder};
@@ -203,6 +204,10 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         contact_points: config.target.contact_points.clone(),
         names: config.target.names.clone(),
         credentials,
+        newest: match config.mirror.v5 {
+            true => Version::V5,
+            false => Version::V4,
+        },
         in_flight: config.mirror.in_flight,
         linger: config.mirror.linger,
         seed,
@@ -213,6 +218,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         contact_points: config.source.contact_points.clone(),
         names: config.source.names.clone(),
         credentials: None,
+        newest: Version::V4, // nothing that is asked here needs more
         in_flight: 64,
         linger: Duration::ZERO,
         seed: !seed,
