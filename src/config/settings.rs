@@ -336,7 +336,8 @@ impl Settings {
             target_discovery target_dc topology ghost_ips advertise
             advertise_self mode
             mirror_ddl target_replication filter_tables include exclude
-            mirror_linger_us mirror_inflight target_protocol_version durability journal_dir journal_bytes
+            mirror_linger_us mirror_inflight target_protocol_version durability journal_dir
+            journal_bytes
             spill_max_bytes spill_reserve_bytes
             on_spill_full drain_rate assume_gc_grace
             force_old_deletes spill_key_file drain_timeout max_connections
