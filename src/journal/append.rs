@@ -254,8 +254,8 @@ impl Journal {
         let bytes = bytes.and_then(|rest| rest.get_mut(..frame.total_bytes()));
         let bytes = bytes.ok_or(Full::Never)?;
         let body = bytes.get_mut(FRAME_BYTES..).ok_or(Full::Never)?;
-        record.encode_into(body).map_err(|_| Full::Never)?;
-        frame.close(bytes, own.seed);
+        let sum = record.encode_into(body).map_err(|_| Full::Never)?;
+        frame.put(bytes, sum, own.seed);
         let index = room.block * own.geometry.slots() + usize::from(room.slot);
         let place = Place {
             file: own.file,

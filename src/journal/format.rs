@@ -1,12 +1,12 @@
 //! Header, record frame and state word as bytes; see the table in [`super`]. Pure.
 
 use crate::limits;
-use crate::spill::{Kind, Repeat};
+use crate::spill::{self, Kind, Repeat, Sum, fold};
 
 /// First bytes of a journal file.
 pub const MAGIC: [u8; 8] = *b"TWRJRNAL";
 /// The format version that is written, and the only one that is read.
-pub const FORMAT_VERSION: u16 = 3;
+pub const FORMAT_VERSION: u16 = 4;
 /// Length of one copy of the header.
 pub const HEADER_BYTES: usize = 64;
 /// Where the second copy of the header stands.
@@ -343,23 +343,22 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Writes the frame to the front of `record`, whose body stands behind it already.
-    ///
-    /// `record` is [`FRAME_BYTES`] and [`Frame::length`] bytes long.
-    pub fn close(&self, record: &mut [u8], seed: u32) {
+    /// Writes the frame to the front of `record`; `body` is the sum of what stands behind it.
+    pub fn put(&self, record: &mut [u8], body: Sum, seed: u32) {
         let Some(frame) = record.first_chunk_mut::<FRAME_BYTES>() else {
             return;
         };
-        frame[..4].copy_from_slice(&RECORD_MAGIC);
-        // in words of eight bytes, as the checksum reads them: the processor waits when a read
-        // spans several writes that are still on their way
         let nature = u16::from_le_bytes(self.nature.to_bytes());
         let first = u64::from(self.length) | self.id << 32;
-        let second = self.id >> 32 | u64::from(self.slot) << 32 | u64::from(nature) << 48;
+        let second = self.id >> 32
+            | u64::from(body.names) << 16
+            | u64::from(self.slot) << 32
+            | u64::from(nature) << 48;
+        let sum = sum([first, second], body.value, seed);
+        frame[..4].copy_from_slice(&RECORD_MAGIC);
+        frame[4..8].copy_from_slice(&sum.to_le_bytes());
         frame[8..16].copy_from_slice(&first.to_le_bytes());
         frame[16..24].copy_from_slice(&second.to_le_bytes());
-        let sum = sum(seed, &record[8..]);
-        record[4..8].copy_from_slice(&sum.to_le_bytes());
     }
 
     /// The good record at the front of `data`, if one stands there.
@@ -371,12 +370,14 @@ impl Frame {
         }
         let length = u32_at(frame, 8);
         let end = FRAME_BYTES.checked_add(usize::try_from(length).ok()?)?;
-        if sum(seed, data.get(8..end)?) != u32_at(frame, 4) {
+        let body = spill::sum(data.get(FRAME_BYTES..end)?, u16_at(frame, 18))?;
+        let words = [u64_at(frame, 8), u64_at(frame, 16)];
+        if sum(words, body.value, seed) != u32_at(frame, 4) {
             return None;
         }
         Some(Self {
             length,
-            id: u64_at(frame, 12),
+            id: u64_at(frame, 12) & ID_MAX,
             slot: u16_at(frame, 20),
             nature: Nature::from_bytes([frame[22], frame[23]])?,
         })
@@ -395,9 +396,9 @@ impl Frame {
     }
 }
 
-/// A quarter of a kilobyte takes half the time that its CRC-32 takes (`benches/README.md`).
-fn sum(seed: u32, bytes: &[u8]) -> u32 {
-    let [low @ .., _, _, _, _] = rapidhash::v3::rapidhash_v3(bytes).to_le_bytes();
+/// The checksum of a record: of its frame behind this field, and of its body.
+fn sum([first, second]: [u64; 2], body: u64, seed: u32) -> u32 {
+    let [low @ .., _, _, _, _] = fold(first, second ^ body).to_le_bytes();
     u32::from_le_bytes(low) ^ seed
 }
 

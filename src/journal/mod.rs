@@ -37,13 +37,14 @@
 //! and one stuck record pins its own block and no other. A record that is larger than a block takes
 //! several in a row.
 //!
-//! # File, format version 3
+//! # File, format version 4
 //! All numbers are little-endian. `CRC32` is the IEEE polynomial; `rapidhash` is version 3 of that
-//! hash (N. De Carli, 2025) with its default seed and secrets, of which the lower 32 bits count.
+//! hash (N. De Carli, 2025) with its default seed and secrets. `fold(a, b)`: the lower half, XOR the
+//! upper half, of the 128 bits of (a XOR 2D358DCCAA6C78A5) × (b XOR 8BB84B93962EACC9).
 //! ```text
 //! header, 64 bytes at 0, and once more at 2048
 //!    0   8  magic "TWRJRNAL"
-//!    8   2  format version, 3
+//!    8   2  format version, 4
 //!   10   2  zero
 //!   12   4  shard
 //!   16   8  proxy instance id, random per process start
@@ -59,13 +60,19 @@
 //!    state: 0F INTENT · 33 APPLIED · 55 SENT · 69 DONE
 //! data, n × b bytes: records from the front of each block, each at a multiple of 8
 //!    0   4  magic 4A D7 1B E3
-//!    4   4  rapidhash of all that follows, XOR the CRC32 of header 0..60
+//!    4   4  lower 32 bits of fold(u64 at 8, u64 at 16 XOR sum of the body), XOR the CRC32 of
+//!           header 0..60
 //!    8   4  length of the body
-//!   12   8  id, ever increasing in the file, from 1
+//!   12   6  id, ever increasing in the file, from 1
+//!   18   2  h, bytes of names and text in the body that are summed alone; 0: none are
 //!   20   2  slot: the record's number in its block, from 0; its word is the block's first + slot
 //!   22   1  after a try of unknown outcome: 0 again, 1 again one µs later, 2 not again
 //!   23   1  kind, as in a spill record (1 to 5), + 128 for a conditional write
 //!   24      body: that of a spill record, its sequence 0 (`crate::spill`)
+//! sum of a body; u64 are those at its bytes 0, 8, 16 and 24, `params` all behind byte 36 + h
+//!    h = 0   rapidhash of the body
+//!    h > 0   fold(fold(fold(u64₀, u64₁) XOR u64₂, u64₃ XOR rapidhash of the h bytes from 32),
+//!            rapidhash of params XOR the u32 before them)
 //! ```
 //! The words are a table of their own so that only they are ever shared between threads. A word
 //! belongs to the record whose id it holds: after a block is used anew, words that were not written

@@ -85,7 +85,7 @@ pub use dir::{DirWriter, ShardDir, SpillDir};
 pub use progress::{Ledger, Progress, Standing};
 pub use read::SegmentReader;
 pub use record::{Body, Children, ChildrenBuf, Kind, Record, Refusal, Repeat};
-pub use repeated::{Encode, Head, Repeated};
+pub use repeated::{Encode, Head, Repeated, Sum, fold, sum};
 pub use scan::{Scanner, Step};
 pub use seal::Keys;
 pub use segment::{Header, Holds};

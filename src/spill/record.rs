@@ -317,8 +317,8 @@ impl Fixed {
         code: 0,
     };
 
-    /// In words of eight bytes: they are read again at once, for a checksum, and the processor
-    /// waits when a read spans several writes that are still on their way.
+    /// In words of eight bytes: a checksum reads them so at once, and the processor waits when a
+    /// read spans several writes that are still on their way.
     #[inline]
     pub(super) fn put(&self, out: &mut [u8; FIXED_BYTES]) {
         let stamped = self.stamp_us.map_or(0, |_| STAMPED);
