@@ -39,8 +39,8 @@
 //!
 //! # File, format version 4
 //! All numbers are little-endian. `CRC32` is the IEEE polynomial; `rapidhash` is version 3 of that
-//! hash (N. De Carli, 2025) with its default seed and secrets. `fold(a, b)`: the lower half, XOR the
-//! upper half, of the 128 bits of (a XOR 2D358DCCAA6C78A5) × (b XOR 8BB84B93962EACC9).
+//! hash (N. De Carli, 2025) with its default seed and secrets. `fold(a, b)`: the lower half,
+//! XOR the upper half, of the 128 bits of (a XOR 2D358DCCAA6C78A5) × (b XOR 8BB84B93962EACC9).
 //! ```text
 //! header, 64 bytes at 0, and once more at 2048
 //!    0   8  magic "TWRJRNAL"
