@@ -293,7 +293,10 @@ impl Link {
         };
         let form = Form {
             version: self.version,
-            now_s: write.now_in_seconds(now_us),
+            now_s: match self.version {
+                Version::V3 | Version::V4 => None,
+                Version::V5 => write.now_in_seconds(now_us),
+            },
         };
         let prepared = &self.prepared;
         let encoded = write.encode(&mut self.out, stream, form, |slot| {
