@@ -403,7 +403,10 @@ fn matrix(
     version: u32,
     exact: bool,
 ) -> Pair {
-    let pair = Pair::new(name, source, target);
+    let pair = match version {
+        40 => Pair::in_v4(name, source, target), // as a target before 4.0 would have it
+        _ => Pair::new(name, source, target),
+    };
     let twin = Pair {
         keyspace: format!("{}_twin", pair.keyspace),
         proxy: None,

@@ -313,7 +313,7 @@ fn between_41() {
 #[test]
 fn from_41_to_50() {
     let _turn = lab::alone();
-    let pair = Pair::new("random4150", lab::source_41(), lab::target_50());
+    let pair = Pair::in_v4("random4150", lab::source_41(), lab::target_50());
     between("from_41_to_50", &pair);
 }
 

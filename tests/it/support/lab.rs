@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::cassandra::{Cassandra, NodeOptions};
+use super::cassandra::{Cassandra, NodeOptions, run_dir};
 use super::compare::{self, Place, Report};
 use super::proxy::Proxy;
 use super::tls;
@@ -186,10 +186,27 @@ pub struct Pair {
 impl Pair {
     /// A fresh keyspace on both nodes, and a proxy of its own between them.
     pub fn new(name: &str, source: &'static Cassandra, target: &'static Cassandra) -> Pair {
+        Self::with_variables(name, source, target, &[])
+    }
+
+    /// As `new`, with a proxy that speaks v4 to the target.
+    pub fn in_v4(name: &str, source: &'static Cassandra, target: &'static Cassandra) -> Pair {
+        let variables = [("TWINRING_TARGET_PROTOCOL_VERSION", "4")];
+        Self::with_variables(name, source, target, &variables)
+    }
+
+    fn with_variables(
+        name: &str,
+        source: &'static Cassandra,
+        target: &'static Cassandra,
+        variables: &[(&str, &str)],
+    ) -> Pair {
         let mut pair = Self::without_proxy(name, source, target);
-        let keyspace = &pair.keyspace;
-        pair.proxy =
-            (!is_direct()).then(|| Proxy::start(keyspace, proxy_address(), source, target));
+        let ends = [source.address, target.address];
+        pair.proxy = (!is_direct()).then(|| {
+            let (keyspace, data_dir) = (&pair.keyspace, run_dir().join(&pair.keyspace));
+            Proxy::start_with(keyspace, &data_dir, proxy_address(), ends, &[], variables)
+        });
         pair
     }
 
