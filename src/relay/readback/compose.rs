@@ -270,10 +270,10 @@ impl Composer<'_> {
             return self.whole(name, shape, read);
         };
         if touch.overwritten {
-            // whatever came later than that is there, or was taken out since
+            // whatever came later than that is there, or was taken out since; without a fence an
+            // element that is older may still be on its way to the source
             match self.moment.fence_us {
                 Some(fence_us) => self.delete(&[quote(name)], fence_us.min(oldest_us - 1)),
-                None if self.is_recent(oldest_us) => self.delete(&[quote(name)], oldest_us - 1),
                 None => self.out.settled = false,
             }
         }
