@@ -5,6 +5,7 @@ use super::output::RequestKind;
 use super::plan::{Repeat, Treatment};
 use super::requests::{Opened, as_v4, new_write, stamp, unknown_id};
 use super::session::{Context, Session, Taken};
+use super::spilled;
 use super::write::{Body, Child, ChildStatement};
 use crate::cql::envelope::Envelope;
 use crate::cql::error::DecodeError;
@@ -126,6 +127,9 @@ impl Session {
         cx.common.tally.request(RequestKind::Batch);
         let (stamp_us, stamped) = stamp(&end, counters, cx);
         let mut write = new_write(&first, cx, stamp_us, body(stamped));
+        if let Some(second) = end.now_in_seconds {
+            spilled::count_from_arrival(&mut write, second, &mut cx.common.plans);
+        }
         write.repeat = if counters { Repeat::Once } else { worst.repeat };
         write.deletes = deletes;
         write.kind = if counters {

@@ -56,6 +56,8 @@ pub mod write;
 #[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
+mod expiry_tests;
+#[cfg(test)]
 mod link_tests;
 #[cfg(test)]
 mod tests;

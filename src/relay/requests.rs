@@ -11,6 +11,7 @@ use super::inflight::{Pending, Preparing};
 use super::output::RequestKind;
 use super::plan::{Plan, Repeat, Treatment};
 use super::session::{Context, Session, Taken};
+use super::spilled;
 use super::write::{Body, Write};
 use crate::cql::envelope::{Envelope, request_message};
 use crate::cql::error::DecodeError;
@@ -253,6 +254,9 @@ impl Session {
         let own_stamp = plan.kind == RecordKind::Counter || plan.has_literal_stamp();
         let (stamp_us, stamped) = stamp(&tail, own_stamp, cx);
         let mut write = new_write(plan, cx, stamp_us, body(stamped));
+        if let Some(second) = tail.now_in_seconds {
+            spilled::count_from_arrival(&mut write, second, &mut cx.common.plans);
+        }
         if plan.repeat == Repeat::Bump && plan.is_json() && !params.contains(&b'[') {
             write.repeat = Repeat::Free; // a document without `[` writes no list
             write.kind = RecordKind::Write;

@@ -195,6 +195,19 @@ pub fn aged(write: &Write, plans: &mut PlanCache, now_us: i64) -> Option<Write> 
     })
 }
 
+/// The client said which second it has (`now_in_seconds` of v5): the TTL of its write becomes one
+/// that counts from the write's arrival, as all others do.
+pub fn count_from_arrival(write: &mut Write, second: i32, plans: &mut PlanCache) {
+    let arrived_s = write.arrived_us.div_euclid(1_000_000);
+    let elapsed_s = arrived_s - i64::from(second);
+    if elapsed_s == 0 || !carries_ttl(write, plans) {
+        return;
+    }
+    if let Ok(made) = record(write, None, |view| Ok(after(view, plans, elapsed_s))) {
+        write.body = made.body;
+    }
+}
+
 /// By what is known of the tables now: their default may not have been when it was planned.
 fn carries_ttl(write: &Write, plans: &mut PlanCache) -> bool {
     let expires = |plan: &Plan, known: &Known| {
@@ -211,7 +224,7 @@ fn carries_ttl(write: &Write, plans: &mut PlanCache) -> bool {
 }
 
 fn aged_query(plan: &Rc<Plan>, params: &[u8], elapsed_s: i64, known: &Known) -> (Rc<str>, Vec<u8>) {
-    if elapsed_s <= 0 || !plan.expires {
+    if elapsed_s == 0 || !plan.expires {
         return (plan.target_text.clone(), params.to_vec());
     }
     let aged = aged_text(plan, known, elapsed_s);
@@ -234,7 +247,7 @@ fn aged_child(
     out: &mut Vec<u8>,
     plans: &mut PlanCache,
 ) -> Rc<Plan> {
-    if elapsed_s <= 0 || !plan.expires {
+    if elapsed_s == 0 || !plan.expires {
         out.extend_from_slice(bound);
         return plan;
     }

@@ -24,16 +24,16 @@ use crate::cql::{
     ColumnType, Compression, Consistency, Flags, Opcode, Value, Version, Writer, encode, request,
 };
 use crate::journal::Journal;
-use crate::spill::{Kind as RecordKind, record};
+use crate::spill::Kind as RecordKind;
 use crate::tables::{Column, Known, Role, Shape, Table, Tables};
 use crate::topology::{Facts, Offer, Shown};
 
-const NOW_US: i64 = 1_700_000_000_000_000;
+pub(super) const NOW_US: i64 = 1_700_000_000_000_000;
 
 /// A session with everything that a shard lends it.
 pub(super) struct Bench {
     pub session: Session,
-    common: Common,
+    pub common: Common,
     outputs: Vec<Output>,
     pub to_client: Vec<u8>,
     pub to_source: Vec<u8>,
@@ -41,7 +41,7 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::shown(Shown::Single)
     }
 
@@ -124,18 +124,18 @@ impl Bench {
         self.session.answer(&envelope, &mut cx);
     }
 
-    fn applied(&mut self, stream: i16) {
+    pub fn applied(&mut self, stream: i16) {
         self.answer(stream, Opcode::Result, result::encode_void);
     }
 
-    fn mirrored(&mut self) -> Write {
+    pub fn mirrored(&mut self) -> Write {
         match self.outputs.pop() {
             Some(Output::Mirror(write)) => *write,
             other => panic!("not mirrored: {other:?}"),
         }
     }
 
-    fn prepare(&mut self, stream: i16, text: &str, binds: &[(&str, ColumnType)]) {
+    pub fn prepare(&mut self, stream: i16, text: &str, binds: &[(&str, ColumnType)]) {
         self.request(&envelope(stream, Opcode::Prepare, |w| {
             request::prepare::encode(w, text)
         }));
@@ -156,7 +156,7 @@ impl Bench {
     }
 }
 
-fn column(name: &str, column_type: ColumnType) -> ColumnDef<'_> {
+pub(super) fn column(name: &str, column_type: ColumnType) -> ColumnDef<'_> {
     ColumnDef {
         keyspace: "ks",
         table: "t",
@@ -188,7 +188,7 @@ fn timestamp_sent(to_source: &[u8]) -> Option<i64> {
     request::Query::parse(sent.body).unwrap().params.timestamp
 }
 
-fn params_of(write: &Write) -> &[u8] {
+pub(super) fn params_of(write: &Write) -> &[u8] {
     match &write.body {
         Body::Query { params, .. } | Body::Execute { params, .. } => params,
         Body::Batch { tail, .. } => tail,
@@ -196,7 +196,7 @@ fn params_of(write: &Write) -> &[u8] {
 }
 
 /// A request of v5.
-fn modern(stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+pub(super) fn modern(stream: i16, opcode: Opcode, body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     // in v5 the flag says nothing; the Java driver sets it
     let (mut bytes, flags) = (Vec::new(), Flags::COMPRESSION);
     encode::envelope(&mut bytes, Version::V5, flags, stream, opcode, body).unwrap();
@@ -645,7 +645,7 @@ fn how_often_a_write_may_be_sent() {
 }
 
 /// A snapshot in which `ks.t` has a list, a set, a counter-free rest and a time to live.
-fn known(source_ttl_s: u32, target_ttl_s: u32) -> Arc<Known> {
+pub(super) fn known(source_ttl_s: u32, target_ttl_s: u32) -> Arc<Known> {
     let column = |name: &str, role, shape| Column {
         name: name.into(),
         role,
@@ -710,110 +710,6 @@ fn the_columns_types_decide_where_the_text_does_not() {
     ] {
         let plan = Plan::new(text, None, Box::default(), &rules, &known(0, 0));
         assert_eq!((plan.repeat, plan.kind), (repeat, kind), "{text}");
-    }
-}
-
-#[test]
-fn the_sources_default_ttl_counts_at_the_target() {
-    let mut bench = Bench::new();
-    let plans = &mut bench.common.plans;
-    plans.know(known(100, 100));
-    let insert = "INSERT INTO ks.t (k) VALUES (1)";
-    assert_eq!(&*plans.plan(insert, None).target_text, insert);
-    plans.know(known(100, 0));
-    let timed = "INSERT INTO ks.t (k) VALUES (1) USING TTL 100 ";
-    assert_eq!(&*plans.plan(insert, None).target_text, timed);
-    let unqualified = plans.plan("INSERT INTO t (k) VALUES (1)", Some(&"ks".into()));
-    assert_eq!(&*unqualified.target_text, timed);
-    plans.know(known(0, 100));
-    let forever = "INSERT INTO ks.t (k) VALUES (1) USING TTL 0 ";
-    assert_eq!(&*plans.plan(insert, None).target_text, forever);
-
-    plans.know(known(100, 100));
-    bench.request(&query(1, insert, None));
-    bench.applied(1);
-    let write = bench.mirrored();
-    let plans = &mut bench.common.plans;
-    let late_us = write.arrived_us + 40_000_000;
-    let aged = super::spilled::aged(&write, plans, late_us).expect("it has waited");
-    let Body::Query { text, .. } = &aged.body else {
-        panic!("a text")
-    };
-    assert_eq!(&**text, "INSERT INTO ks.t (k) VALUES (1) USING TTL 60 ");
-}
-
-#[test]
-fn prepared_statements_follow_the_tables() {
-    let mut bench = Bench::new();
-    let text = "INSERT INTO ks.t (k) VALUES (?)";
-    bench.prepare(1, text, &[("k", ColumnType::Int)]);
-    let common = &mut bench.common;
-    let slot = |common: &Common| common.registry.get(b"0123456789abcdef").unwrap().slot;
-    let before = slot(common);
-    for (ttls, changes) in [((5, 5), false), ((5, 6), true), ((5, 6), false)] {
-        let (known, at) = (known(ttls.0, ttls.1), slot(common));
-        common.registry.plan_again(&common.plans, &known);
-        common.plans.know(known);
-        assert_eq!(slot(common) != at, changes, "{ttls:?}");
-    }
-    assert_ne!(slot(common), before);
-}
-
-#[test]
-fn a_table_that_became_known_while_its_write_waited_ages_it() {
-    let mut bench = Bench::new();
-    bench.prepare(
-        1,
-        "INSERT INTO ks.t (k) VALUES (?)",
-        &[("k", ColumnType::Int)],
-    );
-    bench.request(&envelope(2, Opcode::Execute, |w| {
-        w.short_bytes(b"0123456789abcdef");
-        w.raw(&[0, 1, 0x01, 0, 1, 0, 0, 0, 4, 0, 0, 0, 1]);
-    }));
-    bench.applied(2);
-    let write = bench.mirrored();
-    let plans = &mut bench.common.plans;
-    let late_us = write.arrived_us + 40_000_000;
-    assert!(super::spilled::aged(&write, plans, late_us).is_none());
-    plans.know(known(100, 100));
-    let aged = super::spilled::aged(&write, plans, late_us).expect("it has waited");
-    let Body::Query { text, .. } = &aged.body else {
-        panic!("a text")
-    };
-    assert_eq!(&**text, "INSERT INTO ks.t (k) VALUES (?) USING TTL 60 ");
-}
-
-#[test]
-fn a_write_survives_its_record_and_its_ttl_shrinks() {
-    let mut bench = Bench::new();
-    bench.request(&query(
-        1,
-        "INSERT INTO ks.t (k) VALUES (1) USING TTL 100",
-        None,
-    ));
-    bench.applied(1);
-    let write = bench.mirrored();
-    let mut bytes = Vec::new();
-    super::spilled::record(&write, None, |view| record::encode(view, &mut bytes)).unwrap();
-    let view = record::decode(&bytes).unwrap();
-    for (elapsed_s, ttl) in [(0, 100), (40, 60), (1_000, 1)] {
-        let back = super::spilled::write(&view, &mut bench.common.plans, elapsed_s);
-        let Body::Query { text, params } = &back.body else {
-            panic!("a text")
-        };
-        assert_eq!(
-            **text,
-            *format!("INSERT INTO ks.t (k) VALUES (1) USING TTL {ttl}")
-        );
-        assert_eq!(
-            (back.stamp_us, params_of(&write)),
-            (write.stamp_us, &params[..])
-        );
-        // what it has aged while it waited is not taken off twice
-        let mut again = Vec::new();
-        super::spilled::record(&back, None, |view| record::encode(view, &mut again)).unwrap();
-        assert_eq!(again, bytes, "after {elapsed_s} s");
     }
 }
 

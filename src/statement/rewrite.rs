@@ -4,6 +4,7 @@ use super::functions::{Generated, GeneratedBytes, GeneratedValue};
 use super::lexer::Span;
 use super::model::{Statement, UsingValue};
 use super::name::quote;
+use crate::limits;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -176,8 +177,10 @@ pub fn with_ttl<'a>(
 }
 
 /// What is left of a TTL of `ttl` seconds; none when it never expires (0) or is not valid (< 0).
+/// `elapsed_seconds` is negative when the time has not begun yet.
 pub fn ttl_left(ttl: i64, elapsed_seconds: i64) -> Option<i64> {
-    (ttl > 0).then(|| ttl.saturating_sub(elapsed_seconds.max(0)).max(1))
+    let left = ttl.saturating_sub(elapsed_seconds);
+    (ttl > 0).then(|| left.clamp(1, limits::TTL_MAX_S.max(ttl)))
 }
 
 /// Copies a text with some places changed; the places come in ascending order.

@@ -12,6 +12,8 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::limits;
+
 pub use nodes::{Nodes, NodesReading, OWN_QUERY, PEERS_QUERY, PEERS_V2_QUERY};
 pub use read::{COLUMNS_QUERY, Reading, TABLES_QUERY};
 
@@ -250,12 +252,12 @@ impl Known {
             (Some(known), None) | (None, Some(known)) => (known.default_ttl_s, known.default_ttl_s),
             (None, None) => return None,
         };
-        if wanted_s == given_s && (wanted_s == 0 || elapsed_s <= 0) {
+        if wanted_s == given_s && (wanted_s == 0 || elapsed_s == 0) {
             return None;
         }
         if wanted_s == 0 {
             return Some(0); // overrules the target's default
         }
-        Some((i64::from(wanted_s) - elapsed_s.max(0)).max(1))
+        Some((i64::from(wanted_s) - elapsed_s).clamp(1, limits::TTL_MAX_S))
     }
 }

@@ -1,5 +1,6 @@
 //! Rewritten texts.
 
+use crate::limits;
 use crate::statement::rewrite::{
     parametrize_functions, qualify, replace_functions, ttl_left, with_ttl,
 };
@@ -180,7 +181,8 @@ fn ttl_is_what_is_left() {
     assert_eq!(ttl_left(100, 30), Some(70));
     assert_eq!(ttl_left(100, 100), Some(1));
     assert_eq!(ttl_left(100, i64::MAX), Some(1));
-    assert_eq!(ttl_left(100, -5), Some(100));
+    assert_eq!(ttl_left(100, -5), Some(105));
+    assert_eq!(ttl_left(100, i64::MIN), Some(limits::TTL_MAX_S));
     assert_eq!(ttl_left(0, 30), None);
     assert_eq!(ttl_left(-1, 30), None);
     for (text, expected) in [
