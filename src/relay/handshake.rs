@@ -1,12 +1,12 @@
 //! What comes before the first statement, and the answers that tell drivers about the cluster.
 
-use super::link::Credentials;
 use super::session::{Context, Session};
 use crate::cql::envelope::{Envelope, request_message, response_message};
 use crate::cql::frame::Format;
 use crate::cql::request::{auth_response::AuthResponse, startup::Startup};
-use crate::cql::response::{ErrorCode, Event, Supported};
+use crate::cql::response::{AuthToken, ErrorCode, Event, Supported};
 use crate::cql::{Compression, Flags, Header, Opcode, Version, encode};
+use crate::limits;
 use crate::statement::SystemTable;
 use crate::statement::rewrite::AddedMarker;
 use crate::topology::{self, Facts};
@@ -37,25 +37,23 @@ impl Session {
     /// has credentials of its own.
     pub(super) fn remember_login(&mut self, envelope: &Envelope<'_>) {
         let mut scratch = Vec::new();
-        let Some(body) = self.open(
-            envelope,
-            &mut scratch,
-            crate::limits::PRE_AUTH_BODY_MAX_BYTES,
-        ) else {
-            return;
-        };
-        let Ok(opened) = request_message(envelope.header.flags, body) else {
-            return;
-        };
-        let Ok(token) = AuthResponse::parse(opened.message) else {
-            return;
-        };
-        if let Some(plain) = token.plain() {
-            self.login = Some(Credentials {
-                user: plain.user.into(),
-                password: plain.password.into(),
-            });
-        }
+        let opened = self
+            .open(envelope, &mut scratch, limits::PRE_AUTH_BODY_MAX_BYTES)
+            .and_then(|body| request_message(envelope.header.flags, body).ok());
+        let response = opened.and_then(|opened| AuthResponse::parse(opened.message).ok());
+        // one that cannot be read is still a step of the talk
+        let response = response.unwrap_or(AuthResponse { token: None });
+        self.login.say(envelope.header.stream, &response);
+    }
+
+    /// The source wants another token of the client.
+    pub(super) fn challenged(&mut self, envelope: &Envelope<'_>) {
+        let mut scratch = Vec::new();
+        let opened = self
+            .open(envelope, &mut scratch, limits::PRE_AUTH_BODY_MAX_BYTES)
+            .and_then(|body| response_message(envelope.header.flags, body).ok());
+        let challenge = opened.and_then(|opened| AuthToken::parse(opened.message).ok());
+        self.login.challenge(challenge.and_then(|said| said.token));
     }
 
     /// The answer to OPTIONS, less what we do not speak.

@@ -5,6 +5,7 @@
 //!   requests   QUERY, PREPARE, EXECUTE: stamps, writes, prepared statements     batches  BATCH
 //!   generated  now(), uuid() and kin: one value for both clusters    hidden  the markers for it
 //!   handshake  STARTUP, OPTIONS, AUTH_RESPONSE, events, system tables
+//!   login      what of a client's login serves at the target
 //!   inflight   what waits for the source's answer, by stream id
 //!   verdict    what an answer says about a write
 //!   held       answers that wait until their writes are on the disk
@@ -36,6 +37,7 @@ mod held;
 pub mod hidden;
 pub mod inflight;
 pub mod link;
+mod login;
 pub mod mirror;
 mod nature;
 pub mod output;
@@ -59,6 +61,8 @@ mod cluster_tests;
 mod expiry_tests;
 #[cfg(test)]
 mod link_tests;
+#[cfg(test)]
+mod login_tests;
 #[cfg(test)]
 mod tests;
 

@@ -15,6 +15,7 @@ use super::handshake::Answer;
 use super::held::Held;
 use super::inflight::{Inflight, Pending, Preparing};
 use super::link::Credentials;
+use super::login::Login;
 use super::output::{Ending, News, Output, RequestKind, Tally};
 use super::plan::{BindKind, PlanCache, Repeat};
 use super::registry::Registry;
@@ -104,7 +105,7 @@ pub struct Session {
     pub(super) compression: Compression,
     pub(super) inflight: Inflight,
     /// What the client logs in with, until the source has said yes.
-    pub(super) login: Option<Credentials>,
+    pub(super) login: Login,
     /// What the client logged in with.
     identity: Option<Rc<Credentials>>,
     unanswered: u64,
@@ -129,7 +130,7 @@ impl Session {
             keyspace: None,
             compression: Compression::None,
             inflight: Inflight::default(),
-            login: None,
+            login: Login::default(),
             identity: None,
             unanswered: 0,
             open: false,
@@ -319,9 +320,11 @@ impl Session {
         match header.opcode {
             Opcode::Supported => return self.supported(envelope, cx),
             Opcode::AuthSuccess => {
-                self.identity = self.login.take().map(Rc::new);
+                self.identity = self.login.accept(header.stream).map(Rc::new);
                 self.open = true;
             }
+            Opcode::AuthChallenge => self.challenged(envelope),
+            Opcode::Error => self.login.refuse(header.stream),
             Opcode::Ready => {
                 self.open = true;
                 self.framing = self.framing.or(self.asked);

@@ -109,9 +109,11 @@ impl Bench {
         opcode: Opcode,
         body: impl FnOnce(&mut Writer<'_>),
     ) {
-        let mut bytes = Vec::new();
-        encode::envelope(&mut bytes, Version::V4, Flags::NONE, stream, opcode, body).unwrap();
-        let envelope = split(&bytes, &DecodeLimits::responses(1 << 20))
+        self.answer_with(&envelope(stream, opcode, body));
+    }
+
+    pub fn answer_with(&mut self, bytes: &[u8]) {
+        let envelope = split(bytes, &DecodeLimits::responses(1 << 20))
             .unwrap()
             .unwrap();
         let mut cx = Context {
