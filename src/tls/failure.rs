@@ -11,7 +11,7 @@ pub enum SecureError {
     /// What rustls says.
     #[error("{}", words(.0))]
     Tls(#[from] Error),
-    /// The peer sends and sends, and the handshake does not end.
+    /// The peer sends and sends, and the handshake, or a message of it, does not end.
     #[error(
         "the handshake is longer than {} bytes",
         limits::TLS_HANDSHAKE_MAX_BYTES

@@ -21,6 +21,8 @@ mod files;
 mod jks;
 pub mod material;
 pub mod probe;
+#[cfg(test)]
+mod record_tests;
 mod records;
 mod secure;
 #[cfg(test)]

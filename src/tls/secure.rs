@@ -39,6 +39,8 @@ pub struct Secure {
     greeted_bytes: usize,
     /// We have said that nothing more comes.
     closed: bool,
+    /// The peer has said so.
+    heard_all: bool,
     /// Nothing that comes is looked at any more.
     failed: bool,
 }
@@ -100,6 +102,7 @@ impl Secure {
             ready: false,
             greeted_bytes: 0,
             closed: false,
+            heard_all: false,
             failed: false,
         }
     }
@@ -128,6 +131,12 @@ impl Secure {
         self.out = Vec::new(); // they are rare, and their memory is not worth keeping
     }
 
+    /// Bytes that are kept between two calls.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.partial.capacity() + self.out.capacity()
+    }
+
     /// Takes bytes that came, and hands each piece of plain bytes in them to `each`. `scratch` is
     /// overwritten.
     ///
@@ -139,7 +148,7 @@ impl Secure {
         scratch: &mut Vec<u8>,
         mut each: impl FnMut(&[u8]),
     ) -> Result<Received, SecureError> {
-        if self.failed {
+        if self.failed || self.heard_all {
             return Ok(Received::default());
         }
         let was_ready = self.ready;
@@ -166,8 +175,17 @@ impl Secure {
                 return Err(error);
             }
         };
-        self.partial
-            .extend_from_slice(scratch.get(used..).unwrap_or_default());
+        self.heard_all = closed;
+        let rest = match closed {
+            true => &[],
+            false => scratch.get(used..).unwrap_or_default(),
+        };
+        if rest.len() > limits::TLS_HANDSHAKE_MAX_BYTES {
+            // a message in a great many records, all of which each new one makes us work through
+            (self.failed, self.ready) = (true, false);
+            return Err(SecureError::TooLong);
+        }
+        self.partial.extend_from_slice(rest);
         if self.partial.is_empty() && self.partial.capacity() > limits::RECEIVE_BUFFER_BYTES {
             self.partial = Vec::new();
         }

@@ -18,7 +18,7 @@ fn golden(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-fn identity(certificate: &str, key: Option<&str>, password: Option<&str>) -> Identity {
+pub(super) fn identity(certificate: &str, key: Option<&str>, password: Option<&str>) -> Identity {
     Identity {
         flag: "--x-cert".to_owned(),
         certificate: golden(certificate),
@@ -28,7 +28,11 @@ fn identity(certificate: &str, key: Option<&str>, password: Option<&str>) -> Ide
     }
 }
 
-fn outgoing(ca: Option<&str>, verify: Verify, own: Option<Identity>) -> Result<Outgoing, Problem> {
+pub(super) fn outgoing(
+    ca: Option<&str>,
+    verify: Verify,
+    own: Option<Identity>,
+) -> Result<Outgoing, Problem> {
     Outgoing::load(&ClientTls {
         authorities_flag: "--x-ca".to_owned(),
         authorities: ca.map(|file| Authorities {
@@ -43,7 +47,10 @@ fn outgoing(ca: Option<&str>, verify: Verify, own: Option<Identity>) -> Result<O
     })
 }
 
-fn server(pair: files::Pair, versions: &[&'static SupportedProtocolVersion]) -> Arc<ServerConfig> {
+pub(super) fn server(
+    pair: files::Pair,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider);
     let builder = builder.with_protocol_versions(versions).unwrap();
@@ -51,10 +58,10 @@ fn server(pair: files::Pair, versions: &[&'static SupportedProtocolVersion]) -> 
     Arc::new(builder.with_single_cert(pair.chain, pair.key).unwrap())
 }
 
-const BOTH: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
+pub(super) const BOTH: &[&SupportedProtocolVersion] = &[&TLS12, &TLS13];
 
 /// A connection between two ends in one process.
-struct Line {
+pub(super) struct Line {
     client: Secure,
     server: Secure,
     /// What each end was told, and what it said last.
@@ -64,7 +71,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, host: &str) -> Line {
+    pub fn new(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, host: &str) -> Line {
         let name = host.to_owned().try_into().unwrap();
         Line {
             client: Secure::client(client, name).unwrap(),
@@ -93,14 +100,14 @@ impl Line {
     }
 
     /// `side` sends, the other receives.
-    fn ends(&mut self, side: usize) -> (&mut Secure, &mut Secure) {
+    pub fn ends(&mut self, side: usize) -> (&mut Secure, &mut Secure) {
         match side {
             0 => (&mut self.client, &mut self.server),
             _ => (&mut self.server, &mut self.client),
         }
     }
 
-    fn deliver(&mut self, from: usize, records: &[u8], step: usize) {
+    pub fn deliver(&mut self, from: usize, records: &[u8], step: usize) {
         let mut scratch = Vec::new();
         for piece in records.chunks(step) {
             if self.failed[1 - from].is_some() {
@@ -123,7 +130,7 @@ impl Line {
         self.deliver(from, &records, step);
     }
 
-    fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.client.is_ready() && self.server.is_ready()
     }
 }
