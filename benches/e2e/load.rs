@@ -1,6 +1,7 @@
 //! The closed-loop client: each connection keeps `depth` requests in flight.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
@@ -8,6 +9,7 @@ use twinring::sys::ring::{Event, Ring, RingConfig, SocketId};
 use twinring::sys::socket::{self, StreamOptions};
 
 use crate::process::{self, Counts, Perf};
+use crate::secure::{self, Secure};
 use crate::wire::{self, opcode};
 
 const INSERT: &str = "INSERT INTO bench.kv (key, value) VALUES (?, ?)";
@@ -40,6 +42,9 @@ pub(crate) struct Options {
     /// Send no timestamp, so that the proxy has to.
     #[arg(long)]
     without_stamp: bool,
+    /// TLS with the relay, whose certificate is this one (PEM).
+    #[arg(long)]
+    tls_ca: Option<PathBuf>,
     /// Processes whose use is divided by the requests.
     #[arg(long, value_delimiter = ',')]
     pids: Vec<u32>,
@@ -53,11 +58,23 @@ pub(crate) struct Options {
 
 struct Connection {
     id: SocketId,
+    tls: Option<Secure>,
     rest: Vec<u8>,
     requests: Vec<u8>,
     /// When the request of each stream went out.
     started: Vec<Instant>,
     id_of_insert: Vec<u8>,
+}
+
+impl Connection {
+    /// Keeps the plain bytes of what came.
+    fn receive(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
+        match &mut self.tls {
+            Some(tls) => tls.receive(bytes, &mut self.rest)?,
+            None => self.rest.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
 }
 
 struct Client {
@@ -82,7 +99,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         for stream in 0..options.depth {
             client.put_execute(at, stream.to_be_bytes());
         }
-        client.flush(at);
+        client.flush(at)?;
     }
     client.turn_until(Instant::now() + Duration::from_secs_f64(options.warm_up_seconds))?;
     client.latencies_ns.clear();
@@ -124,15 +141,20 @@ impl Client {
         let mut ring = Ring::new(&RingConfig::default())?;
         let mut connections = Vec::new();
         let mut by_socket = Vec::new();
+        let tls = options.tls_ca.as_deref().map(secure::config).transpose()?;
         for at in 0..options.connections {
-            let stream = std::net::TcpStream::connect(options.target)?;
+            let mut stream = std::net::TcpStream::connect(options.target)?;
             socket::set_stream_options(&stream, &StreamOptions::default())?;
+            let tls = tls.as_ref();
+            let tls = tls.map(|tls| Secure::open(tls, &mut stream, options.target));
+            let tls = tls.transpose()?;
             let id = ring.adopt(stream.into());
             ring.start_recv(id);
             by_socket.resize(by_socket.len().max(id.index() + 1), usize::MAX);
             by_socket[id.index()] = at;
             connections.push(Connection {
                 id,
+                tls,
                 rest: Vec::new(),
                 requests: Vec::new(),
                 started: vec![Instant::now(); usize::from(options.depth)],
@@ -162,13 +184,13 @@ impl Client {
             let out = &mut connection.requests;
             wire::put_envelope(out, VERSION, [0; 2], opcode::STARTUP, &startup);
         }
-        (0..self.connections.len()).for_each(|at| self.flush(at));
+        (0..self.connections.len()).try_for_each(|at| self.flush(at))?;
         self.turn_until_all(|connection| !connection.started.is_empty(), opcode::READY)?;
         for connection in &mut self.connections {
             let out = &mut connection.requests;
             wire::put_envelope(out, VERSION, [0; 2], opcode::PREPARE, &prepare);
         }
-        (0..self.connections.len()).for_each(|at| self.flush(at));
+        (0..self.connections.len()).try_for_each(|at| self.flush(at))?;
         self.turn_until_all(
             |connection| !connection.id_of_insert.is_empty(),
             opcode::RESULT,
@@ -190,7 +212,7 @@ impl Client {
                 match event {
                     Event::Received { id, bytes } => {
                         let connection = &mut self.connections[self.by_socket[id.index()]];
-                        connection.rest.extend_from_slice(bytes);
+                        connection.receive(bytes)?;
                         let Some((answer, _)) = wire::split(&connection.rest) else {
                             continue;
                         };
@@ -226,7 +248,7 @@ impl Client {
                     Event::Received { id, bytes } => {
                         let at = self.by_socket[id.index()];
                         let connection = &mut self.connections[at];
-                        connection.rest.extend_from_slice(bytes);
+                        connection.receive(bytes)?;
                         let mut rest = connection.rest.as_slice();
                         while let Some((answer, after)) = wire::split(rest) {
                             ensure!(answer.opcode == opcode::RESULT, "answer {:?}", answer.body);
@@ -251,7 +273,7 @@ impl Client {
             for (at, stream) in streams.drain(..) {
                 self.put_execute(at, stream);
             }
-            dirty.drain(..).for_each(|at| self.flush(at));
+            dirty.drain(..).try_for_each(|at| self.flush(at))?;
         }
     }
 
@@ -282,12 +304,17 @@ impl Client {
         connection.started[usize::from(u16::from_be_bytes(stream))] = Instant::now();
     }
 
-    fn flush(&mut self, at: usize) {
+    fn flush(&mut self, at: usize) -> anyhow::Result<()> {
         let connection = &mut self.connections[at];
         if !connection.requests.is_empty() && !self.ring.is_sending(connection.id) {
-            self.ring
-                .send(connection.id, std::mem::take(&mut connection.requests));
+            let requests = std::mem::take(&mut connection.requests);
+            let bytes = match &mut connection.tls {
+                Some(tls) => tls.seal(&requests)?,
+                None => requests,
+            };
+            self.ring.send(connection.id, bytes);
         }
+        Ok(())
     }
 
     #[allow(clippy::cast_precision_loss, reason = "figures for people")]

@@ -11,6 +11,7 @@
 mod load;
 mod process;
 mod relay;
+mod secure;
 mod stub;
 mod summary;
 mod wire;

@@ -11,23 +11,25 @@
 #   -S LIST    shapes, connections x depth: c1 c32 2x64 or NxD ("c1 c32 2x64")
 #   -w WRAP    run everything under this, e.g. "chrt -f 5" where others use the cores too
 #   -P         one more round under perf (system calls, instructions where the machine counts them)
+#   -T         the client speaks TLS 1.3 (AES-128-GCM, X25519) to HAProxy and twinring
 #   -d US      the target stub holds its answers back this long (0)
 #   -o DIR     keep lines, summary and host there
 #   -b "LIST"  built-in relays ("haproxy ring")
 #
 # In a command, @LISTEN, @SOURCE, @TARGET (addresses), @LISTEN_PORT, @SOURCE_PORT, @TARGET_PORT,
-# @CORE and @E2E (the lab's binary) are filled in; it must run in the foreground.
+# @CORE, @E2E (the lab's binary) and @PEM (certificate and key, with -T) are filled in; it must run
+# in the foreground.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 rounds=5 seconds=3 base=21200 cores=0,1 shapes="c1 c32 2x64" perf= out= twinring= wrap=
-builtin="haproxy ring" delay=0
-while getopts "t:r:s:p:c:S:Po:b:w:d:" option; do
+builtin="haproxy ring" delay=0 tls=
+while getopts "t:r:s:p:c:S:Po:b:w:d:T" option; do
   case $option in
     t) twinring=$OPTARG ;; r) rounds=$OPTARG ;; s) seconds=$OPTARG ;; p) base=$OPTARG ;;
     c) cores=$OPTARG ;; S) shapes=$OPTARG ;; P) perf=yes ;; o) out=$OPTARG ;; b) builtin=$OPTARG ;; w) wrap=$OPTARG ;;
-    d) delay=$OPTARG ;;
-    *) sed -n '2,22p' "$0" >&2; exit 2 ;;
+    d) delay=$OPTARG ;; T) tls=yes builtin=haproxy ;;
+    *) sed -n '2,24p' "$0" >&2; exit 2 ;;
   esac
 done
 shift $((OPTIND - 1))
@@ -54,6 +56,14 @@ await_port() {
   return 1
 }
 
+pem=$work/relay.pem # certificate and key in one file, as HAProxy wants them
+if [ -n "$tls" ]; then
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=relay \
+    -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+    -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
+  cat "$work/cert.pem" "$work/key.pem" >"$pem"
+fi
+
 declare -A commands
 names=()
 add() { names+=("$1"); commands[$1]=$2; }
@@ -66,7 +76,8 @@ for name in $builtin; do
 done
 [ -z "$twinring" ] || add twinring "$twinring proxy 127.0.0.1 127.0.0.1 --source-port @SOURCE_PORT \
   --target-port @TARGET_PORT --proxy-port @LISTEN_PORT --cores 1 \
-  --data-dir $work/data --disable-source-tls true --disable-target-tls true ${TWINRING_FLAGS:-}"
+  --data-dir $work/data --disable-source-tls true --disable-target-tls true ${TWINRING_FLAGS:-} \
+  ${tls:+--proxy-pem-certfile @PEM --proxy-pem-keyfile @PEM}"
 for pair in "$@"; do add "${pair%%=*}" "${pair#*=}"; done
 
 stub() { # port, delay
@@ -79,6 +90,8 @@ stub "$target_port" "$delay"
 await_port "$source_port"
 await_port "$target_port"
 
+haproxy_tls=${tls:+ssl crt $pem ssl-min-ver TLSv1.3 curves X25519}
+haproxy_tls+=${tls:+ ciphersuites TLS_AES_128_GCM_SHA256}
 haproxy_file() {
   cat >"$work/haproxy.$1" <<CONFIG
 global
@@ -90,7 +103,7 @@ defaults
   timeout client 1h
   timeout server 1h
 listen relay
-  bind 127.0.0.1:$1
+  bind 127.0.0.1:$1 $haproxy_tls
   server source 127.0.0.1:$source_port
 CONFIG
 }
@@ -108,6 +121,7 @@ measure() { # relay shape round [perf]
   command=${command//@SOURCE_PORT/$source_port} command=${command//@SOURCE/127.0.0.1:$source_port}
   command=${command//@TARGET_PORT/$target_port} command=${command//@TARGET/127.0.0.1:$target_port}
   command=${command//@CORE/$relay_core} command=${command//@E2E/$e2e}
+  command=${command//@PEM/$pem}
   # shellcheck disable=SC2086 # a command line, split on purpose
   $wrap taskset -c "$relay_core" $command >"$work/relay.log" 2>&1 &
   pid=$!
@@ -116,6 +130,7 @@ measure() { # relay shape round [perf]
   # shellcheck disable=SC2086 # a command line, split on purpose
   $wrap taskset -c "$other_core" "$e2e" load --target "127.0.0.1:$port" \
     --connections "$connections" --depth "$depth" --seconds "$seconds" --pids "$pid" ${4:+--perf} \
+    ${tls:+--tls-ca "$work/cert.pem"} \
     --label "relay=$name shape=$shape round=$round" | tee -a "$work/lines${4:+.perf}"
   stop "$pid"
 }
@@ -143,6 +158,7 @@ if [ -n "$out" ]; then
     echo "commit   $(git rev-parse --short HEAD)"
     echo "rounds   $rounds of $seconds s, shapes $shapes"
     echo "target   answers after $delay us"
+    echo "client   $([ -n "$tls" ] && echo "TLS 1.3, AES-128-GCM, X25519, P-256" || echo plain)"
     echo "under    ${wrap:-nothing}"
     for name in "${names[@]}"; do echo "relay    $name: ${commands[$name]//$work\//}"; done
   } >"$out/host.txt"
