@@ -19,6 +19,7 @@ mod crash;
 mod disk;
 mod drivers;
 mod faults;
+mod logins;
 mod lwt;
 mod matrix;
 mod nodes;

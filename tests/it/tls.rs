@@ -1,5 +1,5 @@
 //! TLS on every side, logins, and what happens when they do not fit: real Cassandra nodes with
-//! keytool's stores, the Python and Go drivers, cqlsh.
+//! keytool's stores, the Python, Go, Java and Node.js drivers, cqlsh.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -181,19 +181,36 @@ fn go_suite() {
     suite("go");
 }
 
-fn suite(driver: &str) {
-    let mut pair = pair(&format!("tls_{driver}"));
-    let ip = lab::proxy_address();
-    let flags = Flags::default().listener(ip).source().target();
-    let proxy = flags.start(&pair.keyspace, ip);
-    let mut command = Command::new(tests_dir().join("it/drivers").join(driver).join("run"));
+#[test]
+fn java_suite() {
+    let _turn = lab::beside_others();
+    suite("java");
+}
+
+#[test]
+fn node_suite() {
+    let _turn = lab::beside_others();
+    suite("node");
+}
+
+/// A driver's suite over TLS, with a login.
+fn driver(name: &str, contact: SocketAddr, pair: &Pair) -> Command {
+    let mut command = Command::new(tests_dir().join("it/drivers").join(name).join("run"));
     command.env("TWINRING_DRIVERS", tests_dir().join("it/drivers"));
-    command.env("TWINRING_CONTACT", proxy.listen.to_string());
+    command.env("TWINRING_CONTACT", contact.to_string());
     command.env("TWINRING_DIRECT", pair.source.address.to_string());
     command.env("TWINRING_KEYSPACE", &pair.keyspace);
     command.env("TWINRING_USER", SUPERUSER.0);
     command.env("TWINRING_PASSWORD", SUPERUSER.1);
-    let output = secured(command, true).output().unwrap();
+    secured(command, true)
+}
+
+fn suite(name: &str) {
+    let mut pair = pair(&format!("tls_{name}"));
+    let ip = lab::proxy_address();
+    let flags = Flags::default().listener(ip).source().target();
+    let proxy = flags.start(&pair.keyspace, ip);
+    let output = driver(name, proxy.listen, &pair).output().unwrap();
     let words = String::from_utf8_lossy(&output.stdout);
     let bad: Vec<_> = words
         .lines()
@@ -201,8 +218,27 @@ fn suite(driver: &str) {
         .collect();
     let trouble = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{trouble}", bad.join("\n"));
+    assert!(handshakes(&proxy, "client") > 0);
     pair.proxy = Some(proxy);
     pair.assert_equal(&[]);
+}
+
+/// The suites above check whom they talk to: with a certificate for somebody else none of them
+/// says a word.
+#[test]
+fn drivers_verify_the_name() {
+    let _turn = lab::beside_others();
+    let pair = pair("misnamed");
+    let ip = lab::proxy_address();
+    let (cert, key) = tls::authority().sign(&format!("misnamed-{ip}"), "127.9.9.9");
+    let flags = Flags::default().with("--proxy-pem-certfile", cert);
+    let flags = flags.with("--proxy-pem-keyfile", key);
+    let proxy = flags.start(&pair.keyspace, ip);
+    for name in ["python", "go", "java", "node"] {
+        let words = refused(driver(name, proxy.listen, &pair));
+        assert!(words.contains("ertificate"), "{name}: {words}");
+    }
+    assert_eq!(metric(&proxy, "twinring_client_requests_total", &[]), 0);
 }
 
 #[test]

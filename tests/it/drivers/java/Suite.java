@@ -13,6 +13,7 @@ import com.datastax.oss.driver.api.core.data.CqlVector;
 import com.datastax.oss.driver.api.core.data.TupleValue;
 import com.datastax.oss.driver.api.core.data.UdtValue;
 import com.datastax.oss.driver.api.core.metadata.Node;
+import com.datastax.oss.driver.api.core.ssl.ProgrammaticSslEngineFactory;
 import com.datastax.oss.driver.api.core.type.TupleType;
 import com.datastax.oss.driver.api.core.type.UserDefinedType;
 import java.math.BigDecimal;
@@ -22,6 +23,8 @@ import java.net.InetSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
@@ -29,6 +32,8 @@ import java.time.LocalTime;
 import java.util.*;
 import java.util.concurrent.CompletionStage;
 import java.util.stream.Collectors;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
 
 public class Suite {
   static final long STAMP = 1_750_000_000_000_000L;
@@ -67,7 +72,27 @@ public class Suite {
       config.withString(DefaultDriverOption.TIMESTAMP_GENERATOR_CLASS, "ServerSideTimestampGenerator");
     var builder = CqlSession.builder().addContactPoint(address(contact))
         .withLocalDatacenter("datacenter1").withConfigLoader(config.build());
+    if (!env("USER").isEmpty()) builder.withAuthCredentials(env("USER"), env("PASSWORD"));
+    if (!env("TLS_CA").isEmpty() && contact.equals(env("CONTACT"))) // it checks names, too
+      builder.withSslEngineFactory(new ProgrammaticSslEngineFactory(trusting(), null, true));
     return keyspace == null ? builder.build() : builder.withKeyspace(keyspace).build();
+  }
+
+  /** TLS with who is signed by TWINRING_TLS_CA. */
+  static SSLContext trusting() {
+    try (var pem = Files.newInputStream(Path.of(env("TLS_CA")))) {
+      var store = KeyStore.getInstance(KeyStore.getDefaultType());
+      store.load(null, null);
+      var certificate = CertificateFactory.getInstance("X.509").generateCertificate(pem);
+      store.setCertificateEntry("ca", certificate);
+      var trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+      trust.init(store);
+      var context = SSLContext.getInstance("TLS");
+      context.init(null, trust.getTrustManagers(), null);
+      return context;
+    } catch (Exception e) {
+      throw new IllegalStateException(e);
+    }
   }
 
   static ResultSet exec(String text, Object... values) {

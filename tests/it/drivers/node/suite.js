@@ -22,6 +22,10 @@ function open(address, keyspace, version = Number(env('PROTOCOL'))) {
     encoding: { map: Map, set: Set },
   };
   if (version) options.protocolOptions.maxVersion = version;
+  if (env('USER')) options.credentials = { username: env('USER'), password: env('PASSWORD') };
+  if (env('TLS_CA') && address === env('CONTACT')) { // it checks names, too
+    options.sslOptions = { ca: [fs.readFileSync(env('TLS_CA'))], rejectUnauthorized: true };
+  }
   if (env('STAMPS') === 'server') options.policies.timestampGeneration = null;
   return new cassandra.Client(options);
 }
