@@ -176,6 +176,8 @@ pub const RECHECK_READS: usize = 3;
 /// How far the writetimes of list elements may be apart, in µs: a list that had to be written
 /// anew is younger than at the source, by 1 µs for each time.
 pub const LIST_STAMP_SLACK_US: u64 = 16;
+/// Tries of one request to a cluster after which it is said what they fail of.
+pub const COMPLAINT_TRIES: u32 = 3;
 /// How often a token range is tried, in halves after each failure, before it is reported.
 pub const RANGE_ATTEMPTS_MAX: usize = 6;
 /// Longest TTL that Cassandra takes, in s: 20 years.

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::report::Tally;
 use super::table::Throttles;
 use crate::history::cells::{Content, Row};
+use crate::history::complaint::Complaint;
 use crate::history::ends::Ends;
 use crate::history::jobs::Job;
 use crate::history::progress::Progress;
@@ -22,6 +23,7 @@ use crate::history::select::{Pass, Select, conditions};
 use crate::history::send::{Failure, Sender, backoff};
 use crate::history::value;
 use crate::history::write::key_bytes;
+use crate::side::Side;
 
 /// How often a row is looked at before it is left alone.
 const ROUNDS: u32 = 5;
@@ -73,11 +75,19 @@ impl CounterCopy {
         let text = format!("UPDATE {name} SET {} WHERE {at}", add.join(", "));
         let target = ends.target.clone();
         let throttle = &throttles.target;
-        let sender = Sender::new(target.clone(), throttle.clone(), &[text]).await?;
+        let complaint = Complaint::new(table, &progress);
+        let (writes, words) = (throttle.clone(), complaint.clone());
+        let sender = Sender::new(target.clone(), writes, words, &[text]).await?;
         let source = ends.source.clone();
         Ok(CounterCopy {
-            source: Scanner::new(source, throttles.source.clone(), select.clone()).await?,
-            target: Scanner::new(target, throttle.clone(), select).await?,
+            source: Scanner::new(
+                source,
+                throttles.source.clone(),
+                complaint.clone(),
+                select.clone(),
+            )
+            .await?,
+            target: Scanner::new(target, throttle.clone(), complaint, select).await?,
             sender,
             quiet,
             progress,
@@ -131,7 +141,7 @@ impl CounterCopy {
             }
             let mut looks: JoinSet<Result<Look, Failure>> = JoinSet::new();
             for candidate in std::mem::take(&mut open) {
-                looks.spawn(self.clone().look(candidate, round > 0));
+                looks.spawn(self.clone().look(candidate, round));
                 // Reads hold a permit of their own only while they are under way.
                 while looks.len() >= 128
                     && let Some(ended) = looks.join_next().await
@@ -150,8 +160,10 @@ impl CounterCopy {
         Ok(())
     }
 
-    /// Reads a row at both sides; `may_add`: enough time went by since it was read before.
-    async fn look(self: Arc<Self>, before: Candidate, may_add: bool) -> Result<Look, Failure> {
+    /// Reads a row at both sides; after the first round enough time went by since it was read
+    /// before.
+    async fn look(self: Arc<Self>, before: Candidate, round: u32) -> Result<Look, Failure> {
+        let may_add = round > 0;
         let (source, target) = match may_add || before.source.is_empty() {
             true => {
                 let (source, target) =
@@ -191,6 +203,7 @@ impl CounterCopy {
             Err(failure) if failure.is_final => Err(failure),
             Err(failure) => {
                 self.sender.throttle.pushed_back();
+                self.sender.complaint.again(Side::Target, &failure, round);
                 sleep(failure.wait.unwrap_or_else(|| backoff(1))).await;
                 // Not known to be as they were: they must be seen twice again.
                 Ok(Look::Again(Candidate {
@@ -261,11 +274,7 @@ fn counters(row: &Row<'_>, select: &Select) -> Result<Counters> {
 }
 
 fn odd(error: &anyhow::Error) -> Failure {
-    Failure {
-        words: format!("a counter that makes no sense: {error:#}"),
-        is_final: true,
-        wait: None,
-    }
+    Failure::odd(format!("a counter that makes no sense: {error:#}"))
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ use crate::history::send::{Failure, KeyRow, Sender, backoff};
 use crate::history::value::{self, Elements};
 use crate::history::write::{ListTexts, ListWrite, Rules, Write, WritePlan};
 use crate::limits;
-use crate::offline::verdict;
 use crate::side::Side;
 
 const GIVE_UP: Duration = Duration::from_secs(60);
@@ -135,6 +134,7 @@ impl ListCopier {
             look = true;
             tries += 1;
             self.sender.throttle.pushed_back();
+            self.sender.complaint.again(Side::Target, &failure, tries);
             sleep(failure.wait.unwrap_or_else(|| backoff(tries))).await;
         }
     }
@@ -182,7 +182,7 @@ impl ListCopier {
         };
         let sent = self.sender.once(&writes).await;
         sent.map(|()| outcome)
-            .map_err(|error| Failure::of(Side::Target, verdict::of(&error)))
+            .map_err(|error| Failure::of(Side::Target, &error))
     }
 }
 
@@ -201,7 +201,7 @@ async fn read_back(
     let answer = session
         .execute_unpaged(&column.read_back, KeyRow(&list.key))
         .await
-        .map_err(|error| Failure::of(Side::Target, verdict::of(&error)))?;
+        .map_err(|error| Failure::of(Side::Target, &error))?;
     parse(answer).map_err(|error| odd(&error))
 }
 
@@ -239,11 +239,7 @@ fn parse(answer: scylla::response::query_result::QueryResult) -> Result<Vec<Elem
 }
 
 fn odd(error: &anyhow::Error) -> Failure {
-    Failure {
-        words: format!("target: a list that makes no sense: {error:#}"),
-        is_final: true,
-        wait: None,
-    }
+    Failure::odd(format!("target: a list that makes no sense: {error:#}"))
 }
 
 /// The elements of all runs.

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use super::lists::{ListCopier, ListOutcome};
 use super::report::Tally;
+use crate::history::complaint::Complaint;
 use crate::history::ends::Ends;
 use crate::history::jobs::Job;
 use crate::history::now_s;
@@ -46,12 +47,14 @@ impl TableCopy {
     ) -> Result<TableCopy> {
         let plan = WritePlan::new(table, &select);
         let target = &ends.target;
-        let sender = Sender::new(target.clone(), throttles.target.clone(), &plan.texts).await?;
+        let complaint = Complaint::new(table, &progress);
+        let writes = throttles.target.clone();
+        let sender = Sender::new(target.clone(), writes, complaint.clone(), &plan.texts).await?;
         let sender = Arc::new(sender);
         let lists = ListCopier::new(sender.clone(), table, &select, &plan, rules).await?;
         let source = ends.source.clone();
         Ok(TableCopy {
-            scanner: Scanner::new(source, throttles.source.clone(), select).await?,
+            scanner: Scanner::new(source, throttles.source.clone(), complaint, select).await?,
             plan,
             sender,
             lists: Arc::new(lists),
@@ -84,10 +87,8 @@ impl TableCopy {
     }
 
     async fn page(&self, page: &Page, attempt: u32, tally: &mut Tally) -> Result<(), Failure> {
-        let writes = self.writes(page).map_err(|error| Failure {
-            words: format!("source: an answer that makes no sense: {error:#}"),
-            is_final: true,
-            wait: None,
+        let writes = self.writes(page).map_err(|error| {
+            Failure::odd(format!("source: an answer that makes no sense: {error:#}"))
         })?;
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         tally.rows += count(page.len());
@@ -139,11 +140,7 @@ impl TableCopy {
 type Ended = Result<Result<Option<ListOutcome>, Failure>, tokio::task::JoinError>;
 
 fn note(ended: Ended, tally: &mut Tally) -> Result<(), Failure> {
-    let outcome = ended.map_err(|error| Failure {
-        words: error.to_string(),
-        is_final: true,
-        wait: None,
-    })??;
+    let outcome = ended.map_err(|error| Failure::odd(error.to_string()))??;
     match outcome {
         None => {}
         Some(ListOutcome::Written) => tally.lists += 1,

@@ -120,11 +120,7 @@ mod tests {
         let mut done = Vec::new();
         let work = |job: Job| async move {
             if job.range.after < POISON && POISON <= job.range.up_to {
-                return Err(Failure {
-                    words: "poison".to_owned(),
-                    is_final: true,
-                    wait: None,
-                });
+                return Err(Failure::odd("poison".to_owned()));
             }
             Ok(job.range)
         };

@@ -10,6 +10,7 @@
 
 pub mod args;
 pub(crate) mod cells;
+pub(crate) mod complaint;
 pub(crate) mod ends;
 pub(crate) mod jobs;
 pub(crate) mod progress;

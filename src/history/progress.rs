@@ -5,6 +5,7 @@
     reason = "an offline tool; held for a few instructions"
 )]
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ struct State {
     done: f64,
     before: f64,
     last_line: Instant,
+    warned: BTreeSet<String>,
 }
 
 impl Progress {
@@ -49,6 +51,7 @@ impl Progress {
             done: before,
             before,
             last_line: now,
+            warned: BTreeSet::new(),
         };
         Progress {
             state: Mutex::new(state),
@@ -92,6 +95,16 @@ impl Progress {
             Some(bar) => bar.println(line),
             // Nobody may be listening; the work goes on.
             None => _ = writeln!(std::io::stderr(), "{line}"),
+        }
+    }
+
+    /// Shows a line, the first time that it is about this.
+    pub(crate) fn warn_once(&self, about: String, line: impl FnOnce() -> String) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = state.warned.insert(about);
+        drop(state);
+        if is_new {
+            self.say(&line());
         }
     }
 

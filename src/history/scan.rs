@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use scylla::deserialize::row::ColumnIterator;
+use scylla::errors::ExecutionError;
 use scylla::response::query_result::QueryRowsResult;
 use scylla::response::{PagingState, PagingStateResponse};
 use scylla::statement::prepared::PreparedStatement;
 use tokio::time::{Instant, sleep};
 
 use super::cells::Row;
+use super::complaint::Complaint;
 use super::ends::Cluster;
 use super::now_s;
 use super::select::Select;
@@ -18,7 +20,6 @@ use super::send::{Failure, KeyRow, backoff};
 use super::throttle::Throttle;
 use super::tokens::TokenRange;
 use crate::limits;
-use crate::offline::verdict::{self, Verdict};
 
 /// How long a page is tried.
 const GIVE_UP: Duration = Duration::from_secs(60);
@@ -27,6 +28,7 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 pub(crate) struct Scanner {
     cluster: Arc<Cluster>,
     throttle: Arc<Throttle>,
+    complaint: Complaint,
     range: PreparedStatement,
     one: PreparedStatement,
     pub select: Select,
@@ -92,6 +94,7 @@ impl Scanner {
     pub(crate) async fn new(
         cluster: Arc<Cluster>,
         throttle: Arc<Throttle>,
+        complaint: Complaint,
         select: Select,
     ) -> Result<Scanner> {
         Ok(Scanner {
@@ -99,6 +102,7 @@ impl Scanner {
             one: cluster.prepare(&select.one_text).await?,
             cluster,
             throttle,
+            complaint,
             select,
         })
     }
@@ -121,21 +125,21 @@ impl Scanner {
                 .execute_single_page(&statement, bounds, state.clone())
                 .await;
             drop(permit);
-            let verdict = match answer {
+            let error = match answer {
                 Ok((answer, more)) => {
                     self.throttle.succeeded();
                     let page = Page {
-                        rows: answer.into_rows_result().map_err(Failure::odd)?,
+                        rows: answer.into_rows_result().map_err(no_rows)?,
                         read_s,
                     };
                     place.advance(&page, more);
                     self.throttle.rows(page.len()).await;
                     return Ok(Some(page));
                 }
-                Err(error) => verdict::of(&error),
+                Err(error) => error,
             };
             tries += 1;
-            self.after(verdict, tries, began).await?;
+            self.after(&error, tries, began).await?;
             // A page that timed out may have been too much work.
             place.page_rows = (place.page_rows / 2).max(1);
         }
@@ -151,25 +155,33 @@ impl Scanner {
             let session = &self.cluster.session;
             let answer = session.execute_unpaged(&self.one, KeyRow(key)).await;
             drop(permit);
-            let verdict = match answer {
+            let error = match answer {
                 Ok(answer) => {
                     self.throttle.succeeded();
-                    let rows = answer.into_rows_result().map_err(Failure::odd)?;
+                    let rows = answer.into_rows_result().map_err(no_rows)?;
                     return Ok(Page { rows, read_s });
                 }
-                Err(error) => verdict::of(&error),
+                Err(error) => error,
             };
             tries += 1;
-            self.after(verdict, tries, began).await?;
+            self.after(&error, tries, began).await?;
         }
     }
 
-    async fn after(&self, verdict: Verdict, tries: u32, began: Instant) -> Result<(), Failure> {
-        let failure = Failure::of(self.cluster.side, verdict);
+    /// Waits until a request may be sent again; fails when it will not be.
+    async fn after(
+        &self,
+        error: &ExecutionError,
+        tries: u32,
+        began: Instant,
+    ) -> Result<(), Failure> {
+        let side = self.cluster.side;
+        let failure = Failure::of(side, error);
         if failure.is_final || began.elapsed() > GIVE_UP {
             return Err(failure);
         }
         self.throttle.pushed_back();
+        self.complaint.again(side, &failure, tries);
         sleep(failure.wait.unwrap_or_else(|| backoff(tries))).await;
         Ok(())
     }
@@ -191,14 +203,8 @@ impl Place {
     }
 }
 
-impl Failure {
-    fn odd(error: impl std::fmt::Display) -> Failure {
-        Failure {
-            words: format!("an answer without rows: {error}"),
-            is_final: true,
-            wait: None,
-        }
-    }
+fn no_rows(error: impl std::fmt::Display) -> Failure {
+    Failure::odd(format!("an answer without rows: {error}"))
 }
 
 /// The value of the first column of the only row.

@@ -13,6 +13,7 @@ use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 use tokio::time::{Instant, sleep};
 
+use super::complaint::Complaint;
 use super::ends::Cluster;
 use super::now_s;
 use super::throttle::Throttle;
@@ -32,13 +33,15 @@ pub(crate) struct Failure {
     pub words: String,
     /// Trying again will not help.
     pub is_final: bool,
+    /// Too few replicas took part: a lower consistency might help.
+    pub lacks_replicas: bool,
     /// How long the cluster asked to wait.
     pub wait: Option<Duration>,
 }
 
 impl Failure {
-    pub(crate) fn of(side: Side, verdict: Verdict) -> Failure {
-        let (words, is_final, wait) = match verdict {
+    pub(crate) fn of(side: Side, error: &ExecutionError) -> Failure {
+        let (words, is_final, wait) = match verdict::of(error) {
             Verdict::Refused { code, words } => {
                 (format!("refused (0x{code:04x}): {words}"), true, None)
             }
@@ -49,7 +52,18 @@ impl Failure {
         Failure {
             words: format!("{side}: {words}"),
             is_final,
+            lacks_replicas: verdict::lacks_replicas(error),
             wait,
+        }
+    }
+
+    /// What makes no sense, and will not the next time.
+    pub(crate) fn odd(words: String) -> Failure {
+        Failure {
+            words,
+            is_final: true,
+            lacks_replicas: false,
+            wait: None,
         }
     }
 }
@@ -73,6 +87,7 @@ pub(crate) fn backoff(tries: u32) -> Duration {
 pub(crate) struct Sender {
     pub cluster: Arc<Cluster>,
     pub throttle: Arc<Throttle>,
+    pub complaint: Complaint,
     prepared: Vec<PreparedStatement>,
     /// Tokens of the target's nodes: between two neighbours all partitions have the same replicas.
     node_tokens: Vec<i64>,
@@ -82,6 +97,7 @@ impl Sender {
     pub(crate) async fn new(
         cluster: Arc<Cluster>,
         throttle: Arc<Throttle>,
+        complaint: Complaint,
         texts: &[String],
     ) -> Result<Sender> {
         let mut prepared = Vec::with_capacity(texts.len());
@@ -92,6 +108,7 @@ impl Sender {
         Ok(Sender {
             cluster,
             throttle,
+            complaint,
             prepared,
             node_tokens,
         })
@@ -133,25 +150,27 @@ impl Sender {
         let began = Instant::now();
         let mut tries = 0;
         loop {
-            let verdict = match self.once(writes).await {
+            let error = match self.once(writes).await {
                 Ok(()) => {
                     self.throttle.succeeded();
                     return Ok(());
                 }
-                Err(error) => verdict::of(&error),
+                Err(error) => error,
             };
-            if matches!(verdict, Verdict::Refused { code: INVALID, .. }) && writes.len() > 1 {
+            let is_invalid = matches!(verdict::of(&error), Verdict::Refused { code: INVALID, .. });
+            if is_invalid && writes.len() > 1 {
                 for write in writes {
                     Box::pin(self.send(std::slice::from_ref(write))).await?;
                 }
                 return Ok(());
             }
-            let failure = Failure::of(Side::Target, verdict);
+            let failure = Failure::of(Side::Target, &error);
             if failure.is_final || began.elapsed() > GIVE_UP {
                 return Err(failure);
             }
             self.throttle.pushed_back();
             tries += 1;
+            self.complaint.again(Side::Target, &failure, tries);
             sleep(failure.wait.unwrap_or_else(|| backoff(tries))).await;
         }
     }
@@ -183,7 +202,7 @@ impl Sender {
         let session = &self.cluster.session;
         let done = session.execute_unpaged(statement, KeyRow(values)).await;
         done.map(drop)
-            .map_err(|error| Failure::of(Side::Target, verdict::of(&error)))
+            .map_err(|error| Failure::of(Side::Target, &error))
     }
 }
 

@@ -54,6 +54,23 @@ pub(crate) fn of(error: &ExecutionError) -> Verdict {
     }
 }
 
+/// Too few replicas took part for the consistency that was asked for: with a lower one it might
+/// have been done.
+pub(crate) fn lacks_replicas(error: &ExecutionError) -> bool {
+    use DbError::{ReadFailure, ReadTimeout, Unavailable, WriteFailure, WriteTimeout};
+    let ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) = error else {
+        return false;
+    };
+    match error {
+        Unavailable { required, .. }
+        | ReadTimeout { required, .. }
+        | WriteTimeout { required, .. }
+        | ReadFailure { required, .. }
+        | WriteFailure { required, .. } => *required > 1,
+        _ => false,
+    }
+}
+
 /// Judges an error of PREPARE: whatever it is, nothing was applied.
 pub(crate) fn of_prepare(error: &PrepareError) -> Verdict {
     let words = error.to_string();
@@ -208,6 +225,29 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn a_lower_consistency_helps_where_more_than_one_replica_is_asked() {
+        let consistency = Consistency::LocalQuorum;
+        let lacks = |error| {
+            let attempt = RequestAttemptError::DbError(error, String::new());
+            lacks_replicas(&ExecutionError::LastAttemptError(attempt))
+        };
+        let unavailable = |required| DbError::Unavailable {
+            consistency,
+            required,
+            alive: 0,
+        };
+        let timeout = |required| DbError::ReadTimeout {
+            consistency,
+            received: 0,
+            required,
+            data_present: false,
+        };
+        assert_eq!([1, 2].map(unavailable).map(lacks), [false, true]);
+        assert_eq!([1, 2].map(timeout).map(lacks), [false, true]);
+        assert!(!lacks(DbError::Overloaded) && !lacks_replicas(&ExecutionError::EmptyPlan));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::copy::Tally;
 use crate::copy::counters::CounterCopy;
 use crate::copy::lists::ListCopier;
 use crate::copy::table::Throttles as CopyThrottles;
+use crate::history::complaint::Complaint;
 use crate::history::ends::{Cluster, Ends};
 use crate::history::progress::Progress;
 use crate::history::schema::{Shape, Table, quote};
@@ -23,7 +24,6 @@ use crate::history::send::{Failure, KeyRow, Sender};
 use crate::history::value;
 use crate::history::write::{CollectionWritetime, RowMarker, Rules, WritePlan, Writes, Writetime};
 use crate::history::{now_s, now_us};
-use crate::offline::verdict;
 use crate::side::Side;
 
 /// Writes to one table what its rows at the target lack.
@@ -79,8 +79,9 @@ impl Repair {
         };
         if repair.write {
             let target = ends.target.clone();
-            let texts = &repair.plan.texts;
-            let sender = Arc::new(Sender::new(target, throttles.writes.clone(), texts).await?);
+            let (writes, texts) = (throttles.writes.clone(), &repair.plan.texts);
+            let complaint = Complaint::new(table, progress);
+            let sender = Arc::new(Sender::new(target, writes, complaint, texts).await?);
             let lists = ListCopier::new(sender.clone(), table, select, &repair.plan, rules);
             repair.lists = Some(lists.await?.exact());
             repair.sender = Some(sender);
@@ -239,6 +240,6 @@ impl Repair {
         let session = &self.target.session;
         let done = session.execute_unpaged(&prepared, KeyRow(&values)).await;
         done.map(drop)
-            .map_err(|error| Failure::of(Side::Target, verdict::of(&error)))
+            .map_err(|error| Failure::of(Side::Target, &error))
     }
 }

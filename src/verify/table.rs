@@ -11,6 +11,7 @@ use super::fingerprint::{Fingerprint, Tolerance};
 use super::join::{From, Join};
 use super::repair::Repair;
 use super::report::Difference;
+use crate::history::complaint::Complaint;
 use crate::history::ends::Ends;
 use crate::history::jobs::Job;
 use crate::history::progress::Progress;
@@ -65,11 +66,18 @@ impl TableVerify {
         let select = Select::new(&table, pass, per_element, condition);
         let columns = select.wanted.iter().map(|wanted| wanted.column.clone());
         let (source, target) = (ends.source.clone(), ends.target.clone());
+        let complaint = Complaint::new(&table, &progress);
         let repair = Repair::new(ends, &table, &select, args, throttles, &progress).await?;
         Ok(TableVerify {
             columns: columns.collect(),
-            source: Scanner::new(source, throttles.source.clone(), select.clone()).await?,
-            target: Scanner::new(target, throttles.target.clone(), select).await?,
+            source: Scanner::new(
+                source,
+                throttles.source.clone(),
+                complaint.clone(),
+                select.clone(),
+            )
+            .await?,
+            target: Scanner::new(target, throttles.target.clone(), complaint, select).await?,
             tolerance: tolerance(args),
             settle: Duration::from_millis(args.settle_ms),
             is_dirty: false,
@@ -143,9 +151,5 @@ fn tolerance(args: &VerifyArgs) -> Tolerance {
 
 /// An answer that makes no sense.
 pub(super) fn odd(error: &anyhow::Error) -> Failure {
-    Failure {
-        words: format!("an answer that makes no sense: {error:#}"),
-        is_final: true,
-        wait: None,
-    }
+    Failure::odd(format!("an answer that makes no sense: {error:#}"))
 }

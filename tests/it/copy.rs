@@ -1,11 +1,15 @@
 //! `twinring copy` between real Cassandra nodes: every type, every stamp, killed and resumed.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use twinring::cli::{self, Command as Sub};
 use twinring::copy::{self, CopyArgs, Summary};
+use twinring::verify::Class;
 
 use super::support::cassandra::Cassandra;
 use super::support::compare::{self, Depth, Place, Report};
@@ -112,19 +116,72 @@ impl Copying {
 
     /// `twinring verify` beside this process.
     pub fn spawn_verify(&self, more: &[&str]) -> Child {
+        program(self.verify_words(more))
+    }
+
+    fn verify_words(&self, more: &[&str]) -> Vec<String> {
         let ends = [self.source, self.target].map(|node| node.address.to_string());
         let words = ["verify", &ends[0], &ends[1], "--keyspace", &self.keyspace];
-        program([&words[..], more].concat())
+        words.iter().chain(more).map(|&w| w.to_owned()).collect()
+    }
+
+    /// How many replicas the keyspace shall have, of which there is one.
+    fn set_replicas(&self, node: &Cassandra, count: u32) {
+        let class = "'class': 'SimpleStrategy'";
+        let text = format!(
+            "ALTER KEYSPACE KS WITH replication = {{{class}, 'replication_factor': {count}}}"
+        );
+        self.run_at(node, &text);
+    }
+
+    /// The keys of a table of one int.
+    fn keys(&self, node: &Cassandra, table: &str) -> BTreeSet<i32> {
+        let rows = self.run_at(node, &format!("SELECT k FROM KS.{table}"));
+        let key = |row: Vec<Option<Vec<u8>>>| {
+            let bytes = row[0].as_deref().unwrap();
+            i32::from_be_bytes(bytes.try_into().unwrap())
+        };
+        rows.into_iter().map(key).collect()
+    }
+}
+
+/// What a program says on its standard error, line by line.
+struct Said {
+    lines: Receiver<String>,
+    before: Vec<String>,
+}
+
+impl Said {
+    fn start(words: &[String]) -> (Child, Said) {
+        let mut child = command(words).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let lines = stderr.lines().map_while(Result::ok);
+            lines.for_each(|line| drop(sender.send(line)));
+        });
+        let before = Vec::new();
+        (child, Said { lines, before })
+    }
+
+    /// Waits until a line has these words.
+    fn until(&mut self, words: &str) {
+        while !self.before.iter().any(|line| line.contains(words)) {
+            let line = self.lines.recv_timeout(LIMIT);
+            self.before
+                .push(line.unwrap_or_else(|e| panic!("{words}: {e}: {:?}", self.before)));
+        }
     }
 }
 
 fn program(words: impl IntoIterator<Item: AsRef<std::ffi::OsStr>>) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_twinring"))
-        .args(words)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    command(words).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn command(words: impl IntoIterator<Item: AsRef<std::ffi::OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));
+    command.args(words).stdout(Stdio::piped());
+    command
 }
 
 fn args(words: &[String]) -> CopyArgs {
@@ -324,4 +381,113 @@ fn what_cannot_be_copied_is_named() {
     assert_eq!(unreachable.status.code(), Some(1));
     let words = String::from_utf8_lossy(&unreachable.stderr).into_owned();
     assert!(words.contains("cannot reach the source"), "{words}");
+}
+
+/// While replicas are missing nobody waits in the dark: what the requests fail of is said once for
+/// each side, with the flag that helps; when the replicas are there, it goes on.
+#[test]
+fn what_is_tried_again_and_again_is_said_once() {
+    let _turn = lab::beside_others();
+    let copying = Copying::new("copy_lonely", lab::source_41(), lab::target_50());
+    lab::create_keyspace(copying.target, &copying.keyspace);
+    for node in [copying.source, copying.target] {
+        copying.create(node, "TABLE t (k int PRIMARY KEY, s int)");
+    }
+    for k in 0..20 {
+        copying.run_at(
+            copying.source,
+            &format!("INSERT INTO KS.t (k, s) VALUES ({k}, 1)"),
+        );
+    }
+    let mut copy = copying.words(&[]);
+    copy.remove(0);
+    for words in [copy, copying.verify_words(&[])] {
+        let ends = [
+            (copying.source, "--source-consistency"),
+            (copying.target, "--target-consistency"),
+        ];
+        ends.iter()
+            .for_each(|(node, _)| copying.set_replicas(node, 3));
+        let (mut child, mut said) = Said::start(&words);
+        for (node, flag) in ends {
+            said.until(flag);
+            assert_eq!(child.try_wait().unwrap(), None, "it goes on");
+            copying.set_replicas(node, 1);
+        }
+        assert!(child.wait().unwrap().success(), "{:?}", said.before);
+        said.before.extend(said.lines.iter());
+        for (_, flag) in ends {
+            let lines = said.before.iter().filter(|line| line.contains(flag));
+            let [line] = lines.collect::<Vec<_>>()[..] else {
+                panic!("{flag}: {:?}", said.before);
+            };
+            let words = "Cannot achieve consistency level LOCAL_QUORUM";
+            assert!(line.contains(words) && line.contains(".t: "), "{line}");
+        }
+    }
+    copying.assert_equal();
+}
+
+/// A row that INSERT made is there without any cell. Where the cells were gone before the copy, the
+/// row marker is all that it has, and is written. Where they go after it, the source keeps the row:
+/// no request tells whether a row with cells has a marker, so it is a choice whether the target
+/// does, too. Verify finds what was chosen wrong.
+#[test]
+fn rows_that_lost_their_cells_are_copied() {
+    let _turn = lab::beside_others();
+    let copying = Copying::new("copy_markers", lab::source_50(), lab::target_50());
+    for table in ["inferred", "marked"] {
+        let columns = "(k int PRIMARY KEY, v int, m map<int, int>)";
+        copying.create(copying.source, &format!("TABLE {table} {columns}"));
+        for text in [
+            "INSERT INTO T (k, v, m) VALUES (1, 1, {1: 1})",
+            "DELETE v, m FROM T WHERE k = 1",
+            "INSERT INTO T (k, v) VALUES (2, 1)",
+            "UPDATE T SET v = null WHERE k = 2",
+            "INSERT INTO T (k) VALUES (3)",
+            "UPDATE T USING TTL 1 SET v = 1, m = {1: 1} WHERE k = 3",
+            "INSERT INTO T (k) VALUES (4)",
+            "UPDATE T SET v = 1 WHERE k = 5",
+            "DELETE v FROM T WHERE k = 5",
+            "INSERT INTO T (k, v) VALUES (6, 1) USING TTL 1",
+            "INSERT INTO T (k, v) VALUES (7, 1)",
+            "UPDATE T SET v = 1 WHERE k = 8",
+        ] {
+            copying.run_at(
+                copying.source,
+                &text.replace(" T ", &format!(" KS.{table} ")),
+            );
+        }
+    }
+    std::thread::sleep(Duration::from_secs(2)); // until the TTLs are over
+    let copy = |more: &[&str]| {
+        let words = [&["--create-schema", "--restart"], more].concat();
+        assert!(copying.copy(&words).is_complete());
+    };
+    copy(&["--table", "inferred"]);
+    copy(&["--table", "marked", "--row-marker", "always"]);
+    copying.assert_equal();
+    let keys = |node, table| copying.keys(node, table).into_iter().collect::<Vec<_>>();
+    for table in ["inferred", "marked"] {
+        assert_eq!(keys(copying.target, table), [1, 2, 3, 4, 7, 8], "{table}");
+        for node in [copying.source, copying.target] {
+            copying.run_at(node, &format!("DELETE v FROM KS.{table} WHERE k IN (7, 8)"));
+        }
+        assert_eq!(keys(copying.source, table), [1, 2, 3, 4, 7], "{table}");
+    }
+    assert_eq!(keys(copying.target, "inferred"), [1, 2, 3, 4]);
+    assert_eq!(keys(copying.target, "marked"), [1, 2, 3, 4, 7, 8]);
+    let found = copying.verify(&["--repair", "--delete-extra"]);
+    assert_eq!((found.of(Class::Missing), found.of(Class::Extra)), (1, 1));
+    assert!(
+        found.is_equal() && copying.verify(&[]).is_equal(),
+        "{found}"
+    );
+    copying.assert_equal();
+    // What was written for a marker loses against a delete of the row.
+    for table in ["inferred", "marked"] {
+        let text = format!("DELETE FROM KS.{table} WHERE k IN (1, 7)");
+        copying.run_at(copying.target, &text);
+        assert_eq!(keys(copying.target, table), [2, 3, 4], "{table}");
+    }
 }

@@ -8,7 +8,7 @@ use super::copy::Copying;
 use super::support::lab;
 
 impl Copying {
-    fn verify(&self, more: &[&str]) -> Summary {
+    pub fn verify(&self, more: &[&str]) -> Summary {
         let (source, target) = (self.source.address, self.target.address);
         let mut words = format!(
             "twinring verify {source} {target} --keyspace {} --splits 16 --settle-ms 300",
