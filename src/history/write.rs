@@ -12,12 +12,15 @@ use super::schema::{Column, Shape, Table};
 use super::select::{Pass, Select, conditions, list};
 use super::value::{self, CollectionWriter};
 
-/// Whether a row gets a row marker, as INSERT writes one. CQL does not tell whether it has one.
+/// Whether a row gets a row marker, as INSERT writes one. CQL does not tell whether it has one, nor
+/// when it was written or expires; only that of a row without cells is certain to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum RowMarker {
-    /// A row without any other cell gets one: nothing else can hold it. Others do not
+    /// A row without any other cell gets one, written 1 µs before the copy began: nothing else can
+    /// hold it. Others do not, so one that loses its last cell later is gone
     Infer,
-    /// Every row gets one, with the writetime and expiry of its oldest cells
+    /// Every row gets one, with the writetime and expiry of its oldest cells; so one that UPDATE
+    /// made, and that loses its last cell later, is not gone
     Always,
     /// No row gets one: rows of nothing but a key are not written
     Never,
