@@ -198,3 +198,16 @@ fn the_tuning_scripts_judge_and_change_a_made_up_machine() {
     let words = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{words}");
 }
+
+/// What a proxy that stopped in order leaves is replayed without a word to the target, and said.
+#[test]
+fn a_replay_of_nothing_says_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let format = "twinring spill directory, format 1\n";
+    std::fs::write(dir.path().join("LOCK"), format).expect("a file");
+    let nobody = ["replay", dir.path().to_str().unwrap(), "127.0.0.1:1"];
+    let output = twinring(&nobody).output().unwrap();
+    let words = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    assert!(words.contains("complete: the target has all"), "{words}");
+}

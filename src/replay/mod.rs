@@ -60,7 +60,8 @@ const RUNNING: &str = "running";
 pub fn main(args: &ReplayArgs) -> Result<ExitCode> {
     let mut summary = Summary::default();
     let done = run(args, &mut summary);
-    if summary != Summary::default() && (args.json || !args.dry_run) {
+    let is_told = done.is_ok() || summary != Summary::default();
+    if is_told && (args.json || !args.dry_run) {
         print(args, &summary)?;
     }
     done?;
