@@ -4,6 +4,7 @@ mod certificates;
 pub mod journals;
 pub mod keeper;
 pub mod owners;
+mod refusals;
 pub mod setup;
 
 use std::fs;
@@ -17,6 +18,7 @@ use anyhow::{Context, anyhow};
 use self::certificates::Certificates;
 use self::journals::{Journals, Start};
 use self::keeper::Keeper;
+use self::refusals::Refusals;
 use self::setup::Prepared;
 use crate::admin;
 use crate::config::{Credentials, ProxyConfig, Secret};
@@ -69,6 +71,7 @@ struct Running {
     admin: Option<admin::Admin>,
     asked: crossbeam_channel::Receiver<Ask>,
     keeper: Keeper,
+    refusals: Refusals,
     certificates: Certificates,
     counters: Vec<Arc<ShardMetrics>>,
     journals: Journals,
@@ -102,6 +105,7 @@ impl Running {
             admin: None,
             asked,
             keeper,
+            refusals: Refusals::default(),
             certificates,
             counters: views.iter().map(ShardView::shared).collect(),
             journals,
@@ -241,6 +245,7 @@ impl Running {
                 (Ask::Tables, Some(watch)) => watch.look(),
                 (Ask::Agreement(question), Some(watch)) => watch.agree(question),
                 (Ask::Dropping(note), _) => self.keeper.hear(note),
+                (Ask::Name(refused), _) => self.refusals.name(&refused),
                 (Ask::Login(..) | Ask::Tables | Ask::Agreement(_), None) => {}
             }
         }
@@ -256,10 +261,10 @@ impl Running {
                 .is_some_and(|s| !s.is_finished())
             {
                 self.answer(None);
-                if let Ok(ask) = self.asked.recv_timeout(QUESTION_INTERVAL)
-                    && let Ask::Dropping(note) = ask
-                {
-                    self.keeper.hear(note);
+                match self.asked.recv_timeout(QUESTION_INTERVAL) {
+                    Ok(Ask::Dropping(note)) => self.keeper.hear(note),
+                    Ok(Ask::Name(refused)) => self.refusals.name(&refused),
+                    Ok(Ask::Login(..) | Ask::Tables | Ask::Agreement(_)) | Err(_) => {}
                 }
             }
             if let Some(thread) = self.shards[index].take() {

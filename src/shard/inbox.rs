@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 
 use super::barrier::ChangeId;
 use super::full::Note;
+use super::refused::Refused;
 use crate::journal::Place;
 use crate::relay::Common;
 use crate::relay::output::News;
@@ -122,6 +123,8 @@ pub enum Ask {
     /// Shard 0 waits until all nodes of the target have the same schema; the number of its
     /// question.
     Agreement(u64),
+    /// A table is to be named in the log.
+    Name(Box<Refused>),
     /// It needs to know a table that no snapshot holds, or not as it is now.
     Tables,
 }

@@ -46,6 +46,7 @@ mod peer;
 mod points;
 mod publish;
 mod readback;
+pub mod refused;
 mod remote;
 mod schema;
 mod secured;
@@ -195,6 +196,7 @@ pub struct Shard {
     spare: Spare,
     /// Clients that write are held back until the spill has room.
     holding: bool,
+    named: refused::Named,
     full: full::Full,
     /// What earlier processes left for shard 0 to drain takes up this on the disk.
     inherited_bytes: u64,

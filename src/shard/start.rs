@@ -135,6 +135,7 @@ impl Shard {
             recorder: setup.recorder,
             spare: Spare::default(),
             holding: false,
+            named: super::refused::Named::default(),
             full: full::Full::default(),
             inherited_bytes: 0,
             age_told: 0,

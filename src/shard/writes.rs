@@ -16,8 +16,8 @@ use crate::relay::plan::Repeat;
 use crate::relay::write::Write;
 use crate::relay::{Output, partition, spilled};
 use crate::side::Side;
+use crate::spill::Kind;
 use crate::spill::record::{self, TooLarge};
-use crate::spill::{Kind, Refusal};
 
 /// A target that is down for longer than this gets its writes through the spill (µs).
 const GRACE_US: i64 = 1_000_000;
@@ -231,35 +231,6 @@ impl Shard {
                 tracing::error!(keyspace = %write.keyspace, table = %write.table, "lost: {error}");
                 self.recorder.count(Counted::InDoubt, 1);
             }
-        }
-    }
-
-    /// Keeps a write that will not be sent by itself any more, with the reason.
-    pub(super) fn reject(&mut self, write: &Write, code: i32, words: &str, in_doubt: bool) {
-        let refusal = Refusal {
-            code,
-            words,
-            in_doubt,
-        };
-        let counted = if in_doubt {
-            Counted::InDoubt
-        } else {
-            Counted::Rejected
-        };
-        self.recorder.count(counted, 1);
-        let shared = self.recorder.shared();
-        if shared.event(counted).is_power_of_two() {
-            // not each of them: the file holds all
-            tracing::warn!(
-                keyspace = %write.keyspace,
-                table = %write.table,
-                total = shared.event(counted),
-                "{}: {words}",
-                if in_doubt { "a write is in doubt" } else { "the target refused a write" },
-            );
-        }
-        if let Err(error) = self.rejects.append(write, Some(refusal), self.now_us) {
-            tracing::error!(keyspace = %write.keyspace, table = %write.table, "lost: {error}");
         }
     }
 

@@ -175,6 +175,8 @@ fn a_table_that_the_target_gets_late() {
     let data_dir = proxy.data_dir.clone();
     let (status, words) = proxy.terminate(STOP_LIMIT);
     assert!(status.success(), "{status}:\n{words}");
+    let named = words.matches("the target refused a write").count();
+    assert_eq!(named, 1, "a table is named once, not each write:\n{words}");
     let report = pair.compare(&[], Duration::ZERO);
     assert!(!report.is_equal(), "nothing was rejected");
     let output = proxy::replay_with(&data_dir, pair.target, &["--include-rejected"]);

@@ -272,7 +272,7 @@ impl World {
                 }
                 // a simulated cluster has one schema
                 Ask::Agreement(question) => proxy.addresses[0].tell(Message::Agreed(question)),
-                Ask::Login(..) => {}
+                Ask::Login(..) | Ask::Name(_) => {}
             }
         }
     }
