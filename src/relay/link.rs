@@ -12,7 +12,9 @@ use foldhash::fast::RandomState;
 use super::write::{Form, Ids, Slot, Write};
 use crate::cql::envelope::Envelope;
 use crate::cql::request::prepare::Prepare;
-use crate::cql::response::{ErrorBody, Prepared, ResultKind, Supported, peek_result_kind};
+use crate::cql::response::{
+    AuthToken, Authenticate, ErrorBody, Prepared, ResultKind, Supported, peek_result_kind,
+};
 use crate::cql::{Flags, Opcode, Version, Writer, encode, request};
 
 /// Names a write within its shard's mirror.
@@ -27,11 +29,23 @@ pub struct Credentials {
     pub password: Box<[u8]>,
 }
 
+impl Credentials {
+    /// The token of PLAIN (RFC 4616).
+    fn token(&self) -> Vec<u8> {
+        [&[0], &*self.user, &[0], &*self.password].concat()
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Credentials({}, …)", String::from_utf8_lossy(&self.user))
     }
 }
+
+/// DSE has the mechanism named first, and asks for its token then.
+const PLAIN: &[u8] = b"PLAIN";
+/// That is how; see `login`, where a client does it.
+pub(super) const PLAIN_START: &[u8] = b"PLAIN-START";
 
 /// What an answer of the target means for a write or for the link.
 #[derive(Debug, PartialEq, Eq)]
@@ -412,15 +426,23 @@ impl Link {
                 self.state = State::Ready;
                 events.push(LinkEvent::Ready);
             }
-            (Opcode::Authenticate | Opcode::AuthChallenge, Some(credentials)) => {
-                let mut token = vec![0];
-                token.extend_from_slice(&credentials.user);
-                token.push(0);
-                token.extend_from_slice(&credentials.password);
-                if let Some(stream) = self.claim(Waiting::Auth, now_us) {
-                    self.put(stream, Opcode::AuthResponse, |body| {
-                        request::auth_response::encode(body, Some(&token));
-                    });
+            (Opcode::Authenticate, Some(credentials)) => {
+                let class = Authenticate::parse(body).map_or("", |asks| asks.authenticator);
+                let token = match class.ends_with("DseAuthenticator") {
+                    true => PLAIN.to_vec(),
+                    false => credentials.token(),
+                };
+                self.say(&token, now_us);
+            }
+            (Opcode::AuthChallenge, Some(credentials)) => {
+                let challenge = AuthToken::parse(body).ok().and_then(|asks| asks.token);
+                if challenge == Some(PLAIN_START) {
+                    let token = credentials.token();
+                    self.say(&token, now_us);
+                } else {
+                    events.push(LinkEvent::Broken(
+                        "its login takes more than a user and a password".to_owned(),
+                    ));
                 }
             }
             (Opcode::Authenticate, None) => events.push(LinkEvent::Broken(
@@ -432,6 +454,15 @@ impl Link {
                 let (code, message) = self.error_of(opcode, body);
                 events.push(LinkEvent::Broken(format!("{message} (0x{code:04X})")));
             }
+        }
+    }
+
+    /// Answers with a token of the login.
+    fn say(&mut self, token: &[u8], now_us: i64) {
+        if let Some(stream) = self.claim(Waiting::Auth, now_us) {
+            self.put(stream, Opcode::AuthResponse, |body| {
+                request::auth_response::encode(body, Some(token));
+            });
         }
     }
 

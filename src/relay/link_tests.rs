@@ -3,14 +3,14 @@
 
 use std::rc::Rc;
 
-use super::link::{Link, LinkEvent, Sent};
+use super::link::{Credentials, Link, LinkEvent, Sent};
 use super::plan::{PlanCache, Rules};
 use super::registry::Registry;
 use super::write::{Body, Child, ChildStatement, Write};
 use crate::cql::decoder::{DecodeLimits, split};
 use crate::cql::request::{Batch, Execute, Prepare, Query, QueryParams};
 use crate::cql::response::prepared::{self, PreparedDef};
-use crate::cql::response::{ErrorBody, ErrorCode, supported};
+use crate::cql::response::{ErrorBody, ErrorCode, auth, supported};
 use crate::cql::{Flags, Opcode, Version, Writer, encode};
 use crate::spill::Kind;
 
@@ -265,4 +265,48 @@ fn bound_values_keep_their_place() {
     let v5 = Query::parse_as(&message, Version::V5).unwrap().params;
     assert_eq!(v5.values.unwrap().iter().count(), 1);
     assert_eq!((v5.timestamp, v5.now_in_seconds), (Some(7), Some(NOW_S)));
+}
+
+/// A node that asks for a login; what it asks next, and what is said to that.
+fn logs_in(class: &str, challenge: Option<&[u8]>) -> (Vec<Vec<u8>>, Vec<LinkEvent>) {
+    let credentials = Credentials {
+        user: (*b"bob").into(),
+        password: (*b"sesame").into(),
+    };
+    let mut node = Node {
+        link: Link::new(Version::V4, Some(credentials), 16, 16, NOW_US),
+        events: Vec::new(),
+    };
+    let (_, _, stream, _) = node.asked();
+    node.answer(stream, Opcode::Authenticate, |w| w.string(class));
+    let mut said = Vec::new();
+    let (_, opcode, stream, message) = node.asked();
+    assert_eq!(opcode, Opcode::AuthResponse);
+    said.push(message[4..].to_vec());
+    if let Some(challenge) = challenge {
+        node.answer(stream, Opcode::AuthChallenge, |w| {
+            auth::encode(w, Some(challenge))
+        });
+        if !node.link.out.is_empty() {
+            said.push(node.asked().3[4..].to_vec());
+        }
+    }
+    (said, node.events)
+}
+
+#[test]
+fn a_login_is_plain_or_none() {
+    let token = b"\0bob\0sesame".to_vec();
+    let (said, events) = logs_in("org.apache.cassandra.auth.PasswordAuthenticator", None);
+    assert_eq!((said, events), (vec![token.clone()], vec![]));
+    let dse = "com.datastax.bdp.cassandra.auth.DseAuthenticator";
+    let (said, events) = logs_in(dse, Some(b"PLAIN-START"));
+    assert_eq!(
+        (said, events),
+        (vec![b"PLAIN".to_vec(), token.clone()], vec![])
+    );
+    // it is not told the password again and again
+    let (said, events) = logs_in("com.example.Other", Some(b"more"));
+    assert_eq!(said, [token]);
+    assert!(matches!(&events[..], [LinkEvent::Broken(_)]), "{events:?}");
 }

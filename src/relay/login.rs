@@ -5,11 +5,8 @@
 //! has one token of the client and no answer but yes or no. So a token is taken for one only where
 //! PLAIN can have it, and what is answered with a challenge was something else.
 
-use super::link::Credentials;
+use super::link::{Credentials, PLAIN_START};
 use crate::cql::request::auth_response::AuthResponse;
-
-/// DSE lets the client name the mechanism first, and with this asks for the token of PLAIN.
-const PLAIN_START: &[u8] = b"PLAIN-START";
 
 /// See the module. Its debug form does not show the password.
 #[derive(Debug, Default)]
