@@ -157,7 +157,7 @@ impl Steady {
         // The first write makes the link prepare its statement.
         self.owe_write();
         let (ticket, write) = self.mirror.peek().unwrap();
-        assert_eq!(self.link.send(ticket, write, NOW_US), Sent::Parked);
+        assert_eq!(self.link.send(ticket, write, None, NOW_US), Sent::Parked);
         let stream = self.link_stream();
         let prepared = prepared_bytes(stream);
         self.target(&prepared);
@@ -191,7 +191,7 @@ impl Steady {
     /// The bytes for the target.
     pub fn send_write(&mut self) {
         let (ticket, write) = self.mirror.peek().unwrap();
-        assert_eq!(self.link.send(ticket, write, NOW_US), Sent::Now);
+        assert_eq!(self.link.send(ticket, write, None, NOW_US), Sent::Now);
         self.mirror.mark_sent();
     }
 

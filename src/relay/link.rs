@@ -190,12 +190,6 @@ impl Link {
         self.version
     }
 
-    /// Whether the node is told when the write began, so that no TTL has to be shortened.
-    #[must_use]
-    pub fn dates_back(&self, write: &Write, now_us: i64) -> bool {
-        self.version >= Version::V5 && write.now_in_seconds(now_us).is_some()
-    }
-
     /// Whether what is sent and received from now on is in the frames of v5.
     #[must_use]
     pub fn is_framed(&self) -> bool {
@@ -264,8 +258,15 @@ impl Link {
         debug_assert!(put.is_ok());
     }
 
-    /// Puts a write into `out`, after preparing what it needs.
-    pub fn send(&mut self, ticket: Ticket, write: &Write, now_us: i64) -> Sent {
+    /// Puts a write into `out`, after preparing what it needs. `second`: what the node is to take
+    /// for the current one, in v5.
+    pub fn send(
+        &mut self,
+        ticket: Ticket,
+        write: &Write,
+        second: Option<i32>,
+        now_us: i64,
+    ) -> Sent {
         let mut missing = 0;
         let mut full = false;
         write.each_prepared(|prepared| match self.prepared.get_mut(&prepared.slot) {
@@ -307,10 +308,7 @@ impl Link {
         };
         let form = Form {
             version: self.version,
-            now_s: match self.version {
-                Version::V3 | Version::V4 => None,
-                Version::V5 => write.now_in_seconds(now_us),
-            },
+            now_s: second,
         };
         let prepared = &self.prepared;
         let encoded = write.encode(&mut self.out, stream, form, |slot| {

@@ -110,7 +110,7 @@ impl Clients {
             .min()
     }
 
-    /// See [`Shard::follow_steps`].
+    /// See [`Shard::follow_clock`].
     pub(super) fn follow_step(&mut self, step_us: i64) {
         for connection in self.table.iter_mut().flatten() {
             connection.since_us += step_us;

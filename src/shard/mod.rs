@@ -237,7 +237,7 @@ pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError>
         let timeout = shard.timeout(time.now_us());
         ring.wait(Some(timeout))?;
         let started_us = time.now_us();
-        shard.follow_steps(time.stepped_us());
+        shard.follow_clock(time.stepped_us(), time.was_set());
         let turned = shard.turn(&mut ring, &mut later, started_us);
         if turned.requests + turned.answers > 0 {
             let inside_ns = u64::try_from((time.now_us() - started_us).max(0) * 1_000);
@@ -296,7 +296,9 @@ impl Shard {
 
     /// The wall clock was set forward: what durations are measured from moves along, so that no
     /// connection is taken for idle or dead. Pauses before a retry may end early instead.
-    pub fn follow_steps(&mut self, stepped_us: i64) {
+    /// `was_set`: at any time, forward or back.
+    pub fn follow_clock(&mut self, stepped_us: i64, was_set: bool) {
+        self.target.may_date = !was_set;
         let step_us = stepped_us - self.stepped_us;
         if step_us == 0 {
             return;

@@ -90,6 +90,9 @@ pub struct Remote {
     scratch: Vec<u8>,
     events: Vec<LinkEvent>,
     next_node: usize,
+    /// Whether nodes may be told when writes came: by a clock that was set, cells would expire at
+    /// another time than at the source.
+    pub may_date: bool,
     /// What is to be sent shall not linger: others wait for its answer.
     pub hurry: bool,
     /// Since when no node can be used (µs).
@@ -136,6 +139,7 @@ impl Remote {
             scratch: Vec::new(),
             events: Vec::new(),
             next_node: 0,
+            may_date: true,
             hurry: false,
             down_since_us: Some(now_us),
             latency_us: 0,
@@ -459,16 +463,20 @@ impl Remote {
             let Some(open) = with_room(nodes, owner, next, now_us) else {
                 break;
             };
+            let second = match open.link.version() {
+                Version::V5 if self.may_date => write.now_in_seconds(now_us),
+                _ => None,
+            };
             let waited_us = now_us - write.arrived_us - write.aged_s * 1_000_000;
             // the source, too, shall let it expire when the client wanted that
             if waited_us >= 1_000_000
-                && !open.link.dates_back(write, now_us)
+                && second.is_none()
                 && let Some(aged) = spilled::aged(write, plans, now_us)
             {
                 self.owed.replace(ticket, aged);
                 continue;
             }
-            match open.link.send(ticket, write, now_us) {
+            match open.link.send(ticket, write, second, now_us) {
                 sent @ (Sent::Now | Sent::Parked) => {
                     open.waiting_since_us.get_or_insert(now_us);
                     if sent == Sent::Now {

@@ -5,7 +5,7 @@
 //! is set back by an administrator or by NTP makes no stamp go back and lets shards agree.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// How fast the offset goes back: µs for each second, 500 ppm.
@@ -24,6 +24,7 @@ pub struct TimeBase {
     origin: Instant,
     offset_us: Arc<AtomicI64>,
     stepped_us: Arc<AtomicI64>,
+    was_set: Arc<AtomicBool>,
 }
 
 /// What [`TimeBase::follow`] found.
@@ -44,11 +45,13 @@ impl TimeBase {
             origin: Instant::now(),
             offset_us: Arc::default(),
             stepped_us: Arc::default(),
+            was_set: Arc::default(),
         };
-        base.offset_us.store(
-            start_us(wall_us(), floor_us) - base.monotonic_us(),
-            Ordering::Relaxed,
-        );
+        let wall_us = wall_us();
+        let start_us = start_us(wall_us, floor_us);
+        let offset_us = start_us - base.monotonic_us();
+        base.offset_us.store(offset_us, Ordering::Relaxed);
+        base.was_set.store(start_us != wall_us, Ordering::Relaxed);
         base
     }
 
@@ -71,6 +74,14 @@ impl TimeBase {
         self.stepped_us.load(Ordering::Relaxed)
     }
 
+    /// Whether the wall clock was set, by more than it drifts, so that this time may not be that of
+    /// others: since the start, or before it without being followed.
+    #[inline]
+    #[must_use]
+    pub fn was_set(&self) -> bool {
+        self.was_set.load(Ordering::Relaxed)
+    }
+
     /// Follows the wall clock; called by one thread about once a second.
     pub fn follow(&self) -> Followed {
         self.follow_to(wall_us())
@@ -81,6 +92,9 @@ impl TimeBase {
         let wanted_us = wall_us - self.monotonic_us();
         let ahead_us = wanted_us - offset_us;
         let stepped_us = if ahead_us > STEP_US { ahead_us } else { 0 };
+        if ahead_us.abs() > STEP_US {
+            self.was_set.store(true, Ordering::Relaxed);
+        }
         // First the step, then the time: a shard that sees the jump knows of the step. One that
         // sees the step too early takes its timers to be younger than they are, for one turn.
         let steps_us = self.stepped_us.load(Ordering::Relaxed) + stepped_us;
@@ -120,9 +134,11 @@ mod tests {
     fn a_clock_that_is_set_moves_the_time_forward_and_never_back() {
         let time = TimeBase::start(0);
         let began_us = time.now_us();
+        assert!(!time.was_set());
         let ahead = time.follow_to(wall_us() + 3_600_000_000);
         assert!((ahead.stepped_us - 3_600_000_000).abs() < 60_000_000 && ahead.behind_us == 0);
         assert_eq!(time.stepped_us(), ahead.stepped_us);
+        assert!(time.was_set());
         let later_us = time.now_us();
         assert!(later_us - began_us >= 3_500_000_000);
         let back = time.follow();
@@ -141,7 +157,7 @@ mod tests {
         );
         let far_us = wall_us() + 3_600_000_000;
         let time = TimeBase::start(far_us);
-        assert!(time.now_us() >= far_us);
+        assert!(time.now_us() >= far_us && time.was_set());
         assert!(time.follow().behind_us > 3_500_000_000);
         assert!(time.now_us() >= far_us - SLEW_US_PER_S);
     }
@@ -151,5 +167,6 @@ mod tests {
         let time = TimeBase::start(0);
         let found = time.follow_to(wall_us() + STEP_US / 2);
         assert_eq!((found.stepped_us, time.stepped_us()), (0, 0));
+        assert!(!time.was_set());
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::cql::Cql;
 use crate::support::lab::{self, Pair, is_direct};
 use crate::support::ledger::{self, Ledger, Writers};
 use crate::support::proxy::{self, Proxy};
@@ -207,7 +208,7 @@ fn source_killed_and_started_again_under_load() {
 }
 
 /// The clock is set an hour ahead and back again: no stamp goes back, no connection ends, nothing
-/// is lost.
+/// is lost, and what expires does so by the clocks of the nodes.
 #[test]
 fn the_clock_steps_an_hour_and_back() {
     let _turn = lab::alone();
@@ -220,6 +221,8 @@ fn the_clock_steps_an_hour_and_back() {
     let (source, target) = (lab::source_41(), lab::durable_41());
     let mut pair = Pair::without_proxy("clock", source, target);
     pair.run_at_both(&format!("CREATE TABLE {}.{}", pair.keyspace, ledger::TABLE));
+    let brief = format!("{}.brief", pair.keyspace);
+    pair.run_at_both(&format!("CREATE TABLE {brief} (k int PRIMARY KEY, v int)"));
     let offset = crate::support::cassandra::run_dir().join("clock-offset");
     let set = |words: &str| std::fs::write(&offset, words).unwrap();
     set("+0");
@@ -233,11 +236,21 @@ fn the_clock_steps_an_hour_and_back() {
     let idle = ["--tcp-idle-time-out", "30"];
     pair.proxy = Some(start(&pair, ends, &idle, &variables));
     let writers = Writers::start(pair.contact(), &pair.keyspace, 8, 50);
+    let mut cql = Cql::connect(pair.contact()).unwrap();
+    let mut expiring = |from: i32| {
+        for k in from..from + 20 {
+            let values = format!("(k, v) VALUES ({k}, {k}) USING TTL 9000");
+            cql.query(&format!("INSERT INTO {brief} {values}")).unwrap();
+        }
+    };
     seconds(3);
+    expiring(0);
     set("+3600");
     seconds(4);
+    expiring(20);
     set("+0");
     seconds(4);
+    expiring(40);
     let ledger = writers.finish();
     let words = pair.proxy.as_ref().map(Proxy::words).unwrap_or_default();
     assert!(words.contains("the clock was set back"), "{words}");

@@ -232,7 +232,8 @@ impl World {
         }
         let busy = slot.sockets.has_reports();
         let now_us = self.core.proxy_now_us();
-        slot.shard.follow_steps(proxy.stepped_us);
+        slot.shard
+            .follow_clock(proxy.stepped_us, proxy.stepped_us != 0);
         let mut net = ShardNet {
             core: &mut self.core,
             network: &mut self.network,
