@@ -22,6 +22,7 @@ pub const SCHEMA: [&str; 2] = [
 const ROWS_PER_PARTITION: i32 = 10;
 const CONNECTIONS: i32 = 2;
 const LIVE_EVERY: Duration = Duration::from_micros(2500);
+const LIVE_CONNECTIONS: u32 = 8;
 
 const INSERT: &str = "INSERT INTO KS.history (p, c, t, b, d, bl, fl, fu) \
                       VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?";
@@ -189,48 +190,56 @@ fn collection(count: i32, elements: &[&[u8]]) -> Bound {
     Bound::Value(count.to_be_bytes().into_iter().chain(elements).collect())
 }
 
-/// 400 writes a second to the first half of the partitions, until it is stopped.
+/// 400 writes a second to the first half of the partitions, until it is stopped: by several
+/// connections, since answers of nodes under load take longer than the pause between two writes.
 ///
 /// No cell `d` is deleted alone: a row that `INSERT` made and that loses its last cell is still
 /// there at the source, and copies by the rule of `--row-marker infer` are not. That rule has
 /// tests of its own.
 pub struct Live {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<u64>,
+    threads: Vec<JoinHandle<u64>>,
 }
 
 impl Live {
     pub fn start(contact: SocketAddr, keyspace: &str, rows: i32) -> Live {
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, keyspace) = (stop.clone(), keyspace.to_owned());
         let half = (partitions(rows) / 2).max(1);
-        let thread = std::thread::spawn(move || {
-            let mut cql = Cql::connect(contact).unwrap();
-            let ids = LIVE.map(|text| cql.prepare(&text.replace("KS", &keyspace)).unwrap());
-            let mut random = SmallRng::seed_from_u64(8);
-            let mut next = Instant::now();
-            let mut count = 0;
-            while !told.load(Ordering::Relaxed) {
-                let p = random.random_range(0..half).to_be_bytes().to_vec();
-                let c = random.random_range(0..9i32).to_be_bytes().to_vec();
-                let kind = random.random_range(0..LIVE.len());
-                let key: [Cell; 2] = [Some(p), Some(c)];
-                let markers = LIVE[kind].matches('?').count();
-                cql.execute(&ids[kind], &key[..markers]).unwrap();
-                count += 1;
-                next += LIVE_EVERY;
-                std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            }
-            count
-        });
-        Live { stop, thread }
+        let write = |seed: u64| {
+            let (told, keyspace) = (stop.clone(), keyspace.to_owned());
+            std::thread::spawn(move || write_until(&told, contact, &keyspace, half, seed))
+        };
+        let threads = (0..LIVE_CONNECTIONS).map(|n| write(n.into())).collect();
+        Live { stop, threads }
     }
 
     /// How many writes there were.
     pub fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        let threads = self.threads.into_iter();
+        threads.map(|thread| thread.join().unwrap()).sum()
     }
+}
+
+/// Gives how many writes there were.
+fn write_until(told: &AtomicBool, contact: SocketAddr, ks: &str, half: i32, seed: u64) -> u64 {
+    let mut cql = Cql::connect(contact).unwrap();
+    let ids = LIVE.map(|text| cql.prepare(&text.replace("KS", ks)).unwrap());
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut next = Instant::now();
+    let mut count = 0;
+    while !told.load(Ordering::Relaxed) {
+        let p = random.random_range(0..half).to_be_bytes().to_vec();
+        let c = random.random_range(0..9i32).to_be_bytes().to_vec();
+        let kind = random.random_range(0..LIVE.len());
+        let key: [Cell; 2] = [Some(p), Some(c)];
+        let markers = LIVE[kind].matches('?').count();
+        cql.execute(&ids[kind], &key[..markers]).unwrap();
+        count += 1;
+        next += LIVE_EVERY * LIVE_CONNECTIONS;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    count
 }
 
 const LIVE: [&str; 8] = [
