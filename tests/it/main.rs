@@ -30,6 +30,7 @@ mod random;
 mod replay;
 mod ring;
 mod robust;
+mod schemas;
 mod self_check;
 mod support;
 mod tls;
