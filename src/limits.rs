@@ -78,10 +78,10 @@ pub const ASKS: usize = 65_536;
 
 /// Mirrored writes of one shard that may be without the target's answer, unless configured.
 pub const MIRROR_IN_FLIGHT_DEFAULT: usize = 1024;
-/// So many tables with refused writes are named in the log.
-pub const TABLES_NAMED: usize = 1_024;
 /// Largest value of `--mirror-inflight`.
 pub const MIRROR_IN_FLIGHT_MAX: usize = STREAMS_PER_CONNECTION - PREPARES_IN_FLIGHT;
+/// So many tables with refused writes are named in the log.
+pub const TABLES_NAMED: usize = 1_024;
 /// Live writes of one shard that wait in memory for the target; more go to the spill.
 pub const PENDING_WRITES_PER_SHARD: usize = 16_384;
 /// Memory of how many writes that are done a shard keeps for those to come: as many as are on their

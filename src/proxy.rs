@@ -232,24 +232,28 @@ impl Running {
 
     /// Hands on what the shards ask for. `watch`: who knows the tables, while somebody does.
     fn answer(&mut self, watch: Option<&Watch>) {
-        for ask in self.asked.try_iter() {
-            match (ask, watch) {
-                (Ask::Login(user, password), Some(watch)) => {
-                    let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into());
-                    // Cassandra's own authenticator knows texts only
-                    if let (Ok(username), Ok(password)) = (text(user), text(password)) {
-                        let password = Secret::new(password);
-                        watch.login(&Credentials { username, password });
-                    }
-                }
-                (Ask::Tables, Some(watch)) => watch.look(),
-                (Ask::Agreement(question), Some(watch)) => watch.agree(question),
-                (Ask::Dropping(note), _) => self.keeper.hear(note),
-                (Ask::Name(refused), _) => self.refusals.name(&refused),
-                (Ask::Login(..) | Ask::Tables | Ask::Agreement(_), None) => {}
-            }
+        while let Ok(ask) = self.asked.try_recv() {
+            self.hear(ask, watch);
         }
         self.keeper.tick(&self.addresses);
+    }
+
+    fn hear(&mut self, ask: Ask, watch: Option<&Watch>) {
+        match (ask, watch) {
+            (Ask::Login(user, password), Some(watch)) => {
+                let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into());
+                // Cassandra's own authenticator knows texts only
+                if let (Ok(username), Ok(password)) = (text(user), text(password)) {
+                    let password = Secret::new(password);
+                    watch.login(&Credentials { username, password });
+                }
+            }
+            (Ask::Tables, Some(watch)) => watch.look(),
+            (Ask::Agreement(question), Some(watch)) => watch.agree(question),
+            (Ask::Dropping(note), _) => self.keeper.hear(note),
+            (Ask::Name(refused), _) => self.refusals.name(&refused),
+            (Ask::Login(..) | Ask::Tables | Ask::Agreement(_), None) => {}
+        }
     }
 
     /// Waits until the shards have ended, and goes on to answer them.
@@ -261,10 +265,8 @@ impl Running {
                 .is_some_and(|s| !s.is_finished())
             {
                 self.answer(None);
-                match self.asked.recv_timeout(QUESTION_INTERVAL) {
-                    Ok(Ask::Dropping(note)) => self.keeper.hear(note),
-                    Ok(Ask::Name(refused)) => self.refusals.name(&refused),
-                    Ok(Ask::Login(..) | Ask::Tables | Ask::Agreement(_)) | Err(_) => {}
+                if let Ok(ask) = self.asked.recv_timeout(QUESTION_INTERVAL) {
+                    self.hear(ask, None);
                 }
             }
             if let Some(thread) = self.shards[index].take() {
