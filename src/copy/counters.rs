@@ -73,22 +73,14 @@ impl CounterCopy {
             .collect();
         let (name, at) = (table.quoted(), conditions(&select.key));
         let text = format!("UPDATE {name} SET {} WHERE {at}", add.join(", "));
-        let target = ends.target.clone();
-        let throttle = &throttles.target;
         let complaint = Complaint::new(table, &progress);
-        let (writes, words) = (throttle.clone(), complaint.clone());
-        let sender = Sender::new(target.clone(), writes, words, &[text]).await?;
-        let source = ends.source.clone();
+        let reads = [&throttles.source, &throttles.target];
+        let [source, target] = Scanner::both(ends, reads, &complaint, &select).await?;
+        let (cluster, writes) = (ends.target.clone(), throttles.target.clone());
         Ok(CounterCopy {
-            source: Scanner::new(
-                source,
-                throttles.source.clone(),
-                complaint.clone(),
-                select.clone(),
-            )
-            .await?,
-            target: Scanner::new(target, throttle.clone(), complaint, select).await?,
-            sender,
+            source,
+            target,
+            sender: Sender::new(cluster, writes, complaint, &[text]).await?,
             quiet,
             progress,
         })

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cells::Row;
 use super::complaint::Complaint;
-use super::ends::Cluster;
+use super::ends::{Cluster, Ends};
 use super::now_s;
 use super::select::Select;
 use super::send::{Failure, KeyRow, backoff};
@@ -91,6 +91,23 @@ impl Page {
 }
 
 impl Scanner {
+    /// One at the source and one at the target.
+    pub(crate) async fn both(
+        ends: &Ends,
+        [source, target]: [&Arc<Throttle>; 2],
+        complaint: &Complaint,
+        select: &Select,
+    ) -> Result<[Scanner; 2]> {
+        let at = |cluster: &Arc<Cluster>, throttle: &Arc<Throttle>| {
+            let (cluster, throttle) = (cluster.clone(), throttle.clone());
+            Scanner::new(cluster, throttle, complaint.clone(), select.clone())
+        };
+        Ok([
+            at(&ends.source, source).await?,
+            at(&ends.target, target).await?,
+        ])
+    }
+
     pub(crate) async fn new(
         cluster: Arc<Cluster>,
         throttle: Arc<Throttle>,

@@ -65,19 +65,14 @@ impl TableVerify {
         let condition = args.ends.condition.as_deref();
         let select = Select::new(&table, pass, per_element, condition);
         let columns = select.wanted.iter().map(|wanted| wanted.column.clone());
-        let (source, target) = (ends.source.clone(), ends.target.clone());
         let complaint = Complaint::new(&table, &progress);
+        let reads = [&throttles.source, &throttles.target];
+        let [source, target] = Scanner::both(ends, reads, &complaint, &select).await?;
         let repair = Repair::new(ends, &table, &select, args, throttles, &progress).await?;
         Ok(TableVerify {
             columns: columns.collect(),
-            source: Scanner::new(
-                source,
-                throttles.source.clone(),
-                complaint.clone(),
-                select.clone(),
-            )
-            .await?,
-            target: Scanner::new(target, throttles.target.clone(), complaint, select).await?,
+            source,
+            target,
             tolerance: tolerance(args),
             settle: Duration::from_millis(args.settle_ms),
             is_dirty: false,
