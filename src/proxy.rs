@@ -240,10 +240,10 @@ impl Running {
 
     fn hear(&mut self, ask: Ask, watch: Option<&Watch>) {
         match (ask, watch) {
-            (Ask::Login(user, password), Some(watch)) => {
+            (Ask::Login(login), Some(watch)) => {
                 let text = |bytes: Box<[u8]>| String::from_utf8(bytes.into());
                 // Cassandra's own authenticator knows texts only
-                if let (Ok(username), Ok(password)) = (text(user), text(password)) {
+                if let (Ok(username), Ok(password)) = (text(login.user), text(login.password)) {
                     let password = Secret::new(password);
                     watch.login(&Credentials { username, password });
                 }

@@ -107,7 +107,7 @@ pub struct Session {
     /// What the client logs in with, until the source has said yes.
     pub(super) login: Login,
     /// What the client logged in with.
-    identity: Option<Rc<Credentials>>,
+    identity: Option<Credentials>,
     unanswered: u64,
     open: bool,
     /// The request at hand found no room in the journal.
@@ -192,7 +192,7 @@ impl Session {
     }
 
     /// What the client logged in with, once the source has accepted it.
-    pub fn take_identity(&mut self) -> Option<Rc<Credentials>> {
+    pub fn take_identity(&mut self) -> Option<Credentials> {
         self.identity.take()
     }
 
@@ -320,7 +320,7 @@ impl Session {
         match header.opcode {
             Opcode::Supported => return self.supported(envelope, cx),
             Opcode::AuthSuccess => {
-                self.identity = self.login.accept(header.stream).map(Rc::new);
+                self.identity = self.login.accept(header.stream);
                 self.open = true;
             }
             Opcode::AuthChallenge => self.challenged(envelope),

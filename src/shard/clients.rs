@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
-use super::inbox::{Ask, Inbox};
+use super::inbox::{Ask, Inbox, Message};
 use super::net::Net;
 use super::points::Points;
 use super::secured::say_goodbye;
@@ -12,6 +12,7 @@ use crate::config::{ProxyConfig, Topology};
 use crate::cql::decoder::{self, DecodeLimits};
 use crate::cql::envelope::Envelope;
 use crate::limits;
+use crate::relay::link::Credentials;
 use crate::relay::{Context, Session, Taken};
 use crate::side::Side;
 use crate::topology::{Offer, Proxies, Shown};
@@ -397,14 +398,29 @@ impl Shard {
                 }
             }
             if let Some(login) = connection.session.take_identity() {
-                let ask = Ask::Login(login.user.clone(), login.password.clone());
-                let _ = self.asks.try_send(ask); // full: many have logged in just now
-                self.target.offer_credentials(login.clone());
-                self.resolver.offer_credentials(login);
+                self.logged_in(login);
             }
         }
         self.clients.mark(at);
         count
+    }
+
+    /// A client has logged in: so can the links of all shards. This one may be the only one that
+    /// hears of it, and what it gives to the owner of a table leaves by the owner's links.
+    fn logged_in(&mut self, login: Credentials) {
+        let _ = self.asks.try_send(Ask::Login(login.clone())); // full: many have just now
+        if self.learn_login(&login) {
+            for shard in (0..self.count).filter(|shard| *shard != self.index) {
+                self.inbox.tell(shard, Message::Login(login.clone()));
+            }
+        }
+    }
+
+    /// True if it is another login than before.
+    pub(super) fn learn_login(&mut self, login: &Credentials) -> bool {
+        let remotes = [&mut self.target, &mut self.resolver];
+        let news = remotes.map(|remote| remote.offer_credentials(login));
+        news.contains(&true)
     }
 
     /// The client has closed its side. What it has asked before is answered: it may still listen.

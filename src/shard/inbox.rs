@@ -17,6 +17,7 @@ use super::full::Note;
 use super::refused::Refused;
 use crate::journal::Place;
 use crate::relay::Common;
+use crate::relay::link::Credentials;
 use crate::relay::output::News;
 use crate::spill::Kind;
 use crate::sys::waker::{self, Waker, Wakeup};
@@ -79,6 +80,8 @@ pub enum Message {
         /// The target may have it, or what was made of it.
         may_be_there: bool,
     },
+    /// A client of another shard has logged in with this.
+    Login(Credentials),
     /// The tables of both clusters, as the control plane has read them.
     Tables(Arc<Known>),
     /// The nodes of the target, as the control plane has found them.
@@ -116,8 +119,8 @@ pub enum Message {
 /// What a shard asks of the control plane.
 #[derive(Debug)]
 pub enum Ask {
-    /// A client logged in with this: user, password.
-    Login(Box<[u8]>, Box<[u8]>),
+    /// A client logged in with this.
+    Login(Credentials),
     /// It drops writes, or wants to.
     Dropping(Note),
     /// Shard 0 waits until all nodes of the target have the same schema; the number of its

@@ -2,7 +2,6 @@
 //! writes whose fate is not known. One link per node, and the writes that are owed.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use super::buffers::Partial;
@@ -84,7 +83,7 @@ pub struct Remote {
     pub owed: Mirror,
     /// Which node each write is for.
     pub(super) routes: Routes,
-    credentials: Option<Rc<Credentials>>,
+    credentials: Option<Credentials>,
     /// TLS for links to come; `None`: they are plain.
     tls: Option<Outgoing>,
     scratch: Vec<u8>,
@@ -127,7 +126,7 @@ impl Remote {
                 }
             })
             .collect();
-        let credentials = config.credentials.clone().map(Rc::new);
+        let credentials = config.credentials.clone();
         Self {
             config,
             trust,
@@ -146,14 +145,18 @@ impl Remote {
         }
     }
 
-    /// A client logged in: its credentials serve here too, if none are fixed.
-    pub fn offer_credentials(&mut self, credentials: Rc<Credentials>) {
-        if self.config.credentials.is_none() && self.credentials.as_ref() != Some(&credentials) {
-            self.credentials = Some(credentials);
+    /// A client logged in: its credentials serve here too, if none are fixed. True if they are
+    /// others than before.
+    pub fn offer_credentials(&mut self, credentials: &Credentials) -> bool {
+        let are_news =
+            self.config.credentials.is_none() && self.credentials.as_ref() != Some(credentials);
+        if are_news {
+            self.credentials = Some(credentials.clone());
             for node in self.nodes.iter_mut().filter(|node| node.link.is_none()) {
                 node.try_now = true;
             }
         }
+        are_news
     }
 
     /// Links to come use this; those that are there go on with what they have.
@@ -248,7 +251,7 @@ impl Remote {
             node.try_now = false;
             match ring.connect(node.address) {
                 Ok(socket) => {
-                    let credentials = self.credentials.as_deref().cloned();
+                    let credentials = self.credentials.clone();
                     let streams = self.config.in_flight + limits::PREPARES_IN_FLIGHT;
                     let newest = self.config.newest;
                     let prepared = limits::PREPARED_PER_SHARD;

@@ -139,6 +139,7 @@ impl Shard {
                 Message::Reached { id } => self.reached(id),
                 Message::Found { id } => self.want_change(id),
                 Message::Release { id } => self.release(id),
+                Message::Login(login) => _ = self.learn_login(&login),
                 Message::Tables(known) => self.learn_tables(known),
                 Message::Nodes(nodes) => self.learn_nodes(&nodes),
                 Message::Agreed(question) => self.nodes_agree(question),

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::cassandra::{run_dir, setup, tests_dir};
+use crate::support::cql::Cql;
 use crate::support::lab::{self, Pair};
 use crate::support::proxy::Proxy;
 use crate::support::tls::{self, Authority};
@@ -597,6 +598,28 @@ fn own_logins() {
     ran(client("own word"));
     let log = proxy.words();
     assert!(!log.contains("own word") && !log.contains("wrong"), "{log}");
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+}
+
+/// The links of all shards log in with what one connection, in one of them, has logged in with:
+/// what it writes to counters leaves by the shards that own them, and so do schema changes.
+#[test]
+fn one_connection_logs_all_shards_in() {
+    let _turn = lab::beside_others();
+    let mut pair = pair("all_shards");
+    let proxy = Flags::default().start(&pair.keyspace, lab::proxy_address());
+    let mut client = Cql::connect(proxy.listen).unwrap();
+    let keyspace = &pair.keyspace;
+    for n in 0..8 {
+        let table = format!("{keyspace}.counted_{n}");
+        let columns = "id int PRIMARY KEY, n counter";
+        client
+            .query(&format!("CREATE TABLE {table} ({columns})"))
+            .unwrap();
+        let count = format!("UPDATE {table} SET n = n + {n} WHERE id = 1");
+        client.query(&count).unwrap();
+    }
     pair.proxy = Some(proxy);
     pair.assert_equal(&[]);
 }
