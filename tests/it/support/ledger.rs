@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::cassandra::Cassandra;
 use super::cql::{Cql, Failure};
 
+/// The error code of a statement that the node does not know (any more).
+const UNPREPARED: i32 = 0x2500;
 /// The table that the writers write.
 pub const TABLE: &str = "ledger (writer int, seq int, v text, w int, PRIMARY KEY (writer, seq))";
 
@@ -136,7 +138,10 @@ impl Writer {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             due += gap;
             let began = Instant::now();
-            let outcome = self.write(seq);
+            let mut outcome = self.write(seq);
+            if matches!(outcome, Err(Failure::Server(UNPREPARED, _))) {
+                outcome = self.prepare_again().and_then(|()| self.write(seq));
+            }
             self.ledger.slowest = self.ledger.slowest.max(began.elapsed());
             match outcome {
                 Ok((key, expected)) => {
@@ -148,10 +153,9 @@ impl Writer {
                         .errors
                         .push(format!("writer {} seq {seq}: {error}", self.number));
                     let refused = matches!(error, Failure::Server(code, _) if code >= 0x2000);
-                    if !refused {
-                        self.ledger.unknown.insert((self.number, seq));
-                        self.ledger.unknown.insert((self.number, seq - 3));
-                    }
+                    assert!(!refused, "a good write was refused: {error}");
+                    self.ledger.unknown.insert((self.number, seq));
+                    self.ledger.unknown.insert((self.number, seq - 3));
                     if matches!(error, Failure::Connection(_)) && !self.connect_again(stop) {
                         break;
                     }
@@ -165,15 +169,22 @@ impl Writer {
     /// False if that is not wanted, or not any more.
     fn connect_again(&mut self, stop: &AtomicBool) -> bool {
         while self.stubborn && !stop.load(Ordering::Relaxed) {
-            let found = Cql::connect(self.contact)
-                .and_then(|mut cql| Ok((prepare(&mut cql, &self.keyspace)?, cql)));
-            if let Ok(((insert, update), cql)) = found {
-                (self.insert, self.update, self.cql) = (insert, update, cql);
-                return true;
+            if let Ok(cql) = Cql::connect(self.contact) {
+                self.cql = cql;
+                if self.prepare_again().is_ok() {
+                    return true;
+                }
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         false
+    }
+
+    /// As drivers do. Cassandra (4.1.10) forgets a statement for a moment when several clients
+    /// prepare it at once: each takes away what was there before it puts its own.
+    fn prepare_again(&mut self) -> Result<(), Failure> {
+        (self.insert, self.update) = prepare(&mut self.cql, &self.keyspace)?;
+        Ok(())
     }
 
     /// Every fourth write goes to an earlier row: an update, a delete of a column or of the row,
