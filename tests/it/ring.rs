@@ -13,11 +13,20 @@ use crate::support::cassandra::{Cassandra, run_dir, setup, tests_dir};
 use crate::support::cql::Cql;
 use crate::support::lab;
 use crate::support::proxy::Proxy;
+use crate::support::tls::{self, Flags};
 
 /// How long anything may take that happens by itself.
 const LIMIT: Duration = Duration::from_secs(90);
 /// Keys of one order; each is written twice.
 const KEYS: usize = 200;
+
+/// How everybody talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    /// Over TLS on all sides, and with a login.
+    Secured,
+}
 
 /// An application.
 enum Life {
@@ -37,12 +46,17 @@ struct Written {
 }
 
 impl Life {
-    fn start(driver: &str, argument: &str, contact: Ipv4Addr) -> Life {
+    fn start(driver: &str, argument: &str, contact: Ipv4Addr, way: Way) -> Life {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
         command.arg(tests_dir().join("it/drivers").join(driver).join("run"));
         command.arg(argument);
         command.env("TWINRING_CONTACT", format!("{contact}:9042"));
+        if way == Way::Secured {
+            command.env("TWINRING_USER", lab::APPLICATION.0);
+            command.env("TWINRING_PASSWORD", lab::APPLICATION.1);
+            command.env("TWINRING_TLS_CA", &tls::authority().file);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut answers = BufReader::new(child.stdout.take().unwrap());
@@ -114,15 +128,22 @@ fn line_of(answers: &mut impl BufRead) -> String {
 struct Ring {
     nodes: &'static [Cassandra; 3],
     target: &'static Cassandra,
+    way: Way,
     name: String,
     addresses: [Ipv4Addr; 3],
     proxies: [Option<Proxy>; 3],
 }
 
 impl Ring {
-    fn start(driver: &str) -> Ring {
+    fn start(driver: &str, way: Way) -> Ring {
         setup();
-        let (nodes, target) = (lab::three_41(), lab::target_50());
+        let (nodes, target) = match way {
+            Way::Plain => (lab::three_41(), lab::target_50()),
+            Way::Secured => (lab::three_secured(), lab::secure_target()),
+        };
+        if way == Way::Secured {
+            lab::create_application(target);
+        }
         let name = format!("ring_{driver}");
         for (keyspace, replicas) in [(format!("{name}_1"), 1), (format!("{name}_3"), 3)] {
             lab::create_replicated(&nodes[0], &keyspace, replicas);
@@ -147,6 +168,7 @@ impl Ring {
         let mut ring = Ring {
             nodes,
             target,
+            way,
             name,
             addresses: [(); 3].map(|()| lab::proxy_address()),
             proxies: [None, None, None],
@@ -159,12 +181,21 @@ impl Ring {
         let name = format!("{}-{at}", self.name);
         let list = self.addresses.map(|ip| ip.to_string()).join(",");
         let source = self.nodes.each_ref().map(|node| node.address.to_string());
+        let mut flags = Flags::default()
+            .with("--advertise", list)
+            .with("--cores", "1");
+        if self.way == Way::Secured {
+            let trust = self.nodes.each_ref();
+            let trust = trust.map(|node| tls::certificate_of(&node.name));
+            let ca = tls::bundle("three-source", &trust);
+            flags = flags.listener(self.addresses[at]).source(&ca).target();
+        }
         let proxy = Proxy::start_between(
             &name,
             &run_dir().join(&name),
             self.addresses[at],
             [source.join(","), self.target.address.to_string()],
-            &["--advertise", &list, "--cores", "1"],
+            &flags.words(),
             &[],
         );
         self.proxies[at] = Some(proxy);
@@ -223,9 +254,9 @@ impl Ring {
 }
 
 /// All that happens to an application behind three proxies.
-fn ordinary_life(driver: &str, start: impl FnOnce(Ipv4Addr) -> Life) {
+fn ordinary_life(driver: &str, way: Way, start: impl FnOnce(Ipv4Addr) -> Life) {
     let _turn = lab::alone();
-    let mut ring = Ring::start(driver);
+    let mut ring = Ring::start(driver, way);
     let [one, two, three] = ring.addresses;
     let (single, triple) = (format!("{}_1", ring.name), format!("{}_3", ring.name));
     let mut life = start(one);
@@ -277,28 +308,49 @@ fn ordinary_life(driver: &str, start: impl FnOnce(Ipv4Addr) -> Life) {
 
 #[test]
 fn python() {
-    ordinary_life("python", |proxy| Life::start("python", "ring", proxy));
+    let (driver, way) = ("python", Way::Plain);
+    ordinary_life("plain", way, |proxy| {
+        Life::start(driver, "ring", proxy, way)
+    });
+}
+
+/// With the drivers' own choices over TLS, and a login that any two nodes know.
+fn secured_life(driver: &str, argument: &str) {
+    let way = Way::Secured;
+    let start = |proxy| Life::start(driver, argument, proxy, way);
+    ordinary_life(driver, way, start);
 }
 
 #[test]
-fn go() {
-    ordinary_life("go", |proxy| Life::start("go", "ring", proxy));
+fn python_secured() {
+    secured_life("python", "ring");
 }
 
 #[test]
-fn java() {
-    ordinary_life("java", |proxy| Life::start("java", "Ring", proxy));
+fn go_secured() {
+    secured_life("go", "ring");
 }
 
 #[test]
-fn node() {
-    ordinary_life("node", |proxy| Life::start("node", "ring", proxy));
+fn java_secured() {
+    secured_life("java", "Ring");
 }
 
 #[test]
-fn rust() {
-    ordinary_life("rust", |proxy| {
-        Life::Rust(Box::new(rust::Rust::start(proxy)))
+fn node_secured() {
+    secured_life("node", "ring");
+}
+
+#[test]
+fn rust_secured() {
+    let (user, password) = lab::APPLICATION;
+    let access = rust::Access {
+        user,
+        password,
+        tls: tls::client_config(),
+    };
+    ordinary_life("rust", Way::Secured, |proxy| {
+        Life::Rust(Box::new(rust::Rust::start(proxy, access)))
     });
 }
 
@@ -307,7 +359,7 @@ fn rust() {
 #[test]
 fn every_proxy_says_the_same() {
     let _turn = lab::alone();
-    let ring = Ring::start("same");
+    let ring = Ring::start("same", Way::Plain);
     let text = "SELECT peer, host_id, tokens, rack, data_center, release_version, native_port \
                 FROM system.peers_v2";
     let mut seen = BTreeSet::new();

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,45 +11,12 @@ use crate::support::cassandra::{run_dir, setup, tests_dir};
 use crate::support::cql::Cql;
 use crate::support::lab::{self, Pair};
 use crate::support::proxy::Proxy;
-use crate::support::tls::{self, Authority};
+use crate::support::tls::{self, Authority, Flags};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SUPERUSER: (&str, &str) = ("cassandra", "cassandra");
 
-/// What a test wants of the proxy, as flags.
-#[derive(Default, Clone)]
-struct Flags(Vec<String>);
-
 impl Flags {
-    fn with(mut self, flag: &str, value: impl AsRef<Path>) -> Flags {
-        self.0.push(flag.to_owned());
-        self.0.push(value.as_ref().to_str().unwrap().to_owned());
-        self
-    }
-
-    /// TLS with clients, by our authority.
-    fn listener(self, ip: Ipv4Addr) -> Flags {
-        let (cert, key) = tls::authority().sign(&format!("proxy-{ip}"), &ip.to_string());
-        self.with("--proxy-pem-certfile", cert)
-            .with("--proxy-pem-keyfile", key)
-    }
-
-    /// TLS with the source, which wants a certificate.
-    fn source(self) -> Flags {
-        let (cert, key) = tls::authority().sign("to-source", "proxy.example");
-        self.with("--disable-source-tls", "false")
-            .with("--source-tls-ca", tls::certificate_of("secure-source"))
-            .with("--source-tls-cert", cert)
-            .with("--source-tls-key", key)
-    }
-
-    /// TLS with the target.
-    fn target(self) -> Flags {
-        self.with("--disable-target-tls", "false")
-            .with("--target-tls-ca", tls::trust_of("secure-target"))
-            .with("--target-tls-password-file", tls::word_file())
-    }
-
     fn start(&self, name: &str, ip: Ipv4Addr) -> Proxy {
         let flags: Vec<_> = self.0.iter().map(String::as_str).collect();
         let nodes = [lab::secure_source().address, lab::secure_target().address];
@@ -149,7 +116,7 @@ fn all_combinations() {
             flags = flags.listener(ip);
         }
         if on(1) {
-            flags = flags.source();
+            flags = flags.source(&tls::certificate_of("secure-source"));
         }
         if on(2) {
             flags = flags.target();
@@ -209,7 +176,10 @@ fn driver(name: &str, contact: SocketAddr, pair: &Pair) -> Command {
 fn suite(name: &str) {
     let mut pair = pair(&format!("tls_{name}"));
     let ip = lab::proxy_address();
-    let flags = Flags::default().listener(ip).source().target();
+    let flags = Flags::default()
+        .listener(ip)
+        .source(&tls::certificate_of("secure-source"))
+        .target();
     let proxy = flags.start(&pair.keyspace, ip);
     let output = driver(name, proxy.listen, &pair).output().unwrap();
     let words = String::from_utf8_lossy(&output.stdout);
@@ -247,7 +217,10 @@ fn cqlsh() {
     let _turn = lab::beside_others();
     let mut pair = pair("cqlsh");
     let ip = lab::proxy_address();
-    let flags = Flags::default().listener(ip).source().target();
+    let flags = Flags::default()
+        .listener(ip)
+        .source(&tls::certificate_of("secure-source"))
+        .target();
     let proxy = flags.start(&pair.keyspace, ip);
     let (host, port) = (ip.to_string(), proxy.listen.port().to_string());
     let text = format!(
@@ -297,7 +270,9 @@ fn clients_with_certificates() {
     let _turn = lab::beside_others();
     let pair = pair("mutual");
     let ip = lab::proxy_address();
-    let flags = Flags::default().listener(ip).source();
+    let flags = Flags::default()
+        .listener(ip)
+        .source(&tls::certificate_of("secure-source"));
     let flags = flags.with("--proxy-client-ca", &tls::authority().file);
     let proxy = flags.start(&pair.keyspace, ip);
     let client = || {
@@ -521,7 +496,9 @@ fn copy_verify_and_replay() {
     };
     (0..20).for_each(|id| insert(pair.source, id));
     let ends = [pair.source.address, pair.target.address].map(|a| a.to_string());
-    let both = Flags::default().source().target();
+    let both = Flags::default()
+        .source(&tls::certificate_of("secure-source"))
+        .target();
     let checkpoint = run_dir().join("offline.checkpoint");
     let tool = |args: &[&str], flags: &Flags| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinring"));

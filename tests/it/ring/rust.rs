@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scylla::client::execution_profile::ExecutionProfile;
@@ -13,6 +14,13 @@ use scylla::statement::prepared::PreparedStatement;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+/// What lets it in.
+pub struct Access {
+    pub user: &'static str,
+    pub password: &'static str,
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
 pub struct Rust {
     runtime: Runtime,
     session: Session,
@@ -20,7 +28,7 @@ pub struct Rust {
 }
 
 impl Rust {
-    pub fn start(contact: Ipv4Addr) -> Self {
+    pub fn start(contact: Ipv4Addr, access: Access) -> Self {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build().unwrap();
         let profile = ExecutionProfile::builder()
@@ -28,6 +36,8 @@ impl Rust {
             .request_timeout(Some(Duration::from_secs(60)));
         let session = SessionBuilder::new()
             .known_node(format!("{contact}:9042"))
+            .user(access.user, access.password)
+            .tls_context(Some(access.tls))
             .connection_timeout(Duration::from_secs(30))
             .default_execution_profile_handle(profile.build().into_handle());
         let session = runtime.block_on(session.build()).unwrap();

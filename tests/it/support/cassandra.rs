@@ -28,6 +28,7 @@ pub struct NodeOptions {
 /// A running node; stopped, and its data deleted, when dropped or when the test process ends.
 #[derive(Debug)]
 pub struct Cassandra {
+    pub name: String,
     pub address: SocketAddr,
     holder: Mutex<Holder>,
 }
@@ -80,6 +81,7 @@ impl Cassandra {
         let ready = holder.answer();
         eprintln!("{name} ({version}): {ready}");
         Cassandra {
+            name: name.to_owned(),
             address: SocketAddr::new(IpAddr::V4(ip), 9042),
             holder: Mutex::new(holder),
         }

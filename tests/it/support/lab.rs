@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::cassandra::{Cassandra, NodeOptions, run_dir};
 use super::compare::{self, Place, Report};
+use super::cql::Cql;
 use super::proxy::Proxy;
 use super::tls;
 
@@ -87,26 +88,71 @@ pub fn source_50() -> &'static Cassandra {
 /// Three nodes that are one cluster, Cassandra 4.1; each survives SIGKILL.
 pub fn three_41() -> &'static [Cassandra; 3] {
     static CELL: OnceLock<[Cassandra; 3]> = OnceLock::new();
+    CELL.get_or_init(|| three("three-41", 11, false))
+}
+
+/// Another such cluster, with a login and with TLS beside plain connections: it wants certificates.
+/// Any two of its nodes let users in.
+pub fn three_secured() -> &'static [Cassandra; 3] {
+    static CELL: OnceLock<[Cassandra; 3]> = OnceLock::new();
     CELL.get_or_init(|| {
-        // one after the other: each knows the tokens of those before
-        [(11, 0), (12, 1), (13, 2)].map(|(host, third)| {
-            let options = NodeOptions {
-                durable: true,
-                joins: Some(("three-41", address(11))),
-                yaml: owning(third, 3),
-                ..NodeOptions::default()
-            };
-            let name = format!("three-41-{host}");
-            Cassandra::start(&name, V41, address(host), options)
-        })
+        let nodes = three("three-source", 14, true);
+        let mut cql = nodes[0].connect();
+        let (user, word) = APPLICATION;
+        cql.query(
+            "ALTER KEYSPACE system_auth WITH replication = \
+             {'class': 'SimpleStrategy', 'replication_factor': 3}",
+        )
+        .unwrap();
+        create_application(&nodes[0]);
+        // what was written of the superuser before went to one node
+        let mut cql = Cql::login(nodes[0].address, (user, word)).unwrap();
+        cql.query(
+            "ALTER ROLE cassandra WITH PASSWORD = 'cassandra' AND LOGIN = true \
+             AND SUPERUSER = true",
+        )
+        .unwrap();
+        nodes
+    })
+}
+
+/// What applications log in with.
+pub const APPLICATION: (&str, &str) = ("application", "its word");
+
+/// Lets applications in.
+pub fn create_application(node: &Cassandra) {
+    let (user, word) = APPLICATION;
+    node.connect()
+        .query(&format!(
+            "CREATE ROLE IF NOT EXISTS {user} WITH PASSWORD = '{word}' AND LOGIN = true \
+             AND SUPERUSER = true"
+        ))
+        .unwrap();
+}
+
+fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
+    // one after the other: each knows the tokens of those before
+    [0, 1, 2].map(|third| {
+        let ip = address(first + third);
+        let name = format!("{cluster}-{}", first + third);
+        let mut yaml = vec![owning(third.into(), 3)];
+        yaml.extend(is_secured.then(|| tls::node_option(&name, ip)));
+        let options = NodeOptions {
+            durable: true,
+            auth: is_secured,
+            joins: Some((cluster, address(first))),
+            yaml: Vec::leak(yaml),
+            ..NodeOptions::default()
+        };
+        Cassandra::start(&name, V41, ip, options)
     })
 }
 
 /// The ring is cut into so many equal parts, and this one belongs to the node: random tokens may
 /// leave it next to nothing.
-fn owning(part: i64, parts: i64) -> &'static [String] {
+fn owning(part: i64, parts: i64) -> String {
     let token = i64::MAX / parts * (2 * part + 1 - parts);
-    Vec::leak(vec![format!("initial_token: {token}")])
+    format!("initial_token: {token}")
 }
 
 /// Three nodes that are one cluster, Cassandra 4.1: one in the data centre `east`, two in `west`.
@@ -118,7 +164,7 @@ pub fn two_centers() -> &'static [Cassandra; 3] {
             let options = NodeOptions {
                 joins: Some(("two-centers", address(21))),
                 center: Some(center),
-                yaml: owning(quarter, 4),
+                yaml: Vec::leak(vec![owning(quarter, 4)]),
                 ..NodeOptions::default()
             };
             let name = format!("two-centers-{host}");

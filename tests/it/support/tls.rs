@@ -130,11 +130,58 @@ pub fn trust_of(name: &str) -> PathBuf {
     dir().join(format!("{name}.p12"))
 }
 
+/// All of these certificates in one file.
+pub fn bundle(name: &str, certificates: &[PathBuf]) -> PathBuf {
+    let file = dir().join(format!("{name}-bundle.pem"));
+    let all = certificates.iter().map(|one| std::fs::read(one).unwrap());
+    std::fs::write(&file, all.collect::<Vec<_>>().concat()).unwrap();
+    file
+}
+
 /// A file with the password of the stores.
 pub fn word_file() -> PathBuf {
     let file = dir().join("word");
     std::fs::write(&file, WORD).unwrap();
     file
+}
+
+/// What a test wants of the proxy, as flags.
+#[derive(Default, Clone)]
+pub struct Flags(pub Vec<String>);
+
+impl Flags {
+    pub fn with(mut self, flag: &str, value: impl AsRef<Path>) -> Flags {
+        self.0.push(flag.to_owned());
+        self.0.push(value.as_ref().to_str().unwrap().to_owned());
+        self
+    }
+
+    /// TLS with clients, by our authority.
+    pub fn listener(self, ip: Ipv4Addr) -> Flags {
+        let (cert, key) = authority().sign(&format!("proxy-{ip}"), &ip.to_string());
+        self.with("--proxy-pem-certfile", cert)
+            .with("--proxy-pem-keyfile", key)
+    }
+
+    /// TLS with the source, whose nodes have certificates of this file, and want one.
+    pub fn source(self, ca: &Path) -> Flags {
+        let (cert, key) = authority().sign("to-source", "proxy.example");
+        self.with("--disable-source-tls", "false")
+            .with("--source-tls-ca", ca)
+            .with("--source-tls-cert", cert)
+            .with("--source-tls-key", key)
+    }
+
+    /// TLS with the target.
+    pub fn target(self) -> Flags {
+        self.with("--disable-target-tls", "false")
+            .with("--target-tls-ca", trust_of("secure-target"))
+            .with("--target-tls-password-file", word_file())
+    }
+
+    pub fn words(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
 }
 
 fn keytool(store: &Path, kind: &str, args: &[&str]) {

@@ -16,7 +16,6 @@ public class Ring {
   static final Map<String, PreparedStatement> PREPARED = new HashMap<>();
 
   public static void main(String[] args) throws Exception {
-    String[] contact = System.getenv("TWINRING_CONTACT").split(":");
     var config = DriverConfigLoader.programmaticBuilder()
         .withDuration(DefaultDriverOption.REQUEST_TIMEOUT, Duration.ofSeconds(60))
         .withDuration(DefaultDriverOption.CONNECTION_INIT_QUERY_TIMEOUT, Duration.ofSeconds(30))
@@ -26,9 +25,7 @@ public class Ring {
         .withDuration(DefaultDriverOption.RECONNECTION_MAX_DELAY, Duration.ofSeconds(1))
         .withString(DefaultDriverOption.REQUEST_CONSISTENCY, "QUORUM")
         .withBoolean(DefaultDriverOption.REQUEST_DEFAULT_IDEMPOTENCE, true);
-    session = CqlSession.builder()
-        .addContactPoint(new InetSocketAddress(contact[0], Integer.parseInt(contact[1])))
-        .withLocalDatacenter("datacenter1").withConfigLoader(config.build()).build();
+    session = Suite.builder(Suite.env("CONTACT")).withConfigLoader(config.build()).build();
     System.out.println("connected");
     var lines = new BufferedReader(new InputStreamReader(System.in));
     for (String line = lines.readLine(); line != null; line = lines.readLine()) {

@@ -5,6 +5,7 @@
 import com.datastax.oss.driver.api.core.ConsistencyLevel;
 import com.datastax.oss.driver.api.core.CqlIdentifier;
 import com.datastax.oss.driver.api.core.CqlSession;
+import com.datastax.oss.driver.api.core.CqlSessionBuilder;
 import com.datastax.oss.driver.api.core.config.DefaultDriverOption;
 import com.datastax.oss.driver.api.core.config.DriverConfigLoader;
 import com.datastax.oss.driver.api.core.cql.*;
@@ -70,12 +71,18 @@ public class Suite {
       config.withString(DefaultDriverOption.PROTOCOL_COMPRESSION, "lz4");
     if (env("STAMPS").equals("server"))
       config.withString(DefaultDriverOption.TIMESTAMP_GENERATOR_CLASS, "ServerSideTimestampGenerator");
+    var builder = builder(contact).withConfigLoader(config.build());
+    return keyspace == null ? builder.build() : builder.withKeyspace(keyspace).build();
+  }
+
+  /** A session to be, with a login and over TLS where the environment says so. */
+  static CqlSessionBuilder builder(String contact) {
     var builder = CqlSession.builder().addContactPoint(address(contact))
-        .withLocalDatacenter("datacenter1").withConfigLoader(config.build());
+        .withLocalDatacenter("datacenter1");
     if (!env("USER").isEmpty()) builder.withAuthCredentials(env("USER"), env("PASSWORD"));
     if (!env("TLS_CA").isEmpty() && contact.equals(env("CONTACT"))) // it checks names, too
       builder.withSslEngineFactory(new ProgrammaticSslEngineFactory(trusting(), null, true));
-    return keyspace == null ? builder.build() : builder.withKeyspace(keyspace).build();
+    return builder;
   }
 
   /** TLS with who is signed by TWINRING_TLS_CA. */

@@ -2,10 +2,11 @@
 'use strict';
 const readline = require('node:readline');
 const cassandra = require('cassandra-driver');
+const { env, login, tls } = require('./access');
 
-const [host, port] = process.env.TWINRING_CONTACT.split(':');
+const [host, port] = env('CONTACT').split(':');
 const client = new cassandra.Client({
-  contactPoints: [host], localDataCenter: 'datacenter1',
+  ...login(), ...tls(), contactPoints: [host], localDataCenter: 'datacenter1',
   protocolOptions: { port: Number(port) },
   socketOptions: { readTimeout: 60000, connectTimeout: 30000 },
   policies: { reconnection: new cassandra.policies.reconnection.ConstantReconnectionPolicy(500) },

@@ -8,7 +8,8 @@ const path = require('node:path');
 const cassandra = require('cassandra-driver');
 const { types } = cassandra;
 
-const env = (name) => process.env['TWINRING_' + name] || '';
+const { env, login, tls } = require('./access');
+
 const KS = env('KEYSPACE');
 const STAMP = 1700000000000000;
 const PREPARED = { prepare: true };
@@ -22,10 +23,7 @@ function open(address, keyspace, version = Number(env('PROTOCOL'))) {
     encoding: { map: Map, set: Set },
   };
   if (version) options.protocolOptions.maxVersion = version;
-  if (env('USER')) options.credentials = { username: env('USER'), password: env('PASSWORD') };
-  if (env('TLS_CA') && address === env('CONTACT')) { // it checks names, too
-    options.sslOptions = { ca: [fs.readFileSync(env('TLS_CA'))], rejectUnauthorized: true };
-  }
+  Object.assign(options, login(), address === env('CONTACT') ? tls() : {});
   if (env('STAMPS') === 'server') options.policies.timestampGeneration = null;
   return new cassandra.Client(options);
 }

@@ -1,6 +1,6 @@
 """An application's ordinary life behind several proxies, with the Python driver.
 
-Connects to TWINRING_CONTACT alone, with default discovery and a token-aware policy, and prints
+Connects to TWINRING_CONTACT alone, over TLS and with a login where the environment says so, with default discovery and a token-aware policy, and prints
 `connected`. Then obeys lines on its standard input and answers each with one JSON object:
 
   hosts                    the nodes that the driver knows
@@ -27,7 +27,7 @@ def connect():
         consistency_level=ConsistencyLevel.QUORUM, request_timeout=60)
     return Cluster([host], port=int(port), connect_timeout=30, control_connection_timeout=30,
                    reconnection_policy=ConstantReconnectionPolicy(0.5, None),
-                   execution_profiles={EXEC_PROFILE_DEFAULT: profile}).connect()
+                   execution_profiles={EXEC_PROFILE_DEFAULT: profile}, **small.access()).connect()
 
 
 def write(session, prepared, keyspace, first, count):
