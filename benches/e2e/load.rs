@@ -13,6 +13,7 @@ use crate::secure::{self, Secure};
 use crate::wire::{self, opcode};
 
 const INSERT: &str = "INSERT INTO bench.kv (key, value) VALUES (?, ?)";
+const SELECT: &str = "SELECT value FROM bench.kv WHERE key = ?";
 const VERSION: u8 = 4;
 /// `LOCAL_QUORUM` (3).
 const CONSISTENCY: usize = 6;
@@ -39,6 +40,9 @@ pub(crate) struct Options {
     /// Bytes of the value that is written.
     #[arg(long, default_value_t = 100)]
     value_bytes: usize,
+    /// Read instead of writing: what passes through, and is mirrored by nobody.
+    #[arg(long)]
+    reads: bool,
     /// Send no timestamp, so that the proxy has to.
     #[arg(long)]
     without_stamp: bool,
@@ -63,7 +67,7 @@ struct Connection {
     requests: Vec<u8>,
     /// When the request of each stream went out.
     started: Vec<Instant>,
-    id_of_insert: Vec<u8>,
+    prepared: Vec<u8>,
 }
 
 impl Connection {
@@ -86,6 +90,7 @@ struct Client {
     requests: u64,
     value: Vec<u8>,
     stamped: bool,
+    reads: bool,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -158,7 +163,7 @@ impl Client {
                 rest: Vec::new(),
                 requests: Vec::new(),
                 started: vec![Instant::now(); usize::from(options.depth)],
-                id_of_insert: Vec::new(),
+                prepared: Vec::new(),
             });
         }
         Ok(Client {
@@ -168,7 +173,8 @@ impl Client {
             latencies_ns: Vec::with_capacity(1 << 20),
             requests: 0,
             value: vec![b'v'; options.value_bytes],
-            stamped: !options.without_stamp,
+            stamped: !options.without_stamp && !options.reads,
+            reads: options.reads,
         })
     }
 
@@ -179,7 +185,7 @@ impl Client {
         wire::put_string(&mut startup, "CQL_VERSION");
         wire::put_string(&mut startup, "3.0.0");
         let mut prepare = Vec::new();
-        wire::put_long_string(&mut prepare, INSERT);
+        wire::put_long_string(&mut prepare, if self.reads { SELECT } else { INSERT });
         for connection in &mut self.connections {
             let out = &mut connection.requests;
             wire::put_envelope(out, VERSION, [0; 2], opcode::STARTUP, &startup);
@@ -191,10 +197,7 @@ impl Client {
             wire::put_envelope(out, VERSION, [0; 2], opcode::PREPARE, &prepare);
         }
         (0..self.connections.len()).try_for_each(|at| self.flush(at))?;
-        self.turn_until_all(
-            |connection| !connection.id_of_insert.is_empty(),
-            opcode::RESULT,
-        )
+        self.turn_until_all(|connection| !connection.prepared.is_empty(), opcode::RESULT)
     }
 
     /// Waits for one answer of the given opcode on each connection.
@@ -219,7 +222,7 @@ impl Client {
                         ensure!(answer.opcode == expected, "answer {:?}", answer.body);
                         // Prepared (4.2.5.4): kind, then the id.
                         if let Some(id) = answer.body.get(4..).and_then(wire::take_short_bytes) {
-                            connection.id_of_insert = id.to_vec();
+                            connection.prepared = id.to_vec();
                         }
                         connection.rest.clear();
                         ensure!(complete(connection), "an answer without what was asked for");
@@ -281,16 +284,18 @@ impl Client {
         let connection = &mut self.connections[at];
         let key = (at as u64).to_be_bytes();
         let mut body = Vec::with_capacity(64 + self.value.len());
-        wire::put_short_bytes(&mut body, &connection.id_of_insert);
+        wire::put_short_bytes(&mut body, &connection.prepared);
         wire::put_short(&mut body, CONSISTENCY);
         body.push(if self.stamped {
             WITH_VALUES | WITH_STAMP
         } else {
             WITH_VALUES
         });
-        wire::put_short(&mut body, 2);
+        wire::put_short(&mut body, if self.reads { 1 } else { 2 });
         wire::put_bytes(&mut body, &key);
-        wire::put_bytes(&mut body, &self.value);
+        if !self.reads {
+            wire::put_bytes(&mut body, &self.value);
+        }
         if self.stamped {
             body.extend_from_slice(&1_700_000_000_000_000u64.to_be_bytes());
         }

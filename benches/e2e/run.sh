@@ -12,6 +12,7 @@
 #   -w WRAP    run everything under this, e.g. "chrt -f 5" where others use the cores too
 #   -P         one more round under perf (system calls, instructions where the machine counts them)
 #   -T         the client speaks TLS 1.3 (AES-128-GCM, X25519) to HAProxy and twinring
+#   -G         the client reads (a prepared SELECT by key): nothing is mirrored
 #   -d US      the target stub holds its answers back this long (0)
 #   -o DIR     keep lines, summary and host there
 #   -b "LIST"  built-in relays ("haproxy ring")
@@ -23,13 +24,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 rounds=5 seconds=3 base=21200 cores=0,1 shapes="c1 c32 2x64" perf= out= twinring= wrap=
-builtin="haproxy ring" delay=0 tls=
-while getopts "t:r:s:p:c:S:Po:b:w:d:T" option; do
+builtin="haproxy ring" delay=0 tls= reads=
+while getopts "t:r:s:p:c:S:Po:b:w:d:TG" option; do
   case $option in
     t) twinring=$OPTARG ;; r) rounds=$OPTARG ;; s) seconds=$OPTARG ;; p) base=$OPTARG ;;
     c) cores=$OPTARG ;; S) shapes=$OPTARG ;; P) perf=yes ;; o) out=$OPTARG ;; b) builtin=$OPTARG ;; w) wrap=$OPTARG ;;
-    d) delay=$OPTARG ;; T) tls=yes builtin=haproxy ;;
-    *) sed -n '2,24p' "$0" >&2; exit 2 ;;
+    d) delay=$OPTARG ;; T) tls=yes builtin=haproxy ;; G) reads=yes ;;
+    *) sed -n '2,25p' "$0" >&2; exit 2 ;;
   esac
 done
 shift $((OPTIND - 1))
@@ -96,7 +97,7 @@ haproxy_file() {
   cat >"$work/haproxy.$1" <<CONFIG
 global
   nbthread 1
-  maxconn 4000
+  maxconn 20000
 defaults
   mode tcp
   timeout connect 5s
@@ -130,7 +131,7 @@ measure() { # relay shape round [perf]
   # shellcheck disable=SC2086 # a command line, split on purpose
   $wrap taskset -c "$other_core" "$e2e" load --target "127.0.0.1:$port" \
     --connections "$connections" --depth "$depth" --seconds "$seconds" --pids "$pid" ${4:+--perf} \
-    ${tls:+--tls-ca "$work/cert.pem"} \
+    ${tls:+--tls-ca "$work/cert.pem"} ${reads:+--reads} \
     --label "relay=$name shape=$shape round=$round" | tee -a "$work/lines${4:+.perf}"
   stop "$pid"
 }
@@ -159,6 +160,7 @@ if [ -n "$out" ]; then
     echo "rounds   $rounds of $seconds s, shapes $shapes"
     echo "target   answers after $delay us"
     echo "client   $([ -n "$tls" ] && echo "TLS 1.3, AES-128-GCM, X25519, P-256" || echo plain)"
+    echo "requests $([ -n "$reads" ] && echo "prepared SELECT" || echo "prepared INSERT")"
     echo "under    ${wrap:-nothing}"
     for name in "${names[@]}"; do echo "relay    $name: ${commands[$name]//$work\//}"; done
   } >"$out/host.txt"
