@@ -68,6 +68,8 @@ pub(super) struct Kernel {
     registered: Option<i32>,
     /// Entries for which the submission queue had no room, in order.
     waiting: VecDeque<squeue::Entry>,
+    /// How often the kernel was called.
+    calls: u64,
 }
 
 impl Kernel {
@@ -90,6 +92,7 @@ impl Kernel {
             ring,
             registered,
             waiting: VecDeque::new(),
+            calls: 0,
         })
     }
 
@@ -227,9 +230,14 @@ impl Kernel {
         u32::try_from(queue.len()).unwrap_or(u32::MAX)
     }
 
+    /// How often the kernel was called.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
+    }
+
     /// `io_uring_enter(2)`.
     fn call(
-        &self,
+        &mut self,
         submit: u32,
         want: u32,
         flags: u32,
@@ -239,6 +247,7 @@ impl Kernel {
             Some(index) => (index, flags | ENTER_REGISTERED_RING),
             None => (self.ring.as_raw_fd(), flags),
         };
+        self.calls += 1;
         let bytes = argument.map_or(0, size_of_val);
         let argument = argument.map_or(ptr::null(), ptr::from_ref);
         // SAFETY: the argument and the time it points to outlive the call; the entries' memory is

@@ -415,6 +415,12 @@ impl Ring {
         }
     }
 
+    /// How often `io_uring_enter(2)` was called: the only system call on the way of a request.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.kernel.calls()
+    }
+
     /// Sockets that are open or not yet given up by the kernel.
     #[must_use]
     pub fn socket_count(&self) -> usize {
