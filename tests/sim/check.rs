@@ -95,7 +95,8 @@ pub fn all(world: &World) -> Vec<String> {
     let folder = world.folder.path();
     let aside = Aside::read(folder, &world.ledger);
     wrong.extend(aside.wrong.iter().cloned());
-    if !world.forecast.machine {
+    let states_are_old = world.journal_on_disk && world.boots > 1;
+    if !states_are_old {
         wrong.extend(aside.forgotten(&world.ledger));
     }
     let open_tables = world.ledger.open_tables();

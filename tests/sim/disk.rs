@@ -56,6 +56,9 @@ struct State {
     faults: DiskFaults,
     /// What each file holds after a crash of the machine.
     durable: BTreeMap<PathBuf, Vec<u8>>,
+    /// What journals held when they could not be brought to the disk: the kernel takes it for
+    /// written, and no later sync writes it, unless it is stored anew.
+    dropped: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 /// See the module; clones are the same disk.
@@ -72,6 +75,7 @@ impl SimDisk {
             rng,
             faults: DiskFaults::default(),
             durable: BTreeMap::new(),
+            dropped: BTreeMap::new(),
         })))
     }
 
@@ -132,8 +136,29 @@ impl SimDisk {
     }
 
     /// A journal has come to the disk.
-    pub fn synced(&self, path: PathBuf, bytes: Vec<u8>) {
-        self.0.borrow_mut().durable.insert(path, bytes);
+    pub fn synced(&self, path: PathBuf, mut bytes: Vec<u8>) {
+        let mut state = self.0.borrow_mut();
+        if let Some(dropped) = state.dropped.get(&path) {
+            let old = state.durable.get(&path).cloned();
+            let old = old.unwrap_or_else(|| as_made(&bytes));
+            let sectors = old.chunks(SECTOR_BYTES).zip(dropped.chunks(SECTOR_BYTES));
+            for (sector, (old, dropped)) in bytes.chunks_mut(SECTOR_BYTES).zip(sectors) {
+                if sector == dropped {
+                    sector.copy_from_slice(old);
+                }
+            }
+        }
+        state.durable.insert(path, bytes);
+    }
+
+    /// A journal could not be brought to the disk, as far as it was not there.
+    pub fn not_synced(&self, path: PathBuf, bytes: Vec<u8>) {
+        self.0.borrow_mut().dropped.insert(path, bytes);
+    }
+
+    /// Writes that fail now, of a thousand.
+    pub fn write_errors(&self) -> u64 {
+        self.0.borrow().faults.write_errors
     }
 
     /// The number of the next job that is begun.
@@ -227,16 +252,18 @@ pub fn files_below(root: &Path) -> Vec<PathBuf> {
 /// What a disk writes as a whole.
 const SECTOR_BYTES: usize = 512;
 
+/// A journal as it came to the disk when it was made: zeros behind a header.
+fn as_made(bytes: &[u8]) -> Vec<u8> {
+    let mut made = bytes.to_vec();
+    made[PAGE_BYTES..].fill(0);
+    made
+}
+
 impl State {
     /// A crash of the machine leaves each sector of a journal as it was synced, or newer.
     fn tear(&mut self, path: &Path, cached: Vec<u8>) {
-        let made = || {
-            // zeros and a header came to the disk when it was made
-            let mut made = cached.clone();
-            made[PAGE_BYTES..].fill(0);
-            made
-        };
-        let mut torn = self.durable.get(path).cloned().unwrap_or_else(made);
+        let durable = self.durable.get(path).cloned();
+        let mut torn = durable.unwrap_or_else(|| as_made(&cached));
         let newer = self.rng.pick(&[0, 100, 500, 900]);
         let sectors = torn.chunks_mut(SECTOR_BYTES);
         for (sector, cached) in sectors.zip(cached.chunks(SECTOR_BYTES)) {

@@ -198,7 +198,7 @@ pub enum Report {
     Failed,
     Sent(Vec<u8>, io::Result<()>),
     Readable,
-    Synced,
+    Synced(io::Result<()>),
 }
 
 #[derive(Debug, Default)]
@@ -242,9 +242,9 @@ impl Sockets {
         self.reports.push_back((nobody, Report::Readable));
     }
 
-    pub fn report_synced(&mut self) {
+    pub fn report_synced(&mut self, result: io::Result<()>) {
         let nobody = SocketId::new(u32::MAX, 0);
-        self.reports.push_back((nobody, Report::Synced));
+        self.reports.push_back((nobody, Report::Synced(result)));
     }
 
     pub fn has_reports(&self) -> bool {
@@ -358,7 +358,7 @@ impl Net for ShardNet<'_> {
                     socket,
                 },
                 Report::Readable => RingEvent::Readable { token: 1 },
-                Report::Synced => RingEvent::Synced { result: Ok(()) },
+                Report::Synced(result) => RingEvent::Synced { result },
                 _ if !known => continue,
                 Report::Connected(result) => RingEvent::Connected { id, result },
                 Report::Received(bytes) => {

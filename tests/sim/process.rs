@@ -1,7 +1,7 @@
 //! The proxy as a process: it starts, gets its turns, is killed, stops; what outlives it.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use twinring::tables::{Known, Nodes};
 use crate::cluster::{Cluster, SOURCE, TARGET};
 use crate::core::Event;
 use crate::net::{Fuse, Party, ShardNet, Sockets, WireId};
+use crate::weather::Change;
 use crate::world::{World, listen};
 
 /// The clock of a process follows one that was set back so slowly (µs each second).
@@ -153,22 +154,63 @@ impl World {
         if crash {
             self.disk.crash();
             self.boots += 1;
-            if !self.forecast.machine {
-                // it was in memory
+            if !self.journal_on_disk {
                 fs::remove_dir_all(self.config.journal.dir.as_ref().unwrap()).unwrap();
             }
         }
         self.cut_off();
     }
 
-    /// A journal has come to the disk.
+    /// A journal has come to the disk, or not.
     pub fn synced(&mut self, shard: usize, process: u64) {
-        if let Some(proxy) = self.proxy.as_mut().filter(|_| process == self.process) {
-            let sockets = &mut proxy.slots[shard].sockets;
-            if let Some((path, bytes)) = sockets.syncing.take() {
+        let Some(proxy) = self.proxy.as_mut().filter(|_| process == self.process) else {
+            return;
+        };
+        let sockets = &mut proxy.slots[shard].sockets;
+        let Some((path, bytes)) = sockets.syncing.take() else {
+            return;
+        };
+        let fails = self.disks.chance(self.disk.write_errors());
+        if fails {
+            self.disk.not_synced(path, bytes);
+            sockets.report_synced(Err(io::Error::other("Input/output error (os error 5)")));
+            self.start_again();
+        } else {
+            self.disk.synced(path, bytes);
+            sockets.report_synced(Ok(()));
+        }
+        self.stir(shard);
+    }
+
+    /// Somebody has read in the log that no write is acknowledged any more.
+    fn start_again(&mut self) {
+        self.core
+            .note(|| "a journal cannot be brought to the disk".to_owned());
+        self.disturbed_until_us = i64::MAX;
+        let end = match self.disks.chance(500) {
+            true => Change::Stop,
+            false => Change::Kill {
+                crash: self.disks.chance(500),
+                fuse: None,
+            },
+        };
+        let mut after_us = 0;
+        let shards = self.forecast.shards;
+        for change in [end, Change::Start { shards }] {
+            after_us += self.disks.range(1_000, 3_000_000);
+            let at_us = self.core.now_us + after_us;
+            self.core
+                .after(after_us, Event::Weather(self.forecast.changes.len()));
+            self.forecast.changes.push((at_us, change));
+        }
+    }
+
+    /// The kernel brings what is in its page cache to the disk when it likes to.
+    fn write_back(&mut self) {
+        if self.journal_on_disk && self.disks.chance(50) {
+            for path in self.journal_files() {
+                let bytes = fs::read(&path).unwrap();
                 self.disk.synced(path, bytes);
-                sockets.report_synced();
-                self.stir(shard);
             }
         }
     }
@@ -355,6 +397,7 @@ impl World {
             assert!(bytes <= limit + (1 << 20), "{bytes} bytes wait in memory");
         }
         self.keep();
+        self.write_back();
         self.turn_ring();
     }
 

@@ -26,6 +26,10 @@ pub struct World {
     pub core: Core,
     /// Draws the rings of the target.
     pub rings: Rng,
+    /// Draws what becomes of journals on the disk.
+    pub disks: Rng,
+    /// They are there: after a crash of the machine, too, in some state.
+    pub journal_on_disk: bool,
     pub network: Network,
     pub clusters: [Cluster; 2],
     pub clients: Vec<Client>,
@@ -119,9 +123,14 @@ impl World {
             })
             .collect();
         let disk = SimDisk::new(folder.path(), rng.fork());
+        // of their own: what a seed was before is still that weather
+        let (rings, mut disks) = (Rng::new(!seed), Rng::new(seed.rotate_left(32)));
+        let journal_on_disk = forecast.machine || disks.chance(300);
         let mut world = Self {
             core,
-            rings: Rng::new(!seed), // of its own: what a seed was before is still that weather
+            rings,
+            disks,
+            journal_on_disk,
             network: Network::default(),
             clusters,
             clients,
