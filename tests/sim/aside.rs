@@ -36,10 +36,16 @@ fn is_in(windows: &Windows, deed: &Deed) -> bool {
 }
 
 impl Aside {
-    pub fn read(folder: &Path, ledger: &Ledger) -> Self {
+    /// `all_told`: no write that was acknowledged may be lost, whatever the windows say. What
+    /// changes a table as a whole is in doubt after a crash of the machine, and not done again.
+    pub fn read(folder: &Path, ledger: &Ledger, all_told: bool) -> Self {
         let mut aside = Self::default();
         let windows = Windows::load(folder).unwrap();
-        for deed in ledger.deeds.iter().filter(|deed| is_in(&windows, deed)) {
+        let may_be_lost = |deed: &&Deed| {
+            let must_be_there = deed.fate == Fate::Acknowledged && !deed.is_of_table();
+            is_in(&windows, deed) && !(all_told && must_be_there)
+        };
+        for deed in ledger.deeds.iter().filter(may_be_lost) {
             let key = if deed.is_of_table() { "" } else { &deed.key };
             aside.windows.insert((deed.table.clone(), key.to_owned()));
             let also = deed.also.iter();

@@ -93,7 +93,8 @@ pub fn all(world: &World) -> Vec<String> {
     let mut wrong = world.complaints.clone();
     let now_s = world.core.now_us / 1_000_000;
     let folder = world.folder.path();
-    let aside = Aside::read(folder, &world.ledger);
+    let all_told = world.forecast.machine && !world.forecast.drops;
+    let aside = Aside::read(folder, &world.ledger, all_told);
     wrong.extend(aside.wrong.iter().cloned());
     let states_are_old = world.journal_on_disk && world.boots > 1;
     if !states_are_old {

@@ -26,7 +26,7 @@ fn a_write_that_fails_for_ever_is_in_doubt_in_the_end() {
     world.stop().unwrap();
     assert_eq!(check::all(&world), Vec::<String>::new());
     let deed = &world.ledger.deeds[0];
-    let aside = Aside::read(world.folder.path(), &world.ledger);
+    let aside = Aside::read(world.folder.path(), &world.ledger, false);
     assert!(aside.names(&deed.table, &deed.key));
 }
 
@@ -46,7 +46,7 @@ fn a_node_that_has_not_heard_of_a_table_is_waited_for() {
     world.settle().unwrap();
     world.stop().unwrap();
     assert_eq!(check::all(&world), Vec::<String>::new());
-    let aside = Aside::read(world.folder.path(), &world.ledger);
+    let aside = Aside::read(world.folder.path(), &world.ledger, false);
     for deed in &world.ledger.deeds {
         assert!(!aside.names(&deed.table, &deed.key), "{deed:?}");
     }
