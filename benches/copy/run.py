@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""`twinring copy` beside the Spark connector's plain copy, in turns, between two real nodes.
+"""`twinring copy` beside others' plain copies, in turns, between two real nodes.
 
   benches/copy/run.py [-n ROWS] [-p ROWS_PER_PARTITION] [-r ROUNDS] [-t TWINRING] [-o DIR]
+                      [--dsbulk COMMAND] [--no-spark]
 
-Each round empties the target, copies with one of them, and does the same with the other. Spark runs
-in local[2] (its jars: Maven, from spark/pom.xml) and copies twice in one process: the first time
-with a cold virtual machine, the second time with a warm one. At the end of each of the last two
-copies `twinring verify` looks whether all is there. Only the standard library is used.
+Each round empties the target, copies with one of them, and does the same with each other. Spark
+runs in local[2] (its jars: Maven, from spark/pom.xml) and copies twice in one process: the first
+time with a cold virtual machine, the second time with a warm one. COMMAND is how dsbulk is started,
+say `path/to/bin/dsbulk`: `unload … | load …` with its defaults, which keep no stamps, and once more
+with those that do. After the last copy of each kind `twinring verify` looks whether all is there.
+Only the standard library is used.
 """
 import argparse
 import datetime
@@ -14,6 +17,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -24,6 +28,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NODE = ROOT / "tests/cassandra/node.py"
 GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath"
 VERSION = "5.0.9"
+# What a copy without stamps is compared by.
+PLAIN = ["--compare-timestamps", "false"]
+# dsbulk then writes each cell in a statement of its own, the statements of a row in a batch.
+KEEP_STAMPS = ["--schema.preserveTimestamp", "true", "--schema.preserveTtl", "true"]
 # What Spark 3.5 needs of a JDK 17 beyond its public interfaces; spark-submit adds it itself.
 OPENS = ["java.base/" + p for p in (
     "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio",
@@ -62,20 +70,34 @@ class Node:
 
 
 class Ended:
-    """A process that has ended: what it printed, and what it took."""
+    """Processes that have ended: what the last one printed, and what they took together.
 
-    def __init__(self, words, codes=(0,)):
+    They run at once; each reads what the one before it prints.
+    """
+
+    def __init__(self, *commands):
         began = time.monotonic()
-        process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        self.out = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in codes:
-            sys.exit("%s: exit code %d\n%s" % (words[:3], process.returncode, self.out))
-        self.wall_s = time.monotonic() - began
-        self.cpu_s = used.ru_utime + used.ru_stime
-        self.rss_mib = used.ru_maxrss / 1024
+        processes = []
+        with tempfile.TemporaryFile("w+") as said:
+            for words in commands:
+                above = processes[-1].stdout if processes else None
+                processes.append(subprocess.Popen(
+                    words, stdin=above, stdout=subprocess.PIPE, stderr=said, text=True))
+                if above:
+                    above.close()  # only the reader has it now
+            self.out = processes[-1].stdout.read()
+            self.cpu_s = self.rss_mib = 0
+            for process in processes:
+                _, status, used = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                self.cpu_s += used.ru_utime + used.ru_stime
+                self.rss_mib += used.ru_maxrss / 1024
+            self.wall_s = time.monotonic() - began
+            for process in processes:
+                if process.returncode:
+                    said.seek(0)
+                    sys.exit("%s: exit code %d\n%s%s" % (
+                        process.args[:3], process.returncode, said.read()[-4000:], self.out))
 
 
 class Bench:
@@ -132,6 +154,14 @@ class Bench:
         self.note(round_, "spark-cold", cold, ended, nodes_s)
         self.note(round_, "spark-warm", warm, ended, nodes_s)
 
+    def dsbulk(self, round_, what, *more):
+        self.plain("truncate", self.ends[1])
+        before = self.cpu_s()
+        more = ["-k", "bench", "-t", "history", "-logDir", self.work / "logs", *more]
+        ended = Ended(*([*shlex.split(self.o.dsbulk), verb, "-h", end, *more]
+                        for verb, end in zip(("unload", "load"), self.ends)))
+        self.note(round_, what, ended.wall_s, ended, self.cpu_s() - before)
+
     def verify(self, *more):
         told = json.loads(Ended([self.o.twinring, "verify", *self.ends, "--keyspace", "bench",
                                  "--json", *more]).out)
@@ -141,33 +171,48 @@ class Bench:
         for end in self.ends:
             self.plain("create", end)
         self.plain("fill", self.ends[0], self.o.rows, self.o.per_partition)
-        for warm_up in (self.ours, lambda: self.plain("copy", *self.ends, 1)):
-            warm_up()  # of the nodes: the statements of both kinds
+        self.ours()  # the nodes see its statements for the first time
+        if self.o.spark:
+            self.plain("copy", *self.ends, 1)
         for round_ in range(1, self.o.rounds + 1):
+            is_last = round_ == self.o.rounds
             self.twinring(round_)
-            if round_ == self.o.rounds:
+            if is_last:
                 self.verify()
-            self.spark(round_)
-        self.verify("--compare-timestamps", "false")
+            if self.o.dsbulk:
+                self.dsbulk(round_, "dsbulk")
+                if is_last:
+                    self.verify(*PLAIN)
+                self.dsbulk(round_, "dsbulk-stamps", *KEEP_STAMPS)
+                if is_last:
+                    self.verify()
+            if self.o.spark:
+                self.spark(round_)
+                if is_last:
+                    self.verify(*PLAIN)
 
     def summary(self):
         def column(what, name):
             return [row[name] for row in self.rows if row["what"] == what]
-        lines = ["%-12s %9s %18s %8s %8s %9s %7s" % (
+        lines = ["%-13s %9s %18s %8s %8s %9s %7s" % (
             "", "rows/s", "min..max", "seconds", "cpu_s", "nodes_s", "rss_mib")]
-        for what in ("spark-cold", "spark-warm", "twinring"):
+        others = list(dict.fromkeys(row["what"] for row in self.rows if row["what"] != "twinring"))
+        for what in (*others, "twinring"):
             rates = column(what, "rows_per_s")
-            lines.append("%-12s %9d %18s %8.1f %8.1f %9.1f %7d" % (
+            lines.append("%-13s %9d %18s %8.1f %8.1f %9.1f %7d" % (
                 what, statistics.median(rates), "%d..%d" % (min(rates), max(rates)),
                 *(statistics.median(column(what, name))
                   for name in ("seconds", "own_cpu_s", "nodes_cpu_s")),
                 max(column(what, "rss_mib"))))
-        for what in ("spark-cold", "spark-warm"):
+        for what in others:
             pairs = zip(column("twinring", "rows_per_s"), column(what, "rows_per_s"))
             ratios = sorted(ours / theirs for ours, theirs in pairs)
             lines.append("twinring to %s, round by round: %.2f (%.2f to %.2f)" % (
                 what, statistics.median(ratios), ratios[0], ratios[-1]))
-        lines.append("cpu_s and rss of a Spark process are of both of its copies")
+        if self.o.spark:
+            lines.append("cpu_s and rss of a Spark process are of both of its copies")
+        if self.o.dsbulk:
+            lines.append("cpu_s and rss of dsbulk are of both of its processes, start included")
         return "\n".join(lines) + "\n"
 
     def host(self):
@@ -177,9 +222,14 @@ class Bench:
                                 capture_output=True, text=True).stdout.strip()
         return ("kernel   %s\ncpu      %s, %d cores\ncommit   %s\n"
                 "nodes    two, Cassandra %s, on the same cores\n"
-                "rows     %d, %d in a partition, rounds %d\nload     %.1f at the end\n" % (
+                "rows     %d, %d in a partition, rounds %d\nload     %.1f at the end\n%s" % (
                     platform.release(), cpu, os.cpu_count(), commit, VERSION, self.o.rows,
-                    self.o.per_partition, self.o.rounds, os.getloadavg()[0]))
+                    self.o.per_partition, self.o.rounds, os.getloadavg()[0], self.dsbulk_version()))
+
+    def dsbulk_version(self):
+        if not self.o.dsbulk:
+            return ""
+        return "dsbulk   %s" % Ended([*shlex.split(self.o.dsbulk), "--version"]).out
 
 
 def main():
@@ -188,6 +238,8 @@ def main():
     parser.add_argument("-n", "--rows", type=int, default=200_000)
     parser.add_argument("-p", "--per-partition", type=int, default=10)
     parser.add_argument("-r", "--rounds", type=int, default=3)
+    parser.add_argument("--dsbulk", metavar="COMMAND")
+    parser.add_argument("--no-spark", dest="spark", action="store_false")
     parser.add_argument("-t", "--twinring", default=str(ROOT / "target/release/twinring"))
     kernel = ".".join(platform.release().split(".")[:2])
     name = "%s-%s/copy" % (datetime.date.today(), kernel)
