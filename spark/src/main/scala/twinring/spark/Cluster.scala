@@ -92,7 +92,7 @@ final class Cluster private (val endpoint: Endpoint, val session: CqlSession)
     catch {
       case scala.util.control.NonFatal(e) =>
         val failure = Failure.of(side, e)
-        throw new Failure(s"${failure.words}; it was: $text", failure.isFinal)
+        throw new Failure(side, s"${failure.what}; it was: $text", failure.isFinal)
     }
 
   /** Binds values that are bytes already; null is "not set". */

@@ -52,6 +52,7 @@ object Copy {
       val steps = Plan.steps(tables)
       val looks = steps.map(s => checkpoint.wasThere || hasRows(target, s.table))
       val jobs = Plan.jobs(steps, source.nodeTokens, ends, splits(ends, _), done(checkpoint, _))
+      val complaints = Complaints()
       val task = CopyTask(
         sourceWay,
         targetWay,
@@ -61,10 +62,12 @@ object Copy {
         ends.condition,
         rules,
         options.counterQuietMs,
-        Plan.limits(sc, ends, jobs.size))
+        Plan.limits(sc, ends, jobs.size),
+        complaints)
       val earlier = checkpoint.done.map(_.tally).foldLeft(Tally())(_ + _)
       var summary = CopySummary(earlier, rangesResumed = checkpoint.done.size.toLong)
-      val failed = Jobs.run(sc, jobs, s"copy ${ends.keyspace}")(task(_, _)) { ended =>
+      val again = (job: Job, failure: Failure) => complaints.range(steps(job.step).table, failure)
+      val failed = Jobs.run(sc, jobs, s"copy ${ends.keyspace}", again)(task(_, _)) { ended =>
         checkpoint.add(ended.map { case (job, tally) =>
           Done(steps(job.step).table.name, steps(job.step).pass.name, job.range, tally)
         })

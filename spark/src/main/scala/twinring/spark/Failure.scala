@@ -8,9 +8,19 @@ import com.datastax.oss.driver.api.core.servererrors._
 
 import scala.collection.JavaConverters._
 
-/** Why something could not be read or written; `isFinal`: trying again will not help. */
-final class Failure(val words: String, val isFinal: Boolean, val waitMs: Option[Long] = None)
-    extends RuntimeException(words)
+/** Why something could not be read or written; `isFinal`: trying again will not help;
+  * `lacksReplicas`: too few took part, a lower consistency might help. `side` is empty where it is
+  * not known.
+  */
+final class Failure(
+    val side: String,
+    val what: String,
+    val isFinal: Boolean,
+    val waitMs: Option[Long] = None,
+    val lacksReplicas: Boolean = false)
+    extends RuntimeException(if (side.isEmpty) what else s"$side: $what") {
+  def words: String = getMessage
+}
 
 object Failure {
 
@@ -22,15 +32,32 @@ object Failure {
     case e: FunctionFailureException                  => refused(side, 0x1400, e)
     case e: ProtocolError                             => refused(side, 0x000a, e)
     case e: OverloadedException =>
-      new Failure(s"$side: ${said(e)}", false, retryAfterMs(said(e)))
+      new Failure(side, said(e), false, retryAfterMs(said(e)))
     case e: AllNodesFailedException =>
       val each = e.getAllErrors.asScala.toSeq.flatMap { case (node, errors) =>
         errors.asScala.map(error => s"${node.getEndPoint}: ${said(error)}")
       }
-      new Failure(s"$side: ${if (each.isEmpty) said(e) else each.mkString("; ")}", false)
+      val lacks = e.getAllErrors.values.asScala.exists(_.asScala.exists(lacksReplicas))
+      val what = if (each.isEmpty) said(e) else each.mkString("; ")
+      new Failure(side, what, false, lacksReplicas = lacks)
     case e: IllegalArgumentException =>
-      new Failure(s"$side: an answer that makes no sense: ${said(e)}", true)
-    case e => new Failure(s"$side: ${e.getClass.getSimpleName}: ${said(e)}", false)
+      new Failure(side, s"an answer that makes no sense: ${said(e)}", true)
+    case e =>
+      val what = s"${e.getClass.getSimpleName}: ${said(e)}"
+      new Failure(side, what, false, lacksReplicas = lacksReplicas(e))
+  }
+
+  /** What went wrong with a whole token range. */
+  def ofRange(error: Throwable): Failure = error match {
+    case failure: Failure => failure
+    case e                => new Failure("", said(e), false)
+  }
+
+  /** Whether more replicas than one had to take part, and did not. */
+  private def lacksReplicas(error: Throwable): Boolean = error match {
+    case e: UnavailableException      => e.getRequired > 1
+    case e: QueryConsistencyException => e.getBlockFor > 1
+    case _                            => false
   }
 
   /** Whether the cluster certainly did not do it. */
@@ -50,7 +77,7 @@ object Failure {
   }
 
   private def refused(side: String, code: Int, error: Throwable) =
-    new Failure(f"$side: refused (0x$code%04x): ${said(error)}", true)
+    new Failure(side, f"refused (0x$code%04x): ${said(error)}", true)
 
   private def code(error: QueryValidationException): Int = error match {
     case _: SyntaxError                         => 0x2000

@@ -29,10 +29,15 @@ object Jobs {
   /** Runs `work` on all jobs and `finished`, on the driver and one at a time, on what came of them;
     * it is called every second with what there is. Gives the jobs that could not be done.
     *
-    * `work` is told whether another try of its range may have done a part of it already. Throws
-    * when nothing succeeds any more, or when `finished` does.
+    * `work` is told whether another try of its range may have done a part of it already, `again`
+    * which jobs have failed and are tried again. Throws when nothing succeeds any more, or when
+    * `finished` does.
     */
-  def run[T: ClassTag](sc: SparkContext, jobs: Seq[Job], what: String)(
+  def run[T: ClassTag](
+      sc: SparkContext,
+      jobs: Seq[Job],
+      what: String,
+      again: (Job, Failure) => Unit)(
       work: (Job, Boolean) => T)(
       finished: Seq[(Job, T)] => Unit): Vector[(Job, String)] = {
     var open = jobs.toVector
@@ -44,13 +49,15 @@ object Jobs {
       once(sc, open)(work) { results =>
         finished(results.collect { case (job, Right(result)) => (job, result) })
         results.foreach {
-          case (job, Left(words)) =>
+          case (job, Left(failure)) =>
             failuresInARow += 1
             if (failuresInARow > sc.defaultParallelism * Limits.RangeAttemptsMax)
-              throw new UsageError(s"nothing succeeds any more; the last failure: $words")
+              throw new UsageError(s"nothing succeeds any more; the last failure: ${failure.words}")
             job.again match {
-              case Some(jobs) => next ++= jobs
-              case None       => failed :+= ((job, words))
+              case Some(jobs) =>
+                again(job, failure)
+                next ++= jobs
+              case None => failed :+= ((job, failure.words))
             }
           case _ => failuresInARow = 0
         }
@@ -64,26 +71,26 @@ object Jobs {
 
   private def once[T: ClassTag](sc: SparkContext, jobs: Vector[Job])(
       work: (Job, Boolean) => T)(
-      each: Seq[(Job, Either[String, T])] => Unit): Unit = {
+      each: Seq[(Job, Either[Failure, T])] => Unit): Unit = {
     // Neighbours lie on the same nodes: what runs at once shall not.
     val mixed = new Random(1).shuffle(jobs)
-    val ended = new LinkedBlockingQueue[(Job, Either[String, T])]
+    val ended = new LinkedBlockingQueue[(Job, Either[Failure, T])]
     val rdd = sc.makeRDD(mixed, mixed.size)
-    val action = sc.submitJob[Job, Either[String, T], Unit](
+    val action = sc.submitJob[Job, Either[Failure, T], Unit](
       rdd,
       (jobs: Iterator[Job]) => {
         val job = jobs.next()
         val isAgain = job.attempt > 0 || TaskContext.get().attemptNumber() > 0
         try Right(work(job, isAgain))
-        catch { case NonFatal(error) => Left(Option(error.getMessage).getOrElse(error.toString)) }
+        catch { case NonFatal(error) => Left(Failure.ofRange(error)) }
       },
       mixed.indices,
-      (index: Int, result: Either[String, T]) => ended.put((mixed(index), result)),
+      (index: Int, result: Either[Failure, T]) => ended.put((mixed(index), result)),
       ())
     try {
       while (!(action.isCompleted && ended.isEmpty)) {
         val first = Option(ended.poll(Limits.CheckpointEveryMs, TimeUnit.MILLISECONDS))
-        val results = Vector.newBuilder[(Job, Either[String, T])]
+        val results = Vector.newBuilder[(Job, Either[Failure, T])]
         first.foreach { one =>
           results += one
           if (!action.isCompleted) Thread.sleep(Limits.CheckpointEveryMs / 4)

@@ -50,6 +50,9 @@ object Limits {
   /** How long a request is tried before its token range fails, in ms. */
   val GiveUpMs = 60000L
 
+  /** How often a request has failed when that is said; it is tried on. */
+  val ComplaintTries = 3
+
   /** Several requests fail of one cause: the limit is halved once in this time, in ms. */
   val CutEveryMs = 500L
 

@@ -27,8 +27,11 @@ final class Scanner(val cluster: Cluster, val select: Select, throttle: Throttle
     */
   def one(key: Vector[ByteBuffer]): CompletionStage[Option[Row]] = {
     val readS = Now.s()
-    cluster.send(cluster.bind(one, key)).map { answer =>
-      page(answer, readS).rows.find(row => select.pass == Pass.Rows || row.cells.nonEmpty)
+    cluster.send(cluster.bind(one, key)).handled {
+      case Right(answer) =>
+        page(answer, readS).rows.find(row => select.pass == Pass.Rows || row.cells.nonEmpty)
+      // Rows are looked at on both sides at once: whose failure it is must not get lost.
+      case Left(error) => throw Failure.of(cluster.side, error)
     }
   }
 
@@ -65,8 +68,8 @@ final class Scanner(val cluster: Cluster, val select: Select, throttle: Throttle
             val failure = Failure.of(cluster.side, e.getCause)
             val isLate = System.nanoTime() - beganNs > Limits.GiveUpMs * 1000000
             if (failure.isFinal || isLate) throw failure
-            throttle.pushedBack()
             tries += 1
+            throttle.failed(failure, tries)
             Thread.sleep(failure.waitMs.getOrElse(Failure.backoffMs(tries)))
             // A page that timed out may have been too much work.
             pageRows = (pageRows / 2).max(1)

@@ -43,15 +43,17 @@ private[spark] final case class CopyTask(
     condition: Option[String],
     rules: Rules,
     counterQuietMs: Long,
-    limits: TaskLimits) {
+    limits: TaskLimits,
+    complaints: Complaints) {
 
   /** Copies a token range; `isAgain`: another try may have done a part of it. */
   def apply(job: Job, isAgain: Boolean): Tally = {
     val Step(table, pass) = steps(job.step)
     val select = Select(table, pass, perElement, condition)
-    val writes = limits.writes
+    val complain = complaints.request(table, _: Failure, _: Int)
+    val writes = limits.writes(complain)
     Task.withBoth(source, target) { (source, target) =>
-      val scanner = new Scanner(source, select, limits.reads)
+      val scanner = new Scanner(source, select, limits.reads(complain))
       if (table.isCounter) {
         val sender = new Sender(target, writes, Vector(Counters.text(table, select)))
         new Counters(scanner, new Scanner(target, select, writes), sender, counterQuietMs)
@@ -72,8 +74,10 @@ private[spark] final case class TaskLimits(
     concurrency: Int,
     readRate: Option[Double],
     writeRate: Option[Double]) {
-  def reads: Throttle = new Throttle(concurrency, readRate)
-  def writes: Throttle = new Throttle(concurrency, writeRate)
+  def reads(complain: (Failure, Int) => Unit): Throttle =
+    new Throttle(concurrency, readRate, complain)
+  def writes(complain: (Failure, Int) => Unit): Throttle =
+    new Throttle(concurrency, writeRate, complain)
 }
 
 private[spark] object TaskLimits {

@@ -4,9 +4,14 @@ import java.util.concurrent.{CompletionStage, LinkedBlockingQueue}
 import java.util.function.BiConsumer
 
 /** How many requests of a task may be under way, and how many rows a second: fewer while the
-  * cluster times out or says that it is overloaded, slowly more again afterwards.
+  * cluster times out or says that it is overloaded, slowly more again afterwards. `complain` is
+  * told what requests fail of, and how often, when they are sent again.
   */
-final class Throttle(max: Int, rate: Option[Double], nowNs: () => Long = () => System.nanoTime()) {
+final class Throttle(
+    max: Int,
+    rate: Option[Double],
+    complain: (Failure, Int) => Unit,
+    nowNs: () => Long = () => System.nanoTime()) {
   private var limit = max
   private var out = 0
   private var successes = 0
@@ -46,6 +51,12 @@ final class Throttle(max: Int, rate: Option[Double], nowNs: () => Long = () => S
     }
   }
 
+  /** A request has failed so many times and will be sent again. */
+  def failed(failure: Failure, tries: Int): Unit = {
+    pushedBack()
+    complain(failure, tries)
+  }
+
   /** Waits until this many rows more are within the rate. */
   def rows(count: Int): Unit = rate.foreach { rate =>
     val waitNs = synchronized {
@@ -69,15 +80,15 @@ final class Throttle(max: Int, rate: Option[Double], nowNs: () => Long = () => S
     val beganNs = nowNs()
     var tries = 0
     while (open.nonEmpty) {
-      val failed = once(side, open, tries, answers)(send)
-      failed.collectFirst { case (_, failure) if failure.isFinal => throw failure }
-      failed.headOption.foreach { case (_, failure) =>
+      val again = once(side, open, tries, answers)(send)
+      again.collectFirst { case (_, failure) if failure.isFinal => throw failure }
+      again.headOption.foreach { case (_, failure) =>
         if (nowNs() - beganNs > Limits.GiveUpMs * 1000000) throw failure
-        pushedBack()
         tries += 1
-        Thread.sleep(failed.flatMap(_._2.waitMs).foldLeft(Failure.backoffMs(tries))(_ max _))
+        failed(failure, tries)
+        Thread.sleep(again.flatMap(_._2.waitMs).foldLeft(Failure.backoffMs(tries))(_ max _))
       }
-      open = failed.map(_._1).sortBy(_._2)
+      open = again.map(_._1).sortBy(_._2)
     }
     answers.toVector.asInstanceOf[Vector[B]]
   }

@@ -41,10 +41,14 @@ object Verify {
       val jobs = Plan.jobs(steps, source.nodeTokens, ends, _ => ends.splits, _ => Nil)
       val perElement = source.perElement && target.perElement
       val limits = Plan.limits(sc, ends, jobs.size)
-      val task = VerifyTask(sourceWay, targetWay, steps, perElement, options, limits, report)
+      val complaints = Complaints()
+      val task =
+        VerifyTask(sourceWay, targetWay, steps, perElement, options, limits, report, complaints)
+      val again = (job: Job, failure: Failure) => complaints.range(steps(job.step).table, failure)
       var summary = VerifySummary(tables.size.toLong)
       var ranges = 0L
-      val failed = Jobs.run(sc, jobs, s"verify ${ends.keyspace}")((job, _) => task(job)) { ended =>
+      val what = s"verify ${ends.keyspace}"
+      val failed = Jobs.run(sc, jobs, what, again)((job, _) => task(job)) { ended =>
         summary = ended.map(_._2).foldLeft(summary)(add(options.failuresToFetch))
         ranges += ended.size
         Program.progress(jobs.size.toLong, ranges, summary.equal)
@@ -82,7 +86,8 @@ private[spark] final case class VerifyTask(
     perElement: Boolean,
     options: VerifyOptions,
     limits: TaskLimits,
-    report: Option[Report]) {
+    report: Option[Report],
+    complaints: Complaints) {
 
   /** Compares a token range. */
   def apply(job: Job): RangeFound = {
@@ -96,12 +101,13 @@ private[spark] final case class VerifyTask(
       source: Cluster,
       target: Cluster): Found = {
     val select = Select(step.table, step.pass, perElement, options.ends.condition)
-    val here = new Scanner(source, select, limits.reads)
-    val there = new Scanner(target, select, limits.reads)
+    val complain = complaints.request(step.table, _: Failure, _: Int)
+    val here = new Scanner(source, select, limits.reads(complain))
+    val there = new Scanner(target, select, limits.reads(complain))
     val rules =
       RepairRules(options.repair, options.deleteExtra, options.repairCounters, options.settleMs)
-    val repair = new Repair(rules, step.table, here, there, limits.writes)
-    val looks = limits.copy(writeRate = None).writes
+    val repair = new Repair(rules, step.table, here, there, limits.writes(complain))
+    val looks = limits.copy(writeRate = None).writes(complain)
     new TableVerify(
       step.table,
       here,

@@ -193,12 +193,7 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
     for (killAt <- Seq(3, 6)) {
       val out = Lab.dir.resolve(s"killed-$killAt").toFile
       val process = Lab.spawn(Lab.submit("Copy", slow), out)
-      val beganNs = System.nanoTime()
-      while (finished < killAt) {
-        assert(process.isAlive, Files.readAllLines(out.toPath))
-        assert(System.nanoTime() - beganNs < 120000000000L, "no progress")
-        Thread.sleep(20)
-      }
+      waitUntil(process, out)(finished >= killAt)
       process.destroyForcibly().waitFor() // SIGKILL
     }
     assert(finished < 16)
@@ -206,6 +201,44 @@ final class ClustersSuite extends AnyFunSuite with BeforeAndAfterAll {
     assert(summary.isComplete && summary.rangesResumed >= 6, summary)
     assert(summary.tally("rows") == 3000, summary)
     ours.rustVerify(0)
+  }
+
+  test("both jobs say what they wait for, and go on when it is there") {
+    val ours = Case("spark_waits", Lab.source, Lab.target, splits = 4)
+    for (node <- Seq(ours.from, ours.to)) {
+      Lab.createKeyspace(node, ours.name)
+      node.run("CREATE TABLE spark_waits.t (k int PRIMARY KEY, v int)")
+    }
+    (1 to 100).foreach(k => ours.from.run(s"INSERT INTO spark_waits.t (k, v) VALUES ($k, $k)"))
+    val verify = ours.words("--settle-ms", "10")
+    val cases = Seq(("Copy", ours.copyWords(), ours.to), ("Verify", verify, ours.from))
+    for ((job, words, node) <- cases) {
+      replicas(node, ours.name, 2) // of one node
+      val out = Lab.dir.resolve(s"waits-$job").toFile
+      val process = Lab.spawn(Lab.submit(job, words), out)
+      def said = Files.readAllLines(out.toPath).asScala.filter(_.contains("trying again"))
+      waitUntil(process, out)(said.nonEmpty)
+      replicas(node, ours.name, 1)
+      assert(process.waitFor() == 0, Files.readAllLines(out.toPath))
+      val Seq(line) = said
+      val side = if (node == ours.to) "target" else "source"
+      assert(line.startsWith(s"spark_waits.t: $side: UnavailableException: "), line)
+      assert(line.contains(s"choose a --$side-consistency"), line)
+    }
+  }
+
+  private def replicas(node: Node, keyspace: String, count: Int): Unit = node.run(
+    s"ALTER KEYSPACE $keyspace WITH replication = " +
+      s"{'class': 'SimpleStrategy', 'replication_factor': $count}")
+
+  /** Waits for something that a running program does. */
+  private def waitUntil(process: Process, out: java.io.File)(isSo: => Boolean): Unit = {
+    val beganNs = System.nanoTime()
+    while (!isSo) {
+      assert(process.isAlive, Files.readAllLines(out.toPath))
+      assert(System.nanoTime() - beganNs < 120000000000L, "no progress")
+      Thread.sleep(20)
+    }
   }
 
   test("exit codes and words say what is wrong") {

@@ -9,8 +9,11 @@ final class JobsSuite extends AnyFunSuite {
   test("a poisoned token is narrowed down, and everything else is done once") {
     val poison = 12345L
     var done = Vector.empty[TokenRange]
-    val failed = Jobs.run(Lab.spark.sparkContext, jobs, "test") { (job, isAgain) =>
-      if (job.range.after < poison && poison <= job.range.upTo) throw new Failure("poison", true)
+    var again = Vector.empty[(Job, String)]
+    val complain = (job: Job, failure: Failure) => again :+= ((job, failure.words))
+    val failed = Jobs.run(Lab.spark.sparkContext, jobs, "test", complain) { (job, isAgain) =>
+      if (job.range.after < poison && poison <= job.range.upTo)
+        throw new Failure("source", "poison", true)
       (job.range, isAgain)
     } { ended =>
       ended.foreach { case (job, (range, isAgain)) =>
@@ -19,21 +22,24 @@ final class JobsSuite extends AnyFunSuite {
       }
     }
     val Vector((job, words)) = failed
-    assert(words == "poison" && job.range.share < 0.01, failed)
+    assert(words == "source: poison" && job.range.share < 0.01, failed)
+    assert(again.map(_._1.attempt) == (0 until Limits.RangeAttemptsMax - 1))
+    assert(again.forall { case (job, said) => job.range.upTo >= poison && said == words })
     assert(Tokens.subtract(Seq(TokenRange.All), done) == Seq(job.range))
     assert(done.map(_.share).sum + job.range.share < 1.000001, "twice")
   }
 
   test("it ends when nothing succeeds any more, and when what is done cannot be written down") {
     val sc = Lab.spark.sparkContext
+    val ignore = (_: Job, _: Failure) => ()
     val nothing = intercept[UsageError] {
-      Jobs.run[Int](sc, jobs, "test")((_, _) => throw new Failure("down", false))(_ => ())
+      Jobs.run[Int](sc, jobs, "test", ignore)((_, _) => throw new UsageError("down"))(_ => ())
     }
     assert(nothing.getMessage == "nothing succeeds any more; the last failure: down")
     val full = intercept[java.io.IOException] {
-      Jobs.run(sc, jobs, "test")((_, _) => 1)(_ => throw new java.io.IOException("full"))
+      Jobs.run(sc, jobs, "test", ignore)((_, _) => 1)(_ => throw new java.io.IOException("full"))
     }
     assert(full.getMessage == "full")
-    assert(Jobs.run(sc, jobs, "test")((_, _) => 1)(_ => ()).isEmpty, "Spark goes on")
+    assert(Jobs.run(sc, jobs, "test", ignore)((_, _) => 1)(_ => ()).isEmpty, "Spark goes on")
   }
 }

@@ -3,6 +3,7 @@ package twinring.spark
 import java.nio.ByteBuffer
 import java.nio.file.Files
 
+import com.datastax.oss.driver.api.core.servererrors.UnavailableException
 import org.apache.hadoop.conf.Configuration
 import org.apache.spark.SparkConf
 import org.scalatest.funsuite.AnyFunSuite
@@ -191,7 +192,7 @@ final class PartsSuite extends AnyFunSuite {
 
   test("half after a failure, and one more after as many successes") {
     var now = 0L
-    val throttle = new Throttle(8, None, () => now)
+    val throttle = new Throttle(8, None, (_, _) => (), () => now)
     throttle.pushedBack()
     throttle.pushedBack() // the same overload
     assert(throttle.limitNow == 4)
@@ -207,16 +208,45 @@ final class PartsSuite extends AnyFunSuite {
   }
 
   test("requests are sent again until they are answered, and a final failure ends it") {
-    val throttle = new Throttle(2, None)
+    var told = Vector.empty[(String, Int)]
+    val throttle = new Throttle(2, None, (failure, tries) => told :+= ((failure.words, tries)))
     val answers = throttle.all("target", Seq(1, 2, 3, 4, 5)) { (n, tries) =>
-      if (n % 2 == 0 && tries < 2) throw new Failure("busy", false)
+      if (n % 2 == 0 && tries < 2) throw new Failure("target", "busy", false)
       Stages.done(n * 10)
     }
     assert(answers == Seq(10, 20, 30, 40, 50))
+    assert(told == Seq(("target: busy", 1), ("target: busy", 2)))
     val failure = intercept[Failure](throttle.all[Int, Int]("target", Seq(1)) { (_, _) =>
-      throw new Failure("no", true)
+      throw new Failure("target", "no", true)
     })
-    assert(failure.words == "no")
+    assert(failure.words == "target: no" && told.size == 2)
     assert(Failure.retryAfterMs("x RetryAfterMs=250, y").contains(250))
   }
+
+  test("what is tried again is said once for each table and side, with what helps") {
+    val level = com.datastax.oss.driver.api.core.DefaultConsistencyLevel.LOCAL_QUORUM
+    def lacks(side: String, required: Int) =
+      Failure.of(side, new UnavailableException(null, level, required, 1))
+    val (one, other) = (table("one"), table("other"))
+    val out = new java.io.ByteArrayOutputStream
+    Console.withErr(out) {
+      for (_ <- 1 to 2; complaints = Complaints()) {
+        (1 to 9).foreach(complaints.request(one, lacks("target", 2), _))
+        complaints.range(one, lacks("target", 2))
+        complaints.request(one, lacks("source", 1), Limits.ComplaintTries - 1)
+        complaints.range(one, new Failure("source", "refused", true))
+        complaints.range(other, Failure.ofRange(new UsageError("cannot reach the target")))
+      }
+    }
+    val Array(first, second, again @ _*) = out.toString.split('\n')
+    assert(first.startsWith("ks.one: target: UnavailableException: "), first)
+    assert(first.contains("; trying again; if these replicas stay away"), first)
+    assert(first.contains("--target-consistency that needs fewer"), first)
+    assert(second == "ks.other: cannot reach the target; trying again")
+    assert(again == Seq(first, second), "by the next run")
+    assert(Complaints.line(one, lacks("source", 1)).endsWith("; trying again"))
+  }
+
+  private def table(name: String) =
+    Table("ks", name, Vector.empty, Vector.empty, Vector.empty, Vector.empty, 0, 0)
 }
