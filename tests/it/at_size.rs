@@ -156,8 +156,9 @@ fn copied_at_size_beside_live_writes() {
     );
     assert!(copied.count("ranges_resumed") >= 39, "{}", copied.json);
     let found = copying.verify_apart(&[]);
-    let writes = live.stop();
-    eprintln!("{writes} writes through the proxy meanwhile");
+    let (writes, lived) = live.stop();
+    let per_second = writes * 1000 / u64::try_from(lived.as_millis()).unwrap();
+    eprintln!("{writes} writes through the proxy meanwhile, {per_second} a second");
     assert_eq!(
         (found.code, &found.json["is_equal"]),
         (0, &Value::Bool(true))

@@ -197,6 +197,7 @@ fn collection(count: i32, elements: &[&[u8]]) -> Bound {
 /// there at the source, and copies by the rule of `--row-marker infer` are not. That rule has
 /// tests of its own.
 pub struct Live {
+    began: Instant,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<u64>>,
 }
@@ -210,14 +211,19 @@ impl Live {
             std::thread::spawn(move || write_until(&told, contact, &keyspace, half, seed))
         };
         let threads = (0..LIVE_CONNECTIONS).map(|n| write(n.into())).collect();
-        Live { stop, threads }
+        Live {
+            began: Instant::now(),
+            stop,
+            threads,
+        }
     }
 
-    /// How many writes there were.
-    pub fn stop(self) -> u64 {
+    /// How many writes there were, and in what time.
+    pub fn stop(self) -> (u64, Duration) {
         self.stop.store(true, Ordering::Relaxed);
         let threads = self.threads.into_iter();
-        threads.map(|thread| thread.join().unwrap()).sum()
+        let count = threads.map(|thread| thread.join().unwrap()).sum();
+        (count, self.began.elapsed())
     }
 }
 
