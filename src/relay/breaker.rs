@@ -297,6 +297,17 @@ mod tests {
     }
 
     #[test]
+    fn cosmos_says_for_how_long() {
+        let words = "Request rate is large: ActivityID=5f1c, RetryAfterMs=120, \
+                     Additional details='Response status code does not indicate success: 429'";
+        let failure = |words| Failure::of_error(0x1001, words);
+        let (some, none) = (120_000, 0);
+        let expect = |retry_after_us| Some(Failure::Overloaded { retry_after_us });
+        assert_eq!(failure(words), expect(some));
+        assert_eq!(failure("Too many in flight hints: 9"), expect(none));
+    }
+
+    #[test]
     fn a_node_is_left_alone_as_long_as_it_asks() {
         let mut breaker = Breaker::new(CONFIG, 4);
         let retry_after_us = 120_000;

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use super::link::Ticket;
 use super::plan::Repeat;
-use super::verdict::{self, Verdict};
+use super::verdict::{self, AtTarget, Verdict};
 use super::write::Write;
 use crate::cql::response::ErrorCode;
 
@@ -214,13 +214,9 @@ impl Mirror {
             // the caller has forgotten the ids: sent again at once, though not without end
             return self.again(ticket, now_us, 0);
         }
-        let outcome = verdict::of_error(code);
-        let passing = matches!(
-            ErrorCode::from_number(code),
-            ErrorCode::Unavailable | ErrorCode::IsBootstrapping | ErrorCode::BadCredentials
-        );
-        match (outcome, repeat) {
-            (Verdict::Refused, _) if !passing => self.remove(ticket).map(Outcome::Rejected),
+        let AtTarget { verdict, passes } = verdict::at_target(code, message);
+        match (verdict, repeat) {
+            (Verdict::Refused, _) if !passes => self.remove(ticket).map(Outcome::Rejected),
             (Verdict::Refused, _) | (Verdict::Ambiguous, Repeat::Free) => {
                 self.again(ticket, now_us, self.pause_us(ticket, message))
             }

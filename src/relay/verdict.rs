@@ -38,6 +38,42 @@ pub fn of_error(code: i32) -> Verdict {
     }
 }
 
+/// What an error of the target means for a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtTarget {
+    /// The fate of this try.
+    pub verdict: Verdict,
+    /// The same write may be taken later.
+    pub passes: bool,
+}
+
+/// Judges an ERROR of the target.
+#[must_use]
+pub fn at_target(code: i32, message: &str) -> AtTarget {
+    use ErrorCode as E;
+    let code_of = ErrorCode::from_number(code);
+    if code_of == E::Config && message.starts_with(RATE_LIMIT) {
+        // replicas count for themselves: one may have taken what another did not
+        let verdict = match message.ends_with("by coordinator") {
+            true => Verdict::Refused,
+            false => Verdict::Ambiguous,
+        };
+        let passes = true;
+        return AtTarget { verdict, passes };
+    }
+    AtTarget {
+        verdict: of_error(code),
+        passes: matches!(
+            code_of,
+            E::Unavailable | E::IsBootstrapping | E::BadCredentials
+        ),
+    }
+}
+
+/// How ScyllaDB begins when a partition gets more requests than `per_partition_rate_limit` says.
+/// The error has a code of its own for those who ask for it in STARTUP, which a link does not.
+const RATE_LIMIT: &str = "Per-partition rate limit reached";
+
 /// A name that a node does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unknown<'m> {
@@ -110,6 +146,21 @@ mod tests {
             assert_eq!(unknown(0x2200, words), expected, "{words}");
             assert_eq!(unknown(0x2000, words), None);
         }
+    }
+
+    #[test]
+    fn a_rate_limit_passes() {
+        let judged = |by| {
+            let limit = "Per-partition rate limit reached for write in table k.t, rejected by";
+            at_target(0x2300, &format!("{limit} {by}"))
+        };
+        let expect = |verdict, passes| AtTarget { verdict, passes };
+        assert_eq!(judged("coordinator"), expect(Verdict::Refused, true));
+        assert_eq!(judged("replicas"), expect(Verdict::Ambiguous, true));
+        let other = at_target(0x2300, "Unknown compaction strategy");
+        assert_eq!(other, expect(Verdict::Refused, false));
+        assert_eq!(at_target(0x1000, ""), expect(Verdict::Refused, true));
+        assert_eq!(at_target(0x1100, ""), expect(Verdict::Ambiguous, false));
     }
 
     #[test]

@@ -154,13 +154,20 @@ fn put_cell(out: &mut Vec<u8>, column: &str, bytes: Option<&[u8]>, facts: &Facts
         return;
     };
     match column {
-        "rpc_address" | "broadcast_address" | "listen_address" | "native_address" | "peer"
+        "rpc_address"
+        | "broadcast_address"
+        | "listen_address"
+        | "native_address"
+        | "native_transport_address" // of DSE 6
+        | "peer"
         | "preferred_ip" => match address_from(bytes).map(|address| facts.address_of(address)) {
             Some(IpAddr::V4(address)) => put(out, &address.octets()),
             Some(IpAddr::V6(address)) => put(out, &address.octets()),
             None => put(out, bytes),
         },
-        "rpc_port" | "native_port" if bytes.len() == 4 => {
+        "rpc_port" | "native_port" | "native_transport_port" | "native_transport_port_ssl"
+            if bytes.len() == 4 =>
+        {
             put(out, &i32::from(facts.address.port()).to_be_bytes());
         }
         "native_protocol_version" => {
@@ -205,7 +212,8 @@ pub fn put_supported(
     let mut options: Vec<(&str, Vec<&str>)> = Vec::new();
     for (name, values) in &supported.options {
         let values: Vec<&str> = match name {
-            _ if name.starts_with("SCYLLA_") => continue,
+            // of shards and tablets of one node: through a proxy a driver reaches any of them
+            _ if name.starts_with("SCYLLA_") || name.starts_with("TABLETS_ROUTING_") => continue,
             "PROTOCOL_VERSIONS" => values.iter().filter(|v| is_spoken(v, facts)).collect(),
             "CQL_VERSION" if !offer.cql_versions.is_empty() => {
                 offer.cql_versions.iter().map(String::as_str).collect()

@@ -120,6 +120,27 @@ fn peers_are_hidden_or_exchanged() {
     assert_eq!(shown[3].as_deref(), Some(&29042i32.to_be_bytes()[..]));
 }
 
+/// DSE 6 has addresses and ports of clients in columns of its own, and drivers look there first.
+#[test]
+fn peers_of_dse_are_exchanged_too() {
+    let columns = [
+        ("peer", ColumnType::Inet),
+        ("native_transport_address", ColumnType::Inet),
+        ("native_transport_port", ColumnType::Int),
+        ("native_transport_port_ssl", ColumnType::Int),
+    ];
+    let (port, ssl) = (9042i32.to_be_bytes(), 9142i32.to_be_bytes());
+    let node = Some(&[10, 0, 0, 1][..]);
+    let original = message(&columns, &[node, node, Some(&port), Some(&ssl)]);
+    let exchanged = [("10.0.0.1".parse().unwrap(), "192.168.0.1".parse().unwrap())];
+    let facts = facts(Shown::PerNode(exchanged.into()));
+    let mut out = Vec::new();
+    put_rows(&mut out, SystemTable::Peers, &original, &facts).unwrap();
+    let (address, ours) = (vec![192, 168, 0, 1], 29042i32.to_be_bytes().to_vec());
+    let expected = [&address, &address, &ours, &ours].map(|cell| Some(cell.clone()));
+    assert_eq!(cells_of(&out), expected);
+}
+
 #[test]
 fn only_what_the_proxy_speaks_is_offered() {
     let mut original = Vec::new();
@@ -133,6 +154,8 @@ fn only_what_the_proxy_speaks_is_offered() {
             ),
             ("COMPRESSION", vec!["snappy", "lz4"]),
             ("SCYLLA_SHARD", vec!["3"]),
+            ("TABLETS_ROUTING_V1", vec![""]),
+            ("PAGE_UNIT", vec!["MB"]),
         ],
     );
     writer.finish().unwrap();
@@ -165,4 +188,6 @@ fn only_what_the_proxy_speaks_is_offered() {
     assert_eq!(of("PROTOCOL_VERSIONS"), Some(vec!["3/v3", "4/v4", "5/v5"]));
     assert_eq!(of("COMPRESSION"), Some(Vec::new()));
     assert_eq!(of("SCYLLA_SHARD"), None);
+    assert_eq!(of("TABLETS_ROUTING_V1"), None);
+    assert_eq!(of("PAGE_UNIT"), Some(vec!["MB"]), "not ours to judge");
 }
