@@ -44,7 +44,8 @@
 //! | [`statement`] | `cql`, `limits` |
 //! | [`topology`] | `cql`, `statement`, `limits` |
 //! | [`tables`] (pure) | `cql`, `limits` |
-//! | [`watch`] | `tables`, `cql`, `config`, `limits`, `side` |
+//! | [`cloud`] | `tls`, `config`, `limits` |
+//! | [`watch`] | `cloud`, `tables`, `cql`, `config`, `limits`, `side` |
 //! | [`relay`] (pure) | `cql`, `statement`, `tables`, `topology`, `journal` and below |
 //! | [`shard`] | all of the above |
 //! | [`proxy`] | `shard`, [`admin`], [`preflight`], [`watch`] and below |
@@ -72,6 +73,7 @@ pub use twinring_cql as cql;
 
 pub mod admin;
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod copy;
 pub mod demo;

@@ -52,6 +52,17 @@ pub const TLS_LOOK_TICKS: u32 = 5;
 /// TLS sessions with nodes of a cluster that a shard remembers, to resume them.
 pub const TLS_SESSIONS: usize = 256;
 
+/// Largest secure connect bundle, a zip file, in bytes; those of Astra DB have 12 KiB.
+pub const BUNDLE_MAX_BYTES: u64 = MIB as u64;
+/// Largest file in it that is read, unpacked, in bytes.
+pub const BUNDLE_PART_MAX_BYTES: u64 = 64 * KIB as u64;
+/// Largest answer of the service that a bundle names, in bytes.
+pub const BUNDLE_ANSWER_MAX_BYTES: u64 = 64 * KIB as u64;
+/// Most nodes that it may name.
+pub const BUNDLE_NODES_MAX: usize = 256;
+/// The service must have answered after this, in ms.
+pub const BUNDLE_ANSWER_TIMEOUT_MS: u64 = 10_000;
+
 // ---- knowledge of one shard -----------------------------------------------------------------
 
 /// Prepared statements that one shard remembers; the oldest unused is forgotten first, and its

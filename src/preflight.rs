@@ -9,11 +9,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Cluster, Durability, ProxyConfig};
+use crate::cloud;
+use crate::config::{Durability, ProxyConfig};
 use crate::limits;
 use crate::metrics::TlsFailure;
 use crate::spill::Keys;
 use crate::sys::{self, machine};
+use crate::tls::bundle::Bundle;
 use crate::tls::probe::{self, ProbeError};
 use crate::tls::{Material, Outgoing};
 
@@ -104,7 +106,8 @@ pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
         Material::default()
     });
     warnings.extend(expiring(&material));
-    let source = reachable("source", &config.source, material.source.as_ref());
+    let points = config.source.points();
+    let source = reachable("source", &points, material.source.as_ref());
     errors.extend(source.err().map(|found| {
         let what = format!(
             "{}: without the source no client can be answered",
@@ -112,7 +115,14 @@ pub fn run(config: &ProxyConfig) -> Result<Vec<Finding>, CannotStart> {
         );
         finding(what, found.mend)
     }));
-    let target = reachable("target", &config.target, material.target.as_ref());
+    let target = match (&config.target.bundle, &material.target) {
+        (None, tls) => reachable("target", &config.target.points(), tls.as_ref()),
+        (Some(bundle), Some(tls)) => {
+            warnings.extend(readable_by_others(bundle));
+            behind(bundle, tls)
+        }
+        (Some(_), None) => Ok(()), // it is an error already
+    };
     warnings.extend(target.err().map(|found| {
         let what = format!("{}: writes go to the spill until it is back", found.what);
         finding(what, found.mend)
@@ -266,38 +276,63 @@ fn port_free(purpose: &str, address: SocketAddr) -> Result<(), Finding> {
 }
 
 /// Opens and closes a connection to the first contact point that answers; `tls`: shakes hands, too.
-fn reachable(side: &str, cluster: &Cluster, tls: Option<&Outgoing>) -> Result<(), Finding> {
+fn reachable(
+    side: &str,
+    points: &[(SocketAddr, String)],
+    tls: Option<&Outgoing>,
+) -> Result<(), Finding> {
     let patience = Duration::from_millis(limits::CONNECT_TIMEOUT_MS);
     let mut last = None;
-    for address in &cluster.contact_points {
+    for (address, host) in points {
         let mut stream = match TcpStream::connect_timeout(address, patience) {
             Ok(stream) => stream,
             Err(e) => {
-                last = Some((format!("{address}: {e}"), try_port(cluster)));
+                last = Some((format!("{address}: {e}"), try_port(points)));
                 continue;
             }
         };
         let Some(tls) = tls else { return Ok(()) };
-        let host = cluster.name_of(*address);
         let shaken = stream
             .set_read_timeout(Some(patience))
             .and_then(|()| stream.set_write_timeout(Some(patience)))
             .map_err(ProbeError::from)
-            .and_then(|()| probe::handshake(&mut stream, tls, &host));
+            .and_then(|()| probe::handshake(&mut stream, tls, host));
         match shaken {
             Ok(()) => return Ok(()),
             Err(e) => last = Some((format!("{address}: TLS failed: {e}"), try_tls(side, &e))),
         }
     }
-    let of = cluster.contact_points.len();
+    let of = points.len();
     let (reason, mend) = last.unwrap_or_default();
     let what = format!("no contact point of the {side} answers ({of} tried, the last {reason})");
     Err(finding(what, mend))
 }
 
-fn try_port(cluster: &Cluster) -> String {
-    let first = cluster.contact_points.first();
-    let (host, port) = first.map_or_else(Default::default, |a| (a.ip().to_string(), a.port()));
+/// The same with the nodes that a secure connect bundle leads to.
+fn behind(bundle: &Path, tls: &Outgoing) -> Result<(), Finding> {
+    const MEND: &str = "is the database active, and may this machine reach it? a bundle that was \
+                        replaced does not work any more: download it again";
+    let points = cloud::ask(bundle).map_err(|why| {
+        let what = format!("the bundle of the target leads to no nodes: {why}");
+        finding(what, MEND)
+    })?;
+    reachable("target", &points, Some(tls)).map_err(|found| finding(found.what, MEND))
+}
+
+/// It holds the key of the certificate that lets us in.
+fn readable_by_others(bundle: &Path) -> Option<Finding> {
+    let mode = Bundle::read(bundle).ok()?.open?;
+    let shown = bundle.display();
+    let what = format!(
+        "--target-secure-connect-bundle {shown} can be read by others than its owner (mode \
+         {mode:04o}), and a private key is in it"
+    );
+    Some(finding(what, format!("run `chmod 0600 {shown}`")))
+}
+
+fn try_port(points: &[(SocketAddr, String)]) -> String {
+    let first = points.first();
+    let (host, port) = first.map_or_else(Default::default, |(a, _)| (a.ip().to_string(), a.port()));
     format!("is the cluster up, and is a firewall between? try: nc -vz {host} {port}")
 }
 

@@ -164,7 +164,7 @@ impl Running {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(async {
+        let result = runtime.block_on(async {
             use tokio::signal::unix::{SignalKind, signal};
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
@@ -177,6 +177,7 @@ impl Running {
                     address.tell(match &news {
                         watch::News::Tables(known) => Message::Tables(Arc::clone(known)),
                         watch::News::Nodes(nodes) => Message::Nodes(Arc::clone(nodes)),
+                        watch::News::Points(points) => Message::Points(Arc::clone(points)),
                         watch::News::Agreed(_) if shard > 0 => continue, // shard 0 has asked
                         watch::News::Agreed(question) => Message::Agreed(*question),
                     });
@@ -204,7 +205,9 @@ impl Running {
                 "stopping: no new clients, finishing what is in flight"
             );
             Ok(())
-        })
+        });
+        runtime.shutdown_background(); // a question to the target's bundle may not be answered yet
+        result
     }
 
     fn tend_journals(&mut self, time: &TimeBase) {

@@ -25,15 +25,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "preflight",
-        &["limits", "side", "config", "metrics", "spill", "sys", "tls"],
+        &[
+            "limits", "side", "config", "metrics", "spill", "sys", "tls", "cloud",
+        ],
     ),
+    ("cloud", &["tls", "config", "limits"]),
     ("tls", &["config", "metrics", "limits", "side"]),
     ("statement", &["cql", "limits"]),
     ("topology", &["cql", "statement", "limits"]),
     ("tables", &["cql", "limits"]),
     (
         "watch",
-        &["tables", "cql", "config", "tls", "limits", "side"],
+        &["cloud", "tables", "cql", "config", "tls", "limits", "side"],
     ),
     (
         "relay",

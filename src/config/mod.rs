@@ -76,16 +76,26 @@ pub struct ProxyConfig {
 pub struct Cluster {
     /// Name in logs and metrics.
     pub identifier: String,
-    /// Contact points in the order given, none twice, at least one. A name that resolves to
-    /// several addresses gives several; IPv6 addresses only where a name has no IPv4 address.
+    /// Contact points in the order given, none twice, at least one without a bundle. A name that
+    /// resolves to several addresses gives several; IPv6 addresses only where a name has no IPv4
+    /// address.
     pub contact_points: Vec<SocketAddr>,
     /// For each contact point the name or address that the operator wrote.
     pub names: Vec<String>,
-    /// TLS with its nodes; `None`: plain connections.
+    /// TLS with its nodes; `None`: plain connections, or what the bundle says.
     pub tls: Option<ClientTls>,
+    /// Secure connect bundle that leads to its nodes; no contact points are named then.
+    pub bundle: Option<PathBuf>,
 }
 
 impl Cluster {
+    /// The contact points, each with its name.
+    #[must_use]
+    pub fn points(&self) -> Vec<(SocketAddr, String)> {
+        let points = self.contact_points.iter().copied();
+        points.zip(self.names.iter().cloned()).collect()
+    }
+
     /// The name of a node, as the operator wrote it; its address if it was found otherwise.
     #[must_use]
     pub fn name_of(&self, address: SocketAddr) -> String {
@@ -178,6 +188,8 @@ pub struct Mirror {
     pub in_flight: usize,
     /// In protocol v5 to those nodes that speak it; else in v4.
     pub v5: bool,
+    /// Number of the consistency level of mirrored writes; `None`: the client's own.
+    pub level: Option<u16>,
 }
 
 /// What a write that is not on the target yet survives.

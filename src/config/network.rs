@@ -26,6 +26,16 @@ impl Check {
             (&s.target, s.target_port, &s.target_identifier)
         };
         let identifier = name.clone().unwrap_or_else(|| side.to_owned());
+        if let ("target", Some(bundle)) = (side, &s.target_secure_connect_bundle) {
+            self.beside_bundle(s);
+            return Cluster {
+                identifier,
+                contact_points: Vec::new(),
+                names: Vec::new(),
+                tls: None,
+                bundle: Some(bundle.clone()),
+            };
+        }
         let place = side.to_uppercase();
         let mut contact_points = Vec::new();
         let mut names = Vec::new();
@@ -46,6 +56,34 @@ impl Check {
             contact_points,
             names,
             tls: self.client_tls(side, s),
+            bundle: None,
+        }
+    }
+
+    /// A bundle says where the target is, which nodes it has, and all about TLS.
+    fn beside_bundle(&mut self, s: &Settings) {
+        let more = [
+            ("TARGET", s.target.is_some()),
+            ("--target-port", s.target_port.is_some()),
+            ("--target-discovery", s.target_discovery == Some(true)),
+            ("--target-dc", s.target_dc.is_some()),
+            ("--disable-target-tls", s.disable_target_tls == Some(true)),
+            ("--target-tls-ca", s.target_tls_ca.is_some()),
+            ("--target-tls-cert", s.target_tls_cert.is_some()),
+            ("--target-tls-key", s.target_tls_key.is_some()),
+            (
+                "--target-tls-password-file",
+                s.target_tls_password_file.is_some(),
+            ),
+            ("--target-tls-verify", s.target_tls_verify.is_some()),
+            ("--target-tls-name", s.target_tls_name.is_some()),
+        ];
+        for (place, _) in more.iter().filter(|(_, given)| *given) {
+            self.wrong(
+                place,
+                "says what --target-secure-connect-bundle says",
+                "remove one of the two",
+            );
         }
     }
 
@@ -98,6 +136,9 @@ impl Check {
     }
 
     pub(super) fn discovery(&mut self, s: &Settings) -> Option<Discovery> {
+        if s.target_secure_connect_bundle.is_some() {
+            return None;
+        }
         let on = s.target_discovery.unwrap_or(true);
         if !on && s.target_dc.is_some() {
             self.wrong(

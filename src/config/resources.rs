@@ -14,6 +14,19 @@ use super::{
 };
 use crate::limits;
 
+/// Consistency levels that a write can have, with their numbers in the protocol.
+const LEVELS: [(&str, Option<u16>); 9] = [
+    ("any", Some(0)),
+    ("one", Some(1)),
+    ("two", Some(2)),
+    ("three", Some(3)),
+    ("quorum", Some(4)),
+    ("all", Some(5)),
+    ("local_quorum", Some(6)),
+    ("each_quorum", Some(7)),
+    ("local_one", Some(10)),
+];
+
 impl Check {
     pub(super) fn cores(&mut self, s: &Settings, around: &Surroundings<'_>) -> Vec<usize> {
         let mut usable = around.cores.clone();
@@ -160,7 +173,19 @@ impl Check {
             linger: Duration::from_micros(linger_us),
             in_flight,
             v5: newest == 5,
+            level: self.level(s),
         }
+    }
+
+    /// A number of the protocol's `[consistency]`.
+    fn level(&mut self, s: &Settings) -> Option<u16> {
+        // Astra DB, which bundles come from, takes no writes at ANY, ONE and LOCAL_ONE
+        let with_bundle = s
+            .target_secure_connect_bundle
+            .as_ref()
+            .map(|_| "local_quorum");
+        let said = s.target_consistency.as_deref().or(with_bundle)?;
+        self.one_of("--target-consistency", Some(said), &LEVELS)
     }
 
     /// Patterns of tables. A comma within braces belongs to its pattern.

@@ -44,6 +44,14 @@ pub struct Settings {
     /// Directory for the spill [default: ./twinring-data]
     #[arg(long, value_name = "DIR", env = "TWINRING_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Secure connect bundle of the target, instead of TARGET and of all flags about its nodes and
+    /// TLS with them: the zip file that Astra DB hands out
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TWINRING_TARGET_SECURE_CONNECT_BUNDLE"
+    )]
+    pub target_secure_connect_bundle: Option<PathBuf>,
     /// User name at the target, when it is not the client's own
     #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_USERNAME")]
     pub target_username: Option<String>,
@@ -122,6 +130,10 @@ pub struct Settings {
     /// they do at the source however late a write arrives [default: 5]
     #[arg(long, value_name = "V", env = "TWINRING_TARGET_PROTOCOL_VERSION")]
     pub target_protocol_version: Option<u64>,
+    /// Consistency level of mirrored writes, for a target that refuses what clients use: one,
+    /// local_quorum, … [default: the client's own; with a bundle local_quorum]
+    #[arg(long, value_name = "LEVEL", env = "TWINRING_TARGET_CONSISTENCY")]
+    pub target_consistency: Option<String>,
     /// What a write survives before it is on the target: the death of the `process`, of the
     /// `machine` (answers wait for the disk), or `none` [default: process]
     #[arg(long, value_name = "WHAT", env = "TWINRING_DURABILITY")]
@@ -332,12 +344,12 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         fill!(self, weaker:
             source target source_port target_port proxy_port listen cores data_dir
-            target_username target_password_file target_password
+            target_secure_connect_bundle target_username target_password_file target_password
             target_discovery target_dc topology ghost_ips advertise
             advertise_self mode
             mirror_ddl target_replication filter_tables include exclude
-            mirror_linger_us mirror_inflight target_protocol_version durability journal_dir
-            journal_bytes
+            mirror_linger_us mirror_inflight target_protocol_version target_consistency durability
+            journal_dir journal_bytes
             spill_max_bytes spill_reserve_bytes
             on_spill_full drain_rate assume_gc_grace
             force_old_deletes spill_key_file drain_timeout max_connections

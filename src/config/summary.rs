@@ -28,6 +28,9 @@ impl fmt::Display for ProxyConfig {
         writeln!(f, "  source     {}", self.source)?;
         writeln!(f, "  target     {}", self.target)?;
         match &self.discovery {
+            None if self.target.bundle.is_some() => {
+                writeln!(f, "  its nodes  those of the bundle")?
+            }
             None => writeln!(f, "  its nodes  those named alone")?,
             Some(Discovery { data_center }) => match data_center {
                 None => writeln!(f, "  its nodes  found, of the data centre that answers")?,
@@ -74,6 +77,9 @@ impl fmt::Display for ProxyConfig {
 
 impl fmt::Display for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(bundle) = &self.bundle {
+            return write!(f, "{} by the bundle {}", self.identifier, bundle.display());
+        }
         write!(f, "{} at ", self.identifier)?;
         for (at, point) in self.contact_points.iter().enumerate() {
             if at > 0 {

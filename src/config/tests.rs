@@ -117,6 +117,43 @@ fn tls_is_what_the_flags_say() {
 }
 
 #[test]
+fn levels_have_the_numbers_of_the_protocol() {
+    let level = |said: &str| {
+        let config = with(&format!("target-consistency = '{said}'")).unwrap();
+        config.mirror.level
+    };
+    assert_eq!(level("LOCAL_QUORUM"), Some(6));
+    for level_of in twinring_cql::Consistency::ALL {
+        if !level_of.name().contains("SERIAL") {
+            assert_eq!(level(level_of.name()), Some(level_of.number()));
+        }
+    }
+    assert_eq!(with("").unwrap().mirror.level, None);
+}
+
+#[test]
+fn a_bundle_says_all_about_the_target() {
+    let only = "source = 'old'\ntarget-secure-connect-bundle = '/b.zip'";
+    let config = |more: &str| {
+        let settings = settings(&format!("{only}\n{more}"));
+        ProxyConfig::new(settings, &around())
+    };
+    let found = config("target-discovery = false\ndisable-target-tls = false").unwrap();
+    assert_eq!(found.target.bundle, Some("/b.zip".into()));
+    assert!(found.target.points().is_empty() && found.discovery.is_none());
+    assert_eq!(found.mirror.level, Some(6));
+    assert_eq!(found.tls_files(), [PathBuf::from("/b.zip")]);
+    let text = found.to_string();
+    assert!(text.contains("target by the bundle /b.zip"), "{text}");
+    let level = config("target-consistency = 'each_quorum'").unwrap();
+    assert_eq!(level.mirror.level, Some(7));
+    let more = "target = 'new'\ntarget-dc = 'x'\ntarget-tls-ca = 'ca.pem'";
+    let error = config(more).unwrap_err();
+    let places: Vec<_> = error.problems.iter().map(|p| p.place.as_str()).collect();
+    assert_eq!(places, ["TARGET", "--target-dc", "--target-tls-ca"]);
+}
+
+#[test]
 fn nodes_are_called_what_the_operator_called_them() {
     let config = with("source = 'many,localhost'").unwrap();
     let names = config
@@ -137,6 +174,10 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("source = 'empty'", "SOURCE: `empty` has no address"),
     ("target-port = 0", "TARGET: port 0"),
+    (
+        "target-consistency = 'serial'",
+        "--target-consistency: `serial` is not known",
+    ),
     (
         "target = 'old'",
         "TARGET: 10.0.0.1:9042 is also a contact point",
@@ -549,6 +590,7 @@ fn example() -> (String, Vec<String>) {
 
 /// Keys that show an example because "not set" is their default.
 const WITHOUT_DEFAULT: &[&str] = &[
+    "target-secure-connect-bundle",
     "target-username",
     "target-password-file",
     "ghostIps",
@@ -559,6 +601,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "cql-version",
     "compression",
     "target-replication",
+    "target-consistency",
     "journal-dir",
     "filter-tables",
     "include",

@@ -189,6 +189,7 @@ impl ProxyConfig {
                 .chain(trusted)
                 .map(|a| a.file.clone()),
         );
+        files.extend(self.target.bundle.clone());
         files
     }
 }

@@ -61,14 +61,30 @@ fn an_unreachable_source_and_a_taken_port_are_both_named() {
 #[test]
 fn the_second_contact_point_will_do() {
     let (_listener, address) = listener();
-    let contact_points = vec![NOBODY.parse().unwrap(), address.parse().unwrap()];
-    let cluster = Cluster {
-        identifier: String::new(),
-        contact_points,
-        names: vec!["nobody".to_owned(), "somebody".to_owned()],
-        tls: None,
-    };
-    assert_eq!(reachable("source", &cluster, None), Ok(()));
+    let points = [(NOBODY, "nobody"), (&address, "somebody")];
+    let points = points.map(|(at, name)| (at.parse().unwrap(), name.to_owned()));
+    assert_eq!(reachable("source", &points, None), Ok(()));
+}
+
+#[test]
+fn a_bundle_that_is_none_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_source, source) = listener();
+    let bundle = dir.path().join("bundle.zip");
+    fs::write(&bundle, "unpacked").unwrap();
+    let toml = format!(
+        "source = '{source}'\ntarget-secure-connect-bundle = {bundle:?}\ndata-dir = {:?}\n\
+         metrics = false\ncores = 1\nlisten = '127.0.0.1:0'\ndisable-source-tls = true\n\
+         durability = 'none'",
+        dir.path().join("data")
+    );
+    let settings: Settings = toml::from_str(&toml).unwrap();
+    let config = ProxyConfig::new(settings, &Surroundings::of_this_machine()).unwrap();
+    let error = run(&config).unwrap_err();
+    assert_eq!(error.findings.len(), 1, "{error}");
+    let Finding { what, mend } = &error.findings[0];
+    assert!(what.contains("bundle.zip: is no zip file"), "{what}");
+    assert!(mend.contains("do not unpack it"), "{mend}");
 }
 
 #[test]

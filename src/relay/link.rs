@@ -15,7 +15,7 @@ use crate::cql::request::prepare::Prepare;
 use crate::cql::response::{
     AuthToken, Authenticate, ErrorBody, Prepared, ResultKind, Supported, peek_result_kind,
 };
-use crate::cql::{Flags, Opcode, Version, Writer, encode, request};
+use crate::cql::{Consistency, Flags, Opcode, Version, Writer, encode, request};
 
 /// Names a write within its shard's mirror.
 pub type Ticket = u32;
@@ -124,6 +124,7 @@ pub struct Link {
     state: State,
     version: Version,
     framed: bool,
+    level: Option<Consistency>,
     credentials: Option<Credentials>,
     waiting: Vec<Option<Asked>>,
     /// Writes that wait for a statement to be prepared.
@@ -152,6 +153,7 @@ impl Link {
             state: State::Starting,
             version: Version::V4,
             framed: false,
+            level: None,
             credentials,
             waiting: Vec::new(),
             parked: 0,
@@ -167,6 +169,12 @@ impl Link {
             Version::V5 => link.ask(Waiting::Options, now_us),
         }
         link
+    }
+
+    /// Writes ask for this many replicas, whatever the client asked for; `None`: for as many.
+    #[must_use]
+    pub fn at_level(self, level: Option<Consistency>) -> Self {
+        Self { level, ..self }
     }
 
     fn start(&mut self, now_us: i64) {
@@ -309,6 +317,7 @@ impl Link {
         let form = Form {
             version: self.version,
             now_s: second,
+            level: self.level,
         };
         let prepared = &self.prepared;
         let encoded = write.encode(&mut self.out, stream, form, |slot| {

@@ -11,7 +11,7 @@ use crate::cql::decoder::{DecodeLimits, split};
 use crate::cql::request::{Batch, Execute, Prepare, Query, QueryParams};
 use crate::cql::response::prepared::{self, PreparedDef};
 use crate::cql::response::{ErrorBody, ErrorCode, auth, supported};
-use crate::cql::{Flags, Opcode, Version, Writer, encode};
+use crate::cql::{Consistency, Flags, Opcode, Version, Writer, encode};
 use crate::spill::Kind;
 
 const NOW_US: i64 = 1_700_000_000_250_000;
@@ -148,6 +148,34 @@ fn a_text_is_put_in_the_version_of_its_node() {
     assert_eq!(query.text, TEXT);
     assert_eq!(query.params.timestamp, Some(7));
     assert_eq!(query.params.now_in_seconds, Some(NOW_S));
+}
+
+#[test]
+fn a_target_may_be_asked_for_a_level_of_its_own() {
+    let write = Write::new(NOW_US, "ks", "t", text(&STAMPED));
+    let asked = |newest, level| {
+        let mut node = Node::ready(newest);
+        node.link = node.link.at_level(level);
+        let (_, message) = node.sends(&write, NOW_US);
+        let params = Query::parse_as(&message, newest).unwrap().params;
+        (params.consistency, params.timestamp)
+    };
+    let (one, more) = (Consistency::One, Consistency::LocalQuorum);
+    for newest in [Version::V4, Version::V5] {
+        assert_eq!(asked(newest, None), (one, Some(7)));
+        assert_eq!(asked(newest, Some(more)), (more, Some(7)));
+    }
+    let body = Body::Batch {
+        kind: 0,
+        children: Vec::new(),
+        values: Vec::new(),
+        tail: STAMPED.to_vec(),
+    };
+    let mut node = Node::ready(Version::V4);
+    node.link = node.link.at_level(Some(more));
+    let (_, message) = node.sends(&Write::new(NOW_US, "ks", "t", body), NOW_US);
+    let batch = Batch::parse(&message).unwrap();
+    assert_eq!((batch.consistency, batch.timestamp), (more, Some(7)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::plan::{Plan, Repeat};
 use super::registry::Prepared;
 use crate::cql::request::params::QueryFlags;
-use crate::cql::{EncodeError, Flags, Opcode, Version, Writer, encode};
+use crate::cql::{Consistency, EncodeError, Flags, Opcode, Version, Writer, encode};
 use crate::journal::{Nature, Place};
 use crate::spill::Kind as RecordKind;
 
@@ -311,19 +311,26 @@ pub struct Form {
     pub version: Version,
     /// The current second, in v5; see [`Write::now_in_seconds`].
     pub now_s: Option<i32>,
+    /// The consistency level; `None`: the client's own.
+    pub level: Option<Consistency>,
 }
 
 impl Form {
     /// Appends `<query_parameters>`, or the end of a batch, that are in the form of v4: in v5 the
     /// flags are an `[int]`, and the second is the last field (v5 specification, 4.1.4 and 4.1.7).
     fn put(self, body: &mut Writer<'_>, v4: &[u8]) {
-        let (Version::V5, [c0, c1, flags, rest @ ..]) = (self.version, v4) else {
+        let Some((own, behind)) = v4.split_first_chunk::<2>() else {
             body.raw(v4);
+            return;
+        };
+        let level = self.level.map(|level| level.number().to_be_bytes());
+        body.raw(&level.unwrap_or(*own));
+        let (Version::V5, [flags, rest @ ..]) = (self.version, behind) else {
+            body.raw(behind);
             return;
         };
         let flags = QueryFlags(u32::from(*flags));
         let flags = flags.with_if(self.now_s.is_some(), QueryFlags::NOW_IN_SECONDS);
-        body.raw(&[*c0, *c1]);
         body.int(flags.0.cast_signed());
         body.raw(rest);
         if let Some(now_s) = self.now_s {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cql::Consistency;
 use crate::offline::tls::TargetTlsArgs;
 use crate::spill::Holds;
 
@@ -30,6 +31,9 @@ pub struct ReplayArgs {
     /// TLS with the target.
     #[command(flatten)]
     pub target_tls: TargetTlsArgs,
+    /// Consistency level of all writes: one, local_quorum, … [default: what the clients asked for]
+    #[arg(long, value_name = "LEVEL", env = "TWINRING_TARGET_CONSISTENCY", value_parser = level)]
+    pub target_consistency: Option<Consistency>,
     /// Key file of a spill that was written with --spill-key-file
     #[arg(long, value_name = "FILE", env = "TWINRING_SPILL_KEY_FILE")]
     pub spill_key_file: Option<PathBuf>,
@@ -61,6 +65,12 @@ pub struct ReplayArgs {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn level(name: &str) -> Result<Consistency, &'static str> {
+    Consistency::from_name(name)
+        .filter(|level| !matches!(level, Consistency::Serial | Consistency::LocalSerial))
+        .ok_or("no level of writes; write one, local_quorum, quorum, …")
 }
 
 impl ReplayArgs {

@@ -38,6 +38,8 @@ pub(super) struct Target {
     builder: SessionBuilder,
     contact: String,
     main: Rc<Session>,
+    /// For all writes; `None`: each has its own.
+    level: Option<Consistency>,
     by_keyspace: Mutex<HashMap<String, Rc<Session>>>,
     prepared: RefCell<HashMap<(Option<String>, String), PreparedCell>>,
     tables: RefCell<Rc<Tables>>,
@@ -70,6 +72,7 @@ impl Target {
             builder,
             contact,
             main: Rc::new(session),
+            level: args.target_consistency.and_then(of_number),
             by_keyspace: Mutex::default(),
             prepared: RefCell::default(),
             tables: RefCell::new(Rc::new(tables)),
@@ -104,14 +107,14 @@ impl Target {
         let result = match (request.batch_type, request.parts.as_slice()) {
             (None, [part]) if part.cells.is_empty() => {
                 let mut statement = Statement::new(part.text.as_str());
-                statement.set_consistency(consistency(request)?);
+                statement.set_consistency(self.level(request)?);
                 statement.set_serial_consistency(serial_consistency(request));
                 statement.set_timestamp(request.timestamp_us);
                 session.query_unpaged(statement, &[]).await.map(drop)
             }
             (None, [part]) => {
                 let mut prepared = self.prepare(&session, request, part).await?;
-                prepared.set_consistency(consistency(request)?);
+                prepared.set_consistency(self.level(request)?);
                 prepared.set_serial_consistency(serial_consistency(request));
                 prepared.set_timestamp(request.timestamp_us);
                 session
@@ -155,10 +158,21 @@ impl Target {
                 batch.append_statement(self.prepare(session, request, part).await?);
             }
         }
-        batch.set_consistency(consistency(request)?);
+        batch.set_consistency(self.level(request)?);
         batch.set_serial_consistency(serial_consistency(request));
         batch.set_timestamp(request.timestamp_us);
         Ok(batch)
+    }
+
+    fn level(&self, request: &Request) -> Result<Consistency, Verdict> {
+        let number = request.consistency;
+        let own = || Consistency::try_from(number);
+        self.level
+            .map_or_else(own, Ok)
+            .map_err(|_| Verdict::Refused {
+                code: 0,
+                words: format!("no consistency level {number}"),
+            })
     }
 
     async fn session(&self, keyspace: Option<&str>) -> Result<Rc<Session>, Verdict> {
@@ -205,12 +219,8 @@ impl Target {
     }
 }
 
-fn consistency(request: &Request) -> Result<Consistency, Verdict> {
-    let number = request.consistency;
-    Consistency::try_from(number).map_err(|_| Verdict::Refused {
-        code: 0,
-        words: format!("no consistency level {number}"),
-    })
+fn of_number(level: crate::cql::Consistency) -> Option<Consistency> {
+    Consistency::try_from(level.number()).ok()
 }
 
 fn serial_consistency(request: &Request) -> Option<SerialConsistency> {

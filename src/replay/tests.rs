@@ -22,6 +22,7 @@ fn args(dir: &Path) -> ReplayArgs {
         only_rejected: false,
         dry_run: false,
         keep: false,
+        target_consistency: None,
         spill_key_file: None,
         force: false,
         json: false,

@@ -1,5 +1,6 @@
 //! The target's nodes as they are found, beside the contact points that the operator named.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Shard;
@@ -93,15 +94,7 @@ impl Remote {
         let unknown = behind.iter().chain(before).filter(|node| !knows(**node));
         let unknown: Vec<_> = unknown.take(free).copied().collect();
         for address in unknown {
-            let name = address.ip().to_string(); // so it is called in certificates
-            let seed = self.config.seed.wrapping_add(self.nodes.len() as u64);
-            let node = Node::new(address, name, self.trust, seed);
-            // sockets know a node by its place: one that has left keeps it until it is needed
-            let left = |node: &&mut Node| node.has_left(&self.config.contact_points);
-            match self.nodes.iter_mut().find(left) {
-                Some(place) => *place = node,
-                None => self.nodes.push(node),
-            }
+            self.add(address, address.ip().to_string()); // so it is called in certificates
         }
         self.drop_left();
         let used = |node: &Node, address| !node.unwanted && node.address == address;
@@ -109,6 +102,41 @@ impl Remote {
             let mut known = self.nodes.iter();
             known.position(|node| used(node, *address))
         });
+    }
+
+    /// The cluster's nodes are these, and nothing else: many may have one address, and be known by
+    /// their names there. Of many each shard uses some.
+    pub(super) fn learn_points(&mut self, points: &[(SocketAddr, String)]) {
+        let first = usize::try_from(self.config.seed % points.len().max(1) as u64).unwrap_or(0);
+        let (before, behind) = points.split_at(first);
+        let some = behind.iter().chain(before);
+        let some: Vec<_> = some.take(limits::TARGET_NODES_PER_SHARD).collect();
+        let is = |node: &Node, point: &(SocketAddr, String)| {
+            node.address == point.0 && node.name == point.1
+        };
+        for node in &mut self.nodes {
+            let wanted = some.iter().any(|point| is(node, point));
+            let was = std::mem::replace(&mut node.unwanted, !wanted);
+            node.try_now |= was && wanted;
+        }
+        for point in some {
+            if !self.nodes.iter().any(|node| is(node, point)) {
+                self.add(point.0, point.1.clone());
+            }
+        }
+        self.drop_left();
+    }
+
+    /// Takes a node in. Sockets know one by its place: one that has left keeps it until it is
+    /// needed.
+    fn add(&mut self, address: SocketAddr, name: String) {
+        let seed = self.config.seed.wrapping_add(self.nodes.len() as u64);
+        let node = Node::new(address, name, self.trust, seed);
+        let left = |node: &&mut Node| node.has_left(&self.config.contact_points);
+        match self.nodes.iter_mut().find(left) {
+            Some(place) => *place = node,
+            None => self.nodes.push(node),
+        }
     }
 
     /// Nodes that have left the cluster are forgotten, as far as no others stand behind them.
@@ -124,7 +152,6 @@ impl Remote {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
@@ -145,6 +172,7 @@ mod tests {
             names: points.iter().map(ToString::to_string).collect(),
             credentials: None,
             newest: Version::V4,
+            level: None,
             in_flight: 8,
             linger: Duration::ZERO,
             seed: 5,
@@ -194,6 +222,33 @@ mod tests {
         remote.learn_nodes(&nodes(&[], &[]));
         assert_eq!(used(&remote), [node(1), node(200)]);
         assert_eq!(remote.nodes.len(), 2, "what was named stays, nothing else");
+    }
+
+    #[test]
+    fn many_nodes_may_have_one_address() {
+        let mut remote = remote(&[]);
+        let names = |remote: &Remote| {
+            let used = remote.nodes.iter().filter(|node| !node.unwanted);
+            let mut names: Vec<_> = used.map(|node| node.name.clone()).collect();
+            names.sort_unstable();
+            names.concat()
+        };
+        let mut learn = |names_of: &str| {
+            let all = names_of.chars().map(|name| (node(1), name.to_string()));
+            remote.learn_points(&all.collect::<Vec<_>>());
+            (names(&remote), remote.nodes.len())
+        };
+        assert_eq!(learn("abc"), ("abc".to_owned(), 3));
+        assert_eq!(
+            learn("bcd"),
+            ("bcd".to_owned(), 3),
+            "one took the place of another"
+        );
+        assert_eq!(learn("abc"), ("abc".to_owned(), 3));
+        assert_eq!(learn(""), (String::new(), 0));
+        let (many, count) = learn("abcdefghijklmnopqrstuvwxyz");
+        assert_eq!(many.len(), limits::TARGET_NODES_PER_SHARD);
+        assert_eq!(count, limits::TARGET_NODES_PER_SHARD);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -86,6 +87,8 @@ pub enum Message {
     Tables(Arc<Known>),
     /// The nodes of the target, as the control plane has found them.
     Nodes(Arc<Nodes>),
+    /// The nodes of the target, each with its address and its name there.
+    Points(Arc<[(SocketAddr, String)]>),
     /// The answer to [`Ask::Agreement`] with this number.
     Agreed(u64),
     /// The answer to [`Note::MayDrop`]: the open window is on the disk.

@@ -1,5 +1,6 @@
 //! One node of a cluster as a shard sees it: the link to it, and how much it is trusted with.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::buffers::Partial;
@@ -86,6 +87,17 @@ impl Open {
             self.frames = Some(Frames::new(Format::Plain, 0));
         }
         wrong.map_or(Ok(()), Err)
+    }
+}
+
+impl fmt::Display for Node {
+    /// Its address, with its name if that says more: behind one address there may be many nodes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        match self.name == self.address.ip().to_string() {
+            true => Ok(()),
+            false => write!(f, " ({})", self.name),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::connection::Spare;
 use super::net::Net;
 use super::peer::{Node, Open, with_room};
 use super::secured::say_goodbye;
-use crate::cql::Version;
+use crate::cql::{Consistency, Version};
 use crate::limits;
 use crate::metrics::TlsFailure;
 use crate::relay::breaker::{BreakerConfig, Failure};
@@ -39,6 +39,8 @@ pub struct RemoteConfig {
     pub credentials: Option<Credentials>,
     /// Newest version of the protocol that is spoken: v4, or v5 where a node speaks it.
     pub newest: Version,
+    /// Consistency level of writes; `None`: the client's own.
+    pub level: Option<Consistency>,
     /// Requests in flight per node.
     pub in_flight: usize,
     /// How long a request may wait for company.
@@ -256,6 +258,7 @@ impl Remote {
                     let newest = self.config.newest;
                     let prepared = limits::PREPARED_PER_SHARD;
                     let link = Link::new(newest, credentials, streams, prepared, now_us);
+                    let link = link.at_level(self.config.level);
                     node.link = Some(Open {
                         link,
                         socket,
@@ -375,8 +378,8 @@ impl Remote {
         for event in self.events.drain(..) {
             match event {
                 LinkEvent::Ready => {
-                    let (side, address) = (self.config.side, node.address);
-                    tracing::info!(%side, node = %address, %protocol, "connected");
+                    let side = self.config.side;
+                    tracing::info!(%side, %node, %protocol, "connected");
                     node.reported = false;
                     happened.push(RemoteEvent::Up);
                 }
@@ -444,7 +447,7 @@ impl Remote {
         node.stalled = false;
         if !node.reported {
             node.reported = true;
-            tracing::warn!(side = %self.config.side, node = %node.address, "not connected: {why}");
+            tracing::warn!(side = %self.config.side, %node, "not connected: {why}");
         }
     }
 
@@ -597,8 +600,7 @@ impl Remote {
                 node.stalled = true;
                 let load = open.link.load();
                 node.breaker.failed(Failure::Gone, load, now_us);
-                let address = node.address;
-                tracing::warn!(side = %self.config.side, node = %address, "answers have stopped");
+                tracing::warn!(side = %self.config.side, %node, "answers have stopped");
                 self.look(now_us);
             } else if ready && open.link.in_flight() == 0 {
                 let probe = idle && node.breaker.is_open() && node.breaker.window(now_us) > 0;

@@ -142,6 +142,7 @@ impl Shard {
                 Message::Login(login) => _ = self.learn_login(&login),
                 Message::Tables(known) => self.learn_tables(known),
                 Message::Nodes(nodes) => self.learn_nodes(&nodes),
+                Message::Points(points) => self.target.learn_points(&points),
                 Message::Agreed(question) => self.nodes_agree(question),
                 Message::MayDrop => self.may_drop(),
                 Message::DiskIsLow(low) => self.full.disk_is_low = low,

@@ -18,7 +18,7 @@ use super::remote::{Remote, RemoteConfig};
 use super::spiller::Spiller;
 use super::{Earlier, Shard, Unsettled, full, secured};
 use crate::config::ProxyConfig;
-use crate::cql::Version;
+use crate::cql::{Consistency, Version};
 use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::{Gauge, Recorder};
@@ -209,6 +209,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
             true => Version::V5,
             false => Version::V4,
         },
+        level: config.mirror.level.and_then(Consistency::from_number),
         in_flight: config.mirror.in_flight,
         linger: config.mirror.linger,
         seed,
@@ -220,6 +221,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         names: config.source.names.clone(),
         credentials: None,
         newest: Version::V4, // nothing that is asked here needs more
+        level: None,
         in_flight: 64,
         linger: Duration::ZERO,
         seed: !seed,

@@ -1,5 +1,6 @@
 //! Certificates, keys and authorities of all three sides, ready for handshakes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -9,6 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::bundle::{self, Bundle};
 use super::files::{self, Pair, at};
 use super::verify::{Anybody, Chain};
 use crate::config::{ClientTls, Identity, ListenerTls, Problem, ProxyConfig, Verify};
@@ -54,7 +56,10 @@ impl Material {
         let mut problems = Vec::new();
         let listener = config.listener_tls.as_ref().map(Listener::load);
         let source = config.source.tls.as_ref().map(Outgoing::load);
-        let target = config.target.tls.as_ref().map(Outgoing::load);
+        let target = match &config.target.bundle {
+            None => config.target.tls.as_ref().map(Outgoing::load),
+            Some(bundle) => Some(Outgoing::of_bundle(bundle)),
+        };
         let material = Self {
             listener: taken(listener, &mut problems),
             source: taken(source, &mut problems),
@@ -168,6 +173,49 @@ impl Outgoing {
         })
     }
 
+    /// For the nodes behind a secure connect bundle: each is asked for by a name of its own (SNI),
+    /// and all show certificates with the name of the host in the bundle.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub fn of_bundle(path: &Path) -> Result<Self, Problem> {
+        let bundle = Bundle::read(path)?;
+        let wrong = |what: String| bundle::unfit(path, what);
+        let name = ServerName::try_from(bundle.host.clone())
+            .map_err(|_| wrong(format!("`{}` in its config.json is no host", bundle.host)))?;
+        let expiry_s = match bundle
+            .chain
+            .first()
+            .map(|own| x509_parser::parse_x509_certificate(own))
+        {
+            Some(Ok((_, own))) => Some(own.validity().not_after.timestamp()),
+            _ => return Err(wrong("its cert is damaged".to_owned())),
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(bundle.authorities);
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+            .build()
+            .map_err(|error| wrong(format!("its ca.crt cannot be used: {error}")))?;
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Problem::new("TLS", error.to_string(), "report this"))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Chain {
+                inner,
+                trusted: Vec::new(),
+                name_counts: true,
+                name: Some(name),
+            }))
+            .with_client_auth_cert(bundle.chain, bundle.key)
+            .map_err(|error| wrong(format!("its cert and key cannot be used: {error}")))?;
+        config.resumption = Resumption::in_memory_sessions(limits::TLS_SESSIONS);
+        Ok(Self {
+            config: Arc::new(config),
+            name: None,
+            expiry_s,
+        })
+    }
+
     fn with_own_sessions(&self) -> Self {
         let mut config = ClientConfig::clone(&self.config);
         config.resumption = Resumption::in_memory_sessions(limits::TLS_SESSIONS);
@@ -214,7 +262,7 @@ fn chain(wanted: &ClientTls, name: Option<ServerName<'static>>) -> Result<Arc<Ch
 
 fn roots(
     flag: &str,
-    file: &std::path::Path,
+    file: &Path,
     certificates: Vec<CertificateDer<'static>>,
 ) -> Result<RootCertStore, Problem> {
     let mut roots = RootCertStore::empty();

@@ -3,6 +3,7 @@
 //! ```text
 //! material   files → certificates, keys, authorities, ready for handshakes    (control plane)
 //!   files    PEM, JKS and PKCS#12, told apart by their first bytes       jks, der
+//!   bundle   secure connect bundles
 //!   verify   who is trusted: a chain, a name, or anybody
 //! secure     records in → plain bytes out, plain bytes in → records out       (pure)
 //!   records  where records end                                      failure  reasons and words
@@ -15,6 +16,7 @@
 //! The kernel's own TLS is not used: sending through it needs a socket option after the handshake
 //! and a kernel built with it, and what it saves is a copy.
 
+pub mod bundle;
 mod der;
 mod failure;
 mod files;

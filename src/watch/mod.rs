@@ -10,6 +10,7 @@ mod client;
 mod wire;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use self::client::{Client, Failure};
+use crate::cloud;
 use crate::config::{Cluster, Credentials, Discovery, ProxyConfig};
 use crate::limits;
 use crate::side::Side;
@@ -43,15 +45,21 @@ pub enum News {
     Tables(Arc<Known>),
     /// The nodes of the target.
     Nodes(Arc<Nodes>),
+    /// The same, from the service that its bundle leads to: each with its address and its name.
+    Points(Points),
     /// The question with this number is answered: the target's nodes have the same schema, or have
     /// not for so long that some must be down.
     Agreed(u64),
 }
 
+/// Nodes, each with its address and its name.
+type Points = Arc<[(SocketAddr, String)]>;
+
 /// What one task has found out.
 enum Found {
     Tables(Arc<Tables>),
     Nodes(Arc<Nodes>),
+    Points(Points),
     Agreed(u64),
 }
 
@@ -114,6 +122,10 @@ impl Watch {
                         tell(News::Nodes(nodes));
                         continue;
                     }
+                    (_, Found::Points(points)) => {
+                        tell(News::Points(points));
+                        continue;
+                    }
                     (_, Found::Agreed(question)) => {
                         tell(News::Agreed(question));
                         continue;
@@ -172,15 +184,30 @@ async fn follow(
 ) {
     let mut pause = PAUSES.0;
     let mut reported = false;
+    let mut unknown = false;
     let mut last: Arc<Tables> = Arc::default();
     let mut nodes: Arc<Nodes> = Arc::default();
-    let mut points = cluster.contact_points.clone();
+    let mut named: Points = cluster.points().into();
     let mut turn = 0;
-    while let Some(address) = points.get(turn % points.len().max(1)).copied() {
+    loop {
+        if let Some(bundle) = &cluster.bundle
+            && let Some(found) = asked(bundle, &mut unknown).await
+            && found != named
+        {
+            let names: Vec<_> = found.iter().map(|(_, name)| name.as_str()).collect();
+            tracing::info!(%side, at = %found[0].0, ?names, "its nodes");
+            named = found;
+            tell(Found::Points(Arc::clone(&named)));
+        }
+        let points = known(&cluster, &named, &nodes);
+        let Some((address, host)) = points.get(turn % points.len().max(1)) else {
+            let _ = timeout(pause, wishes.changed()).await;
+            pause = (pause * 2).min(PAUSES.1);
+            continue;
+        };
         turn += 1;
-        let host = cluster.name_of(address);
         let why = session(
-            (&cluster, address, &host),
+            (&cluster, &named, *address, host),
             discovery.as_ref(),
             &mut wishes,
             |seen| match seen {
@@ -204,13 +231,6 @@ async fn follow(
             },
         )
         .await;
-        points.clone_from(&cluster.contact_points);
-        points.extend(
-            nodes
-                .near
-                .iter()
-                .filter(|node| !cluster.contact_points.contains(node)),
-        );
         if !reported {
             reported = true;
             let need = match why {
@@ -225,6 +245,36 @@ async fn follow(
         }
         let _ = timeout(pause, wishes.changed()).await;
         pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// All nodes that can be asked: those that were named first, then those that were found.
+fn known(cluster: &Cluster, named: &Points, nodes: &Nodes) -> Vec<(SocketAddr, String)> {
+    let others = nodes.near.iter();
+    let others = others.filter(|node| !cluster.contact_points.contains(node));
+    let others = others.map(|node| (*node, cluster.name_of(*node)));
+    named.iter().cloned().chain(others).collect()
+}
+
+/// Asks the service that the bundle leads to where the nodes are; `None`: it does not say, which is
+/// reported once.
+async fn asked(bundle: &Path, unknown: &mut bool) -> Option<Points> {
+    let path = bundle.to_owned();
+    let answer = tokio::task::spawn_blocking(move || cloud::ask(&path)).await;
+    match answer.ok()? {
+        Ok(points) => {
+            *unknown = false;
+            Some(points.into())
+        }
+        Err(why) => {
+            if !std::mem::replace(unknown, true) {
+                tracing::warn!(
+                    "the target's bundle leads to no nodes: {why}; it is asked again, and until \
+                     then those that are known are used, if there are any"
+                );
+            }
+            None
+        }
     }
 }
 
@@ -256,7 +306,7 @@ enum Seen {
 
 /// Reads and listens until something fails.
 async fn session(
-    (cluster, address, host): (&Cluster, SocketAddr, &str),
+    (cluster, named, address, host): (&Cluster, &Points, SocketAddr, &str),
     discovery: Option<&Discovery>,
     wishes: &mut watch::Receiver<Wish>,
     mut tell: impl FnMut(Seen) + Send,
@@ -275,21 +325,26 @@ async fn session(
         Err(why) => return why,
     };
     let mut agreed = 0;
-    let mut nodes = cluster.contact_points.clone();
+    let mut nodes = named.to_vec();
     loop {
         client.forget_events();
         let looked = async {
             let wish = wishes.borrow().clone();
             if wish.agreement != agreed {
-                agree(cluster, &nodes, &wish).await;
+                agree(&nodes, &wish).await;
                 agreed = wish.agreement;
                 tell(Seen::Agreed(agreed));
             }
             if let Some(Discovery { data_center }) = discovery {
                 let found = read_nodes(&mut client, address).await?;
                 let found = found.finish(data_center.as_deref());
-                nodes.clone_from(&cluster.contact_points);
-                nodes.extend(&found.near);
+                nodes.clear();
+                nodes.extend_from_slice(named);
+                let near = found
+                    .near
+                    .iter()
+                    .map(|node| (*node, cluster.name_of(*node)));
+                nodes.extend(near);
                 nodes.sort_unstable();
                 nodes.dedup();
                 tell(Seen::Nodes(found));
@@ -318,12 +373,11 @@ async fn session(
 
 /// Waits until all nodes have the same schema. Each is asked itself: of others a node knows what
 /// was so a while ago. Those that cannot be asked cannot be written to either.
-async fn agree(cluster: &Cluster, nodes: &[SocketAddr], wish: &Wish) {
+async fn agree(nodes: &[(SocketAddr, String)], wish: &Wish) {
     let limit = Instant::now() + Duration::from_millis(limits::SCHEMA_AGREEMENT_MS);
     let mut clients = Vec::new();
-    for node in nodes {
-        let host = cluster.name_of(*node);
-        let tls = wish.tls.as_ref().map(|tls| (tls, &*host));
+    for (node, host) in nodes {
+        let tls = wish.tls.as_ref().map(|tls| (tls, host.as_str()));
         if let Ok(client) = Client::connect(*node, wish.credentials.as_ref(), tls).await {
             clients.push((*node, client));
         }

@@ -14,6 +14,7 @@
 )]
 
 mod at_size;
+mod bundle;
 mod copy;
 mod crash;
 mod disk;

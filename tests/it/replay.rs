@@ -111,6 +111,7 @@ fn args(path: &Path, target: String) -> ReplayArgs {
         only_rejected: false,
         dry_run: false,
         keep: false,
+        target_consistency: None,
         spill_key_file: None,
         force: false,
         json: true,

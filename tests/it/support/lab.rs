@@ -197,6 +197,20 @@ fn secure(cell: &'static OnceLock<Cassandra>, name: &str, host: u8) -> &'static 
     })
 }
 
+/// Cassandra 4.1 with a login, which takes no writes at ANY, ONE and LOCAL_ONE but from superusers.
+pub fn guarded_target() -> &'static Cassandra {
+    static CELL: OnceLock<Cassandra> = OnceLock::new();
+    CELL.get_or_init(|| {
+        let levels = "write_consistency_levels_disallowed: [ANY, ONE, LOCAL_ONE]";
+        let options = NodeOptions {
+            auth: true,
+            yaml: Vec::leak(vec![levels.to_owned()]),
+            ..NodeOptions::default()
+        };
+        Cassandra::start("guarded-target", V41, address(8), options)
+    })
+}
+
 /// An address for one more proxy.
 pub fn proxy_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(100);

@@ -2,6 +2,7 @@
 
 pub mod bulk;
 pub mod cassandra;
+pub mod cloud;
 pub mod compare;
 pub mod cql;
 pub mod history;

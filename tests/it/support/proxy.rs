@@ -62,12 +62,12 @@ impl Proxy {
         Self::start_between(name, data_dir, ip, ends, flags, variables)
     }
 
-    /// As `start_with`, between any contact points (source and target).
+    /// As `start_with`, between any contact points (source, and target unless flags say it).
     pub fn start_between(
         name: &str,
         data_dir: &Path,
         ip: Ipv4Addr,
-        ends: [String; 2],
+        ends: impl IntoIterator<Item = String>,
         flags: &[&str],
         variables: &[(&str, &str)],
     ) -> Proxy {

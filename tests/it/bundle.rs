@@ -1,0 +1,239 @@
+//! `--target-secure-connect-bundle`: nodes that are all behind one address, each by a name of its
+//! own, and the service that tells them. The node behind them refuses writes at a low consistency
+//! level, as Astra DB does.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::cassandra::{Cassandra, run_dir, setup};
+use crate::support::cloud::{self, Cloud};
+use crate::support::cql::Cql;
+use crate::support::lab::{self, Pair};
+use crate::support::proxy::Proxy;
+use crate::support::tls::{self, Authority};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const NAMES: [&str; 2] = [
+    "0750e59f-441b-37bb-b0a7-e097c5d725f7",
+    "190dafab-6970-3a67-a21c-1226360de7dc",
+];
+/// As the console of Astra DB gives out user names and passwords.
+const LOGIN: (&str, &str) = ("token", "AstraCS:not-a-real-one");
+
+/// A node behind a bundle, with a user for the proxy.
+fn target() -> &'static Cassandra {
+    let node = lab::guarded_target();
+    let (user, word) = LOGIN;
+    let role =
+        format!("CREATE ROLE IF NOT EXISTS '{user}' WITH PASSWORD = '{word}' AND LOGIN = true");
+    let mut cql = node.connect();
+    cql.query(&role).unwrap();
+    cql.query(&format!("GRANT ALL ON ALL KEYSPACES TO '{user}'"))
+        .unwrap();
+    node
+}
+
+fn pair(name: &str) -> Pair {
+    setup();
+    let pair = Pair::without_proxy(name, lab::source_41(), target());
+    pair.run_at_both(&format!(
+        "CREATE TABLE {}.t (k int PRIMARY KEY, v text)",
+        pair.keyspace
+    ));
+    pair
+}
+
+fn word_file() -> PathBuf {
+    let file = tls::dir().join("token");
+    std::fs::write(&file, LOGIN.1).unwrap();
+    file
+}
+
+/// The flags that a bundle needs.
+fn flags(bundle: &Path) -> Vec<String> {
+    let (bundle, word) = (bundle.to_str().unwrap(), word_file());
+    let word = word.to_str().unwrap();
+    let flags = [
+        ("--target-secure-connect-bundle", bundle),
+        ("--disable-target-tls", "false"),
+        ("--target-username", LOGIN.0),
+        ("--target-password-file", word),
+    ];
+    let flags = flags.iter().flat_map(|(flag, value)| [*flag, *value]);
+    flags.map(str::to_owned).collect()
+}
+
+fn start(pair: &Pair, bundle: &Path, more: &[&str]) -> Proxy {
+    let name = &pair.keyspace;
+    let flags = flags(bundle);
+    let flags: Vec<_> = flags
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect();
+    let ends = [pair.source.address.to_string()];
+    let dir = run_dir().join(name);
+    Proxy::start_between(name, &dir, lab::proxy_address(), ends, &flags, &[])
+}
+
+/// `--check`: whether it could start, and its words.
+fn check(name: &str, bundle: &Path) -> (bool, String) {
+    let dir = run_dir().join(name);
+    let output = Command::new(env!("CARGO_BIN_EXE_twinring"))
+        .args(["proxy", &lab::source_41().address.to_string()])
+        .args(["--check", "--metrics", "false", "--listen", "127.0.0.1:0"])
+        .args(["--disable-source-tls", "true", "--cores", "1"])
+        .args(["--data-dir", dir.to_str().unwrap()])
+        .args(flags(bundle))
+        .output()
+        .unwrap();
+    let words = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&words).into_owned(),
+    )
+}
+
+fn write(pair: &Pair, proxy: &Proxy, ids: std::ops::Range<i32>) {
+    let mut cql = Cql::connect(proxy.listen).unwrap();
+    for id in ids {
+        let keyspace = &pair.keyspace;
+        let text = format!("INSERT INTO {keyspace}.t (k, v) VALUES ({id}, 'x')");
+        cql.query(&text).unwrap(); // at ONE
+    }
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < LIMIT, "not after {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn writes_go_to_the_nodes_of_a_bundle() {
+    let _turn = lab::beside_others();
+    let mut pair = pair("bundle");
+    let cloud = Cloud::new("bundle", pair.target.address, &NAMES);
+    let proxy = start(&pair, &cloud.bundle, &[]);
+    write(&pair, &proxy, 0..200);
+    for name in NAMES {
+        wait_until(name, || cloud.was_asked_for(name));
+    }
+    let words = proxy.words();
+    assert!(
+        !words.contains(LOGIN.1) && !words.contains("PRIVATE KEY"),
+        "{words}"
+    );
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+    let proxy = pair.proxy.as_ref().unwrap();
+    assert_eq!(proxy.held(), Vec::<String>::new());
+    // a change of the schema waits until all nodes agree, by their names
+    let table = format!("CREATE TABLE {}.more (k int PRIMARY KEY)", pair.keyspace);
+    let mut cql = Cql::connect(proxy.listen).unwrap();
+    cql.query(&table).unwrap();
+    cql.query(&format!(
+        "INSERT INTO {}.more (k) VALUES (1)",
+        pair.keyspace
+    ))
+    .unwrap();
+    pair.assert_equal(&[]);
+}
+
+/// Nodes get other names when the operator of the cloud exchanges them.
+#[test]
+fn nodes_that_are_others_are_asked_for_again() {
+    let _turn = lab::beside_others();
+    let mut pair = pair("renamed");
+    let cloud = Cloud::new("renamed", pair.target.address, &NAMES);
+    let proxy = start(&pair, &cloud.bundle, &[]);
+    write(&pair, &proxy, 0..50);
+    let third = "678e6a1d-e5b1-3cba-b949-7bfaf823957f";
+    cloud.rename(&[third]);
+    write(&pair, &proxy, 50..100);
+    wait_until("the new name", || cloud.was_asked_for(third));
+    write(&pair, &proxy, 100..150);
+    pair.proxy = Some(proxy);
+    pair.assert_equal(&[]);
+}
+
+/// A level that the target refuses: what the default spares.
+#[test]
+fn a_level_that_the_target_refuses() {
+    let _turn = lab::beside_others();
+    let pair = pair("refused_level");
+    let cloud = Cloud::new("refused_level", pair.target.address, &NAMES);
+    let proxy = start(&pair, &cloud.bundle, &["--target-consistency", "one"]);
+    write(&pair, &proxy, 0..10);
+    wait_until("rejected", || proxy.gauge("twinring_rejected_held") == 10);
+    let words = proxy.words();
+    assert!(words.contains("not allowed"), "{words}");
+    let data_dir = proxy.data_dir.clone();
+    proxy.terminate(LIMIT);
+    let replayed = Command::new(env!("CARGO_BIN_EXE_twinring"))
+        .args(["rejects", "send"])
+        .arg(&data_dir)
+        .arg(pair.target.address.to_string())
+        .args([
+            "--target-username",
+            LOGIN.0,
+            "--target-consistency",
+            "local_quorum",
+        ])
+        .env("TWINRING_TARGET_PASSWORD", LOGIN.1)
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&replayed.stderr);
+    assert!(replayed.status.success(), "{words}");
+    pair.assert_equal(&[]);
+}
+
+#[test]
+fn a_check_says_what_is_wrong() {
+    let _turn = lab::beside_others();
+    let node = target();
+    let cloud = Cloud::new("checked", node.address, &NAMES);
+    let (well, words) = check("checked", &cloud.bundle);
+    assert!(well && words.contains("by the bundle"), "{words}");
+    assert!(!words.contains("spill until it is back"), "{words}");
+
+    // the router knows the names no more, the service does
+    let stale = Cloud::new("stale", node.address, &NAMES);
+    stale.forget();
+    let (well, words) = check("stale", &stale.bundle);
+    assert!(
+        well && words.contains("TLS failed: the other side ended it"),
+        "{words}"
+    );
+    assert!(words.contains("writes go to the spill"), "{words}");
+
+    // signed by somebody else
+    let (other, port) = (Authority::new("other-cloud"), cloud.service.port());
+    let (cert, key) = other.sign("other-cloud-client", "client.example");
+    let config = format!("{{\"host\":\"localhost\",\"port\":{port}}}");
+    let strange = cloud::zipped("strange", &config, [&other.file, &cert, &key]);
+    let (well, words) = check("strange", &strange);
+    let expected = format!(
+        "https://localhost:{port}/metadata: TLS failed: the certificate is signed \
+                            by nobody who is trusted here"
+    );
+    assert!(well && words.contains(&expected), "{words}");
+
+    // not in force any more: the service does not let it in
+    let outdated = cloud::zipped("outdated", &config, [&cloud.authority, &cert, &key]);
+    let (well, words) = check("outdated", &outdated);
+    assert!(well && words.contains("leads to no nodes"), "{words}");
+
+    let damaged = run_dir().join("damaged.zip");
+    let whole = std::fs::read(&cloud.bundle).unwrap();
+    std::fs::write(&damaged, &whole[..whole.len() / 2]).unwrap();
+    let (well, words) = check("damaged", &damaged);
+    assert!(
+        !well && words.contains("is no zip file, or is damaged"),
+        "{words}"
+    );
+    assert!(words.contains("--target-secure-connect-bundle"), "{words}");
+}
