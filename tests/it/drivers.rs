@@ -18,7 +18,7 @@ const OK: &str = r#""ok": true"#;
 #[derive(Debug, Clone, Copy, Default)]
 struct Way {
     protocol: u8,
-    lz4: bool,
+    compression: &'static str,
     /// The driver sends no timestamps.
     unstamped: bool,
     vector: bool,
@@ -33,7 +33,7 @@ fn run(mut command: Command, contact: SocketAddr, pair: &Pair, keyspace: &str, w
     command.env("TWINRING_CONTACT", contact.to_string());
     command.env("TWINRING_DIRECT", pair.source.address.to_string());
     command.env("TWINRING_KEYSPACE", keyspace);
-    command.env("TWINRING_COMPRESSION", flag(way.lz4, "lz4", "none"));
+    command.env("TWINRING_COMPRESSION", way.compression);
     command.env("TWINRING_STAMPS", flag(way.unstamped, "server", "client"));
     command.env("TWINRING_VECTOR", flag(way.vector, "1", "0"));
     command.env("TWINRING_PROTOCOL", way.protocol.to_string());
@@ -102,25 +102,25 @@ const FROM_41_TO_41: [fn() -> &'static Cassandra; 2] = [lab::source_41, lab::dur
 const FROM_50_TO_50: [fn() -> &'static Cassandra; 2] = [lab::source_50, lab::target_50];
 const UNSTAMPED_V4_LZ4: Way = Way {
     protocol: 4,
-    lz4: true,
+    compression: "lz4",
     unstamped: true,
     vector: false,
 };
 const UNSTAMPED_V3: Way = Way {
     protocol: 3,
-    lz4: false,
+    compression: "",
     unstamped: true,
     vector: false,
 };
 
 const UNSTAMPED_V5: Way = Way {
     protocol: 5,
-    lz4: false,
+    compression: "",
     unstamped: true,
     vector: false,
 };
 const UNSTAMPED_V5_LZ4: Way = Way {
-    lz4: true,
+    compression: "lz4",
     ..UNSTAMPED_V5
 };
 
@@ -197,6 +197,17 @@ fn java_unstamped_v4_lz4() {
 fn java_unstamped_v5_lz4() {
     let _turn = lab::beside_others();
     mirrored_and_unchanged("java", FROM_41_TO_50, UNSTAMPED_V5_LZ4);
+}
+
+#[test]
+fn java_unstamped_v3_snappy_to_41() {
+    let _turn = lab::beside_others();
+    let compression = "snappy";
+    let way = Way {
+        compression,
+        ..UNSTAMPED_V3
+    };
+    mirrored("java", FROM_41_TO_41, way);
 }
 
 #[test]

@@ -67,8 +67,8 @@ public class Suite {
         .withDuration(DefaultDriverOption.METADATA_SCHEMA_REQUEST_TIMEOUT, Duration.ofSeconds(30));
     if (!protocol.isEmpty())
       config.withString(DefaultDriverOption.PROTOCOL_VERSION, "V" + protocol);
-    if (env("COMPRESSION").equals("lz4"))
-      config.withString(DefaultDriverOption.PROTOCOL_COMPRESSION, "lz4");
+    if (!env("COMPRESSION").isEmpty())
+      config.withString(DefaultDriverOption.PROTOCOL_COMPRESSION, env("COMPRESSION"));
     if (env("STAMPS").equals("server"))
       config.withString(DefaultDriverOption.TIMESTAMP_GENERATOR_CLASS, "ServerSideTimestampGenerator");
     var builder = builder(contact).withConfigLoader(config.build());
