@@ -319,9 +319,11 @@ impl Form {
     /// Appends `<query_parameters>`, or the end of a batch, that are in the form of v4: in v5 the
     /// flags are an `[int]`, and the second is the last field (v5 specification, 4.1.4 and 4.1.7).
     fn put(self, body: &mut Writer<'_>, v4: &[u8]) {
+        if self.version != Version::V5 && self.level.is_none() {
+            return body.raw(v4);
+        }
         let Some((own, behind)) = v4.split_first_chunk::<2>() else {
-            body.raw(v4);
-            return;
+            return body.raw(v4);
         };
         let level = self.level.map(|level| level.number().to_be_bytes());
         body.raw(&level.unwrap_or(*own));
