@@ -97,7 +97,7 @@ haproxy_file() {
   cat >"$work/haproxy.$1" <<CONFIG
 global
   nbthread 1
-  maxconn 20000
+  maxconn 6000
 defaults
   mode tcp
   timeout connect 5s

@@ -136,7 +136,14 @@ fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
         let ip = address(first + third);
         let name = format!("{cluster}-{}", first + third);
         let mut yaml = vec![owning(third.into(), 3)];
-        yaml.extend(is_secured.then(|| tls::node_option(&name, ip)));
+        if is_secured {
+            yaml.push(tls::node_option(&name, ip));
+            // while one is dead and not yet known to be, rights are those that each node holds
+            yaml.push("auth_read_consistency_level: LOCAL_ONE".to_owned());
+            // a starved machine answers late
+            let patient = ["read_request_timeout: 20s", "write_request_timeout: 20s"];
+            yaml.extend(patient.map(str::to_owned));
+        }
         let options = NodeOptions {
             durable: true,
             auth: is_secured,
