@@ -410,9 +410,7 @@ impl Shard {
     fn logged_in(&mut self, login: Credentials) {
         let _ = self.asks.try_send(Ask::Login(login.clone())); // full: many have just now
         if self.learn_login(&login) {
-            for shard in (0..self.count).filter(|shard| *shard != self.index) {
-                self.inbox.tell(shard, Message::Login(login.clone()));
-            }
+            self.inbox.tell_others(|| Message::Login(login.clone()));
         }
     }
 

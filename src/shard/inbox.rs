@@ -214,6 +214,13 @@ impl Inbox {
         }
     }
 
+    /// Tells all other shards, and wakes them.
+    pub fn tell_others(&self, message: impl Fn() -> Message) {
+        for shard in (0..self.all.len()).filter(|shard| *shard != self.own) {
+            self.tell(shard, message());
+        }
+    }
+
     /// Tells one shard, unless it has ended: then the message comes back.
     pub fn try_tell(&self, shard: usize, message: Message) -> Result<(), Message> {
         match self.all.get(shard) {

@@ -91,15 +91,11 @@ impl Shard {
     fn tell_all_of_lane(&mut self, write: &Write) {
         let (keyspace, table, kind) = (&write.keyspace, &write.table, write.kind);
         self.lanes.note(keyspace.clone(), table.clone(), kind);
-        for shard in (0..self.count).filter(|shard| *shard != self.index) {
-            let (keyspace, table) = ((**keyspace).into(), (**table).into());
-            let message = Message::Lane {
-                keyspace,
-                table,
-                kind,
-            };
-            self.inbox.tell(shard, message);
-        }
+        self.inbox.tell_others(|| Message::Lane {
+            keyspace: (**keyspace).into(),
+            table: (**table).into(),
+            kind,
+        });
     }
 
     /// A write that must keep its place goes to the shard that owns its table.

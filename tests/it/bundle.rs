@@ -4,14 +4,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::cassandra::{Cassandra, run_dir, setup};
 use crate::support::cloud::{self, Cloud};
 use crate::support::cql::Cql;
-use crate::support::lab::{self, Pair};
+use crate::support::lab::{self, Pair, wait_until};
 use crate::support::proxy::Proxy;
-use crate::support::tls::{self, Authority};
+use crate::support::tls::{self, Authority, Flags};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const NAMES: [&str; 2] = [
@@ -51,48 +51,26 @@ fn word_file() -> PathBuf {
 }
 
 /// The flags that a bundle needs.
-fn flags(bundle: &Path) -> Vec<String> {
-    let (bundle, word) = (bundle.to_str().unwrap(), word_file());
-    let word = word.to_str().unwrap();
-    let flags = [
-        ("--target-secure-connect-bundle", bundle),
-        ("--disable-target-tls", "false"),
-        ("--target-username", LOGIN.0),
-        ("--target-password-file", word),
-    ];
-    let flags = flags.iter().flat_map(|(flag, value)| [*flag, *value]);
-    flags.map(str::to_owned).collect()
+fn flags(bundle: &Path) -> Flags {
+    Flags::default()
+        .with("--target-secure-connect-bundle", bundle)
+        .with("--disable-target-tls", "false")
+        .with("--target-username", LOGIN.0)
+        .with("--target-password-file", word_file())
 }
 
-fn start(pair: &Pair, bundle: &Path, more: &[&str]) -> Proxy {
-    let name = &pair.keyspace;
-    let flags = flags(bundle);
-    let flags: Vec<_> = flags
-        .iter()
-        .map(String::as_str)
-        .chain(more.iter().copied())
-        .collect();
-    let ends = [pair.source.address.to_string()];
-    let dir = run_dir().join(name);
-    Proxy::start_between(name, &dir, lab::proxy_address(), ends, &flags, &[])
+fn start(pair: &Pair, flags: &Flags) -> Proxy {
+    let (name, ends) = (&pair.keyspace, [pair.source.address.to_string()]);
+    let (dir, ip) = (run_dir().join(name), lab::proxy_address());
+    Proxy::start_between(name, &dir, ip, ends, &flags.words(), &[])
 }
 
 /// `--check`: whether it could start, and its words.
 fn check(name: &str, bundle: &Path) -> (bool, String) {
-    let dir = run_dir().join(name);
-    let output = Command::new(env!("CARGO_BIN_EXE_twinring"))
-        .args(["proxy", &lab::source_41().address.to_string()])
-        .args(["--check", "--metrics", "false", "--listen", "127.0.0.1:0"])
-        .args(["--disable-source-tls", "true", "--cores", "1"])
-        .args(["--data-dir", dir.to_str().unwrap()])
-        .args(flags(bundle))
-        .output()
-        .unwrap();
-    let words = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&words).into_owned(),
-    )
+    let flags = flags(bundle).with("--disable-source-tls", "true");
+    let ends = [lab::source_41().address.to_string()];
+    let (code, words) = Proxy::check(name, ends, &flags.words());
+    (code == Some(0), words)
 }
 
 fn write(pair: &Pair, proxy: &Proxy, ids: std::ops::Range<i32>) {
@@ -104,20 +82,12 @@ fn write(pair: &Pair, proxy: &Proxy, ids: std::ops::Range<i32>) {
     }
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < LIMIT, "not after {LIMIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn writes_go_to_the_nodes_of_a_bundle() {
     let _turn = lab::beside_others();
     let mut pair = pair("bundle");
     let cloud = Cloud::new("bundle", pair.target.address, &NAMES);
-    let proxy = start(&pair, &cloud.bundle, &[]);
+    let proxy = start(&pair, &flags(&cloud.bundle));
     write(&pair, &proxy, 0..200);
     for name in NAMES {
         wait_until(name, || cloud.was_asked_for(name));
@@ -149,7 +119,7 @@ fn nodes_that_are_others_are_asked_for_again() {
     let _turn = lab::beside_others();
     let mut pair = pair("renamed");
     let cloud = Cloud::new("renamed", pair.target.address, &NAMES);
-    let proxy = start(&pair, &cloud.bundle, &[]);
+    let proxy = start(&pair, &flags(&cloud.bundle));
     write(&pair, &proxy, 0..50);
     let third = "678e6a1d-e5b1-3cba-b949-7bfaf823957f";
     cloud.rename(&[third]);
@@ -166,7 +136,8 @@ fn a_level_that_the_target_refuses() {
     let _turn = lab::beside_others();
     let pair = pair("refused_level");
     let cloud = Cloud::new("refused_level", pair.target.address, &NAMES);
-    let proxy = start(&pair, &cloud.bundle, &["--target-consistency", "one"]);
+    let flags = flags(&cloud.bundle).with("--target-consistency", "one");
+    let proxy = start(&pair, &flags);
     write(&pair, &proxy, 0..10);
     wait_until("rejected", || proxy.gauge("twinring_rejected_held") == 10);
     let words = proxy.words();

@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::cassandra::{run_dir, setup, tests_dir};
 use crate::support::cql::Cql;
-use crate::support::lab::{self, Pair};
+use crate::support::lab::{self, Pair, wait_until};
 use crate::support::proxy::Proxy;
 use crate::support::tls::{self, Authority, Flags};
 
@@ -18,26 +18,18 @@ const SUPERUSER: (&str, &str) = ("cassandra", "cassandra");
 
 impl Flags {
     fn start(&self, name: &str, ip: Ipv4Addr) -> Proxy {
-        let flags: Vec<_> = self.0.iter().map(String::as_str).collect();
-        let nodes = [lab::secure_source().address, lab::secure_target().address];
-        Proxy::start_with(name, &run_dir().join(name), ip, nodes, &flags, &[])
+        let dir = run_dir().join(name);
+        Proxy::start_with(name, &dir, ip, ends(), &self.words(), &[])
     }
 
     /// `--check`: exit code and words.
     fn check(&self, name: &str) -> (Option<i32>, String) {
-        let dir = run_dir().join(name);
-        let nodes = [lab::secure_source().address, lab::secure_target().address];
-        let output = Command::new(env!("CARGO_BIN_EXE_twinring"))
-            .args(["proxy", &nodes[0].to_string(), &nodes[1].to_string()])
-            .args(["--check", "--metrics", "false", "--listen", "127.0.0.1:0"])
-            .args(["--cores", "1", "--data-dir", dir.to_str().unwrap()])
-            .args(&self.0)
-            .output()
-            .unwrap();
-        let words = [output.stdout, output.stderr].concat();
-        let words = String::from_utf8_lossy(&words).into_owned();
-        (output.status.code(), words)
+        Proxy::check(name, ends().map(|end| end.to_string()), &self.words())
     }
+}
+
+fn ends() -> [SocketAddr; 2] {
+    [lab::secure_source().address, lab::secure_target().address]
 }
 
 /// A keyspace on both nodes with the table of `small.py`, and no proxy yet.
@@ -94,14 +86,6 @@ fn metric(proxy: &Proxy, name: &str, words: &[&str]) -> u64 {
 fn handshakes(proxy: &Proxy, side: &str) -> u64 {
     let side = format!("side=\"{side}\"");
     metric(proxy, "twinring_tls_handshakes_total", &[&side])
-}
-
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < LIMIT, "not after {LIMIT:?}: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

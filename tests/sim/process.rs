@@ -95,10 +95,7 @@ impl World {
         };
         let journals = Journals::open(&config, setups, &mut windows, start).unwrap();
         if config.journal.durability == Durability::Machine {
-            for path in self.journal_files() {
-                let bytes = fs::read(&path).unwrap(); // the start has synced what it found
-                self.disk.synced(path, bytes);
-            }
+            self.sync_journals(); // the start has synced what it found
         }
         let keeper = Keeper::start(&config, windows);
         let left: usize = prepared.setups.iter().map(|s| s.unsettled.len()).sum();
@@ -208,10 +205,15 @@ impl World {
     /// The kernel brings what is in its page cache to the disk when it likes to.
     fn write_back(&mut self) {
         if self.journal_on_disk && self.disks.chance(50) {
-            for path in self.journal_files() {
-                let bytes = fs::read(&path).unwrap();
-                self.disk.synced(path, bytes);
-            }
+            self.sync_journals();
+        }
+    }
+
+    /// What the journals hold comes to the disk.
+    fn sync_journals(&self) {
+        for path in self.journal_files() {
+            let bytes = fs::read(&path).unwrap();
+            self.disk.synced(path, bytes);
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -13,7 +13,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -76,7 +76,7 @@ impl Cloud {
             open: Mutex::default(),
         });
         let router = route(&names, &authority, node);
-        let service = serve(&names, &authority, (&cert, &key), router);
+        let service = serve(&names, &authority, router);
         let (cert, key) = authority.sign(&format!("{name}-client"), "client.example");
         let config = format!("{{\"host\":\"{HOST}\",\"port\":{}}}", service.port());
         let bundle = zipped(name, &config, [&authority.file, &cert, &key]);
@@ -139,12 +139,17 @@ fn clients(authority: &Authority) -> Arc<dyn rustls::server::danger::ClientCertV
     verifier.build().unwrap()
 }
 
-fn route(names: &Arc<Names>, authority: &Authority, node: SocketAddr) -> SocketAddr {
+/// TLS with whom the authority has signed.
+fn tls_config(authority: &Authority, own: Arc<dyn ResolvesServerCert>) -> Arc<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider);
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_client_cert_verifier(clients(authority));
-    let config = Arc::new(builder.with_cert_resolver(names.clone()));
+    Arc::new(builder.with_cert_resolver(own))
+}
+
+fn route(names: &Arc<Names>, authority: &Authority, node: SocketAddr) -> SocketAddr {
+    let config = tls_config(authority, names.clone());
     let names = Arc::clone(names);
     listen(move |socket| {
         names.open.lock().unwrap().push(socket.try_clone()?);
@@ -157,25 +162,9 @@ fn route(names: &Arc<Names>, authority: &Authority, node: SocketAddr) -> SocketA
 }
 
 /// Answers any request with what the service says.
-fn serve(
-    names: &Arc<Names>,
-    authority: &Authority,
-    (cert, key): (&Path, &Path),
-    router: SocketAddr,
-) -> SocketAddr {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let chain = CertificateDer::pem_file_iter(cert)
-        .unwrap()
-        .flatten()
-        .collect();
-    let key = PrivateKeyDer::from_pem_file(key).unwrap();
-    let config = builder
-        .with_client_cert_verifier(clients(authority))
-        .with_single_cert(chain, key)
-        .unwrap();
-    let (config, names) = (Arc::new(config), Arc::clone(names));
+fn serve(names: &Arc<Names>, authority: &Authority, router: SocketAddr) -> SocketAddr {
+    let own = SingleCertAndKey::from(CertifiedKey::clone(&names.certificate));
+    let (config, names) = (tls_config(authority, Arc::new(own)), Arc::clone(names));
     listen(move |socket| {
         let server = ServerConnection::new(Arc::clone(&config)).unwrap();
         let mut stream = BufReader::new(StreamOwned::new(server, socket));

@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cassandra::{Cassandra, NodeOptions, run_dir};
 use super::compare::{self, Place, Report};
@@ -343,6 +343,16 @@ impl Pair {
             "{}: {report}",
             self.keyspace
         );
+    }
+}
+
+/// Waits for what happens by itself, a minute at most.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let limit = Duration::from_secs(60);
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < limit, "not after {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

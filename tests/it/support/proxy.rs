@@ -62,6 +62,26 @@ impl Proxy {
         Self::start_between(name, data_dir, ip, ends, flags, variables)
     }
 
+    /// `--check`: exit code and words.
+    pub fn check(
+        name: &str,
+        ends: impl IntoIterator<Item = String>,
+        flags: &[&str],
+    ) -> (Option<i32>, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_twinring"))
+            .arg("proxy")
+            .args(ends)
+            .args(["--check", "--metrics", "false", "--listen", "127.0.0.1:0"])
+            .args(["--cores", "1", "--data-dir"])
+            .arg(run_dir().join(name))
+            .args(flags)
+            .output()
+            .unwrap();
+        let words = [output.stdout, output.stderr].concat();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        (output.status.code(), words)
+    }
+
     /// As `start_with`, between any contact points (source, and target unless flags say it).
     pub fn start_between(
         name: &str,
