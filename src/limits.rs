@@ -110,6 +110,8 @@ pub const PREPARES_IN_FLIGHT: usize = 64;
 pub const MIRROR_LINGER_DEFAULT_US: u64 = 5_000;
 /// Longest configurable wait for company, in µs.
 pub const MIRROR_LINGER_MAX_US: u64 = 100_000;
+/// The longest that a shard may be told to look for work before it sleeps, in µs.
+pub const BUSY_POLL_MAX_US: u64 = 10_000;
 /// A mirrored write without an answer for this long counts as failed at the target.
 pub const MIRROR_TIMEOUT_MS: u64 = 12_000;
 /// A node with requests in flight that has not answered any for this long gets nothing more until

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use socket2::SockRef;
-use twinring::sys::executor::{self, ExecutorConfig, Glue};
+use twinring::sys::executor::{self, ExecutorConfig, Glue, Need};
 use twinring::sys::ring::{Event, Ring, RingConfig, SocketId};
 use twinring::sys::socket::{self, StreamOptions};
 
@@ -103,7 +103,7 @@ impl Relay {
             relay.handle_events()?;
             relay.flush();
             relay.tend_mirror()?;
-            glue.turn(&mut relay.ring, false).await?;
+            glue.turn(&mut relay.ring, Need::Nothing).await?;
         }
     }
 

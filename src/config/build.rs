@@ -167,6 +167,10 @@ impl ProxyConfig {
             limits::DRAIN_TIMEOUT_DEFAULT_MS,
             drain_range,
         );
+        let busy_poll = s.busy_poll_us.map(|said| {
+            let range = (0, limits::BUSY_POLL_MAX_US);
+            Duration::from_micros(check.bounded("--busy-poll-us", Some(said), 0, range))
+        });
         check.one_of("--mode", s.mode.as_deref(), &[("async", ())]);
         let config = Self {
             listen,
@@ -185,6 +189,7 @@ impl ProxyConfig {
             spill_key_file: s.spill_key_file.clone(),
             clients: check.clients(s, cores.len()),
             cores,
+            busy_poll,
             drain_timeout: Duration::from_millis(drain_ms),
             debug: s.debug.unwrap_or(false),
             notices: Vec::new(),

@@ -47,6 +47,9 @@ pub struct ProxyConfig {
     pub target_credentials: Option<Credentials>,
     /// One shard on each of these, sorted, none twice, at least one.
     pub cores: Vec<usize>,
+    /// How long a shard looks for work before it sleeps; zero: it sleeps at once; `None`: it looks
+    /// where that takes no more processor time.
+    pub busy_poll: Option<Duration>,
     /// Directory for the spill; not yet checked whether it can be written.
     pub data_dir: PathBuf,
     /// What drivers are told about the cluster.

@@ -41,6 +41,10 @@ pub struct Settings {
     #[arg(long, value_name = "LIST|N", env = "TWINRING_CORES")]
     #[serde(deserialize_with = "natural")]
     pub cores: Option<Cores>,
+    /// How long a shard looks for work before it sleeps, in µs: latency for processor time, on
+    /// cores that have nothing else to do; 0: it sleeps at once [default: where looking is cheaper]
+    #[arg(long, value_name = "US", env = "TWINRING_BUSY_POLL_US")]
+    pub busy_poll_us: Option<u64>,
     /// Directory for the spill [default: ./twinring-data]
     #[arg(long, value_name = "DIR", env = "TWINRING_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -343,7 +347,7 @@ impl Settings {
     #[must_use]
     pub fn over(self, weaker: Self) -> Self {
         fill!(self, weaker:
-            source target source_port target_port proxy_port listen cores data_dir
+            source target source_port target_port proxy_port listen cores busy_poll_us data_dir
             target_secure_connect_bundle target_username target_password_file target_password
             target_discovery target_dc topology ghost_ips advertise
             advertise_self mode

@@ -255,6 +255,10 @@ const WRONG: &[(&str, &str)] = &[
     ("include = 'shop'", "--include: `shop` names no table"),
     ("exclude = 'shop.['", "--exclude: "),
     (
+        "busy-poll-us = 10001",
+        "--busy-poll-us: 10001 is out of range",
+    ),
+    (
         "mirror-linger-us = 100001",
         "--mirror-linger-us: 100001 is out of range",
     ),
@@ -590,6 +594,7 @@ fn example() -> (String, Vec<String>) {
 
 /// Keys that show an example because "not set" is their default.
 const WITHOUT_DEFAULT: &[&str] = &[
+    "busy-poll-us",
     "target-secure-connect-bundle",
     "target-username",
     "target-password-file",

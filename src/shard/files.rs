@@ -1,6 +1,6 @@
 //! The file operations of the spill, on the executor's own ring: none blocks the shard.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,31 +21,58 @@ type Reading = Rc<RefCell<Option<(PathBuf, Rc<BufferedFile>)>>>;
 pub struct Files {
     open: Open,
     reading: Reading,
+    jobs: Jobs,
+}
+
+/// How many jobs are under way.
+#[derive(Default, Clone)]
+pub struct Jobs(Rc<Cell<usize>>);
+
+impl Jobs {
+    /// Whether there are any.
+    pub fn any(&self) -> bool {
+        self.0.get() > 0
+    }
+
+    fn spawn(&self, job: impl Future<Output = ()> + 'static) {
+        let jobs = self.clone();
+        jobs.0.set(jobs.0.get() + 1);
+        glommio::spawn_local(async move {
+            job.await;
+            jobs.0.set(jobs.0.get() - 1);
+        })
+        .detach();
+    }
+}
+
+impl Files {
+    /// Its jobs.
+    pub fn jobs(&self) -> Jobs {
+        self.jobs.clone()
+    }
 }
 
 impl Disk for Files {
     fn append(&self, path: PathBuf, batch: Batch, ended: Ended<(Batch, Result<(), String>)>) {
         let open = self.open.clone();
-        glommio::spawn_local(async move {
+        self.jobs.spawn(async move {
             let result = append(&path, &batch, &open).await;
             if batch.is_last && result.is_ok() {
                 open.borrow_mut().retain(|(other, _)| *other != path);
             }
             ended((batch, result));
-        })
-        .detach();
+        });
     }
 
     fn read(&self, path: PathBuf, offset: u64, size: usize, ended: Ended<Result<Vec<u8>, String>>) {
         let reading = self.reading.clone();
-        glommio::spawn_local(async move {
+        self.jobs.spawn(async move {
             let result = read(&path, offset, size, &reading).await;
             if result.is_err() {
                 reading.borrow_mut().take();
             }
             ended(result);
-        })
-        .detach();
+        });
     }
 
     fn store(
@@ -62,7 +89,8 @@ impl Disk for Files {
         {
             reading.take(); // or its space would not be free
         }
-        glommio::spawn_local(async move { ended(store(&path, bytes, &finished).await) }).detach();
+        self.jobs
+            .spawn(async move { ended(store(&path, bytes, &finished).await) });
     }
 }
 

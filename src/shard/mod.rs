@@ -71,7 +71,7 @@ use crate::relay::plan::Repeat;
 use crate::relay::write::Write;
 use crate::relay::{Common, Output};
 use crate::side::Side;
-use crate::sys::executor::Glue;
+use crate::sys::executor::{Glue, Need};
 use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
 
 use self::barrier::{Barriers, Change};
@@ -225,12 +225,16 @@ pub struct Shard {
 /// # Errors
 /// The ring cannot be made or has failed.
 pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError> {
-    let mut ring = Ring::new(&RingConfig::default())?;
+    let mut ring = Ring::new(&RingConfig {
+        spin: start::spin(&setup),
+        ..RingConfig::default()
+    })?;
     glue.attach(&mut ring)?;
     ring.watch(setup.inbox.wakeup.as_fd(), WAKEUP)?;
     let time = host.time;
     let listener = ring.listen(host.listener);
     let disk = Box::<Files>::default();
+    let jobs = disk.jobs();
     let mut shard = Shard::new(setup, listener, disk, time.now_us());
     let mut later = Later::default();
     loop {
@@ -239,6 +243,7 @@ pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError>
         let started_us = time.now_us();
         shard.follow_clock(time.stepped_us(), time.was_set());
         let turned = shard.turn(&mut ring, &mut later, started_us);
+        ring.worked(turned.requests + turned.answers);
         if turned.requests + turned.answers > 0 {
             let inside_ns = u64::try_from((time.now_us() - started_us).max(0) * 1_000);
             let inside_ns = inside_ns.unwrap_or_default();
@@ -249,7 +254,13 @@ pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError>
                 .recorder
                 .time_inside(Direction::Answer, inside_ns, turned.answers);
         }
-        glue.turn(&mut ring, turned.spawned).await?;
+        let need = match turned.spawned {
+            true => Need::Ready,
+            false if jobs.any() => Need::Tasks,
+            false if shard.target.lingers() => Need::Tick,
+            false => Need::Nothing,
+        };
+        glue.turn(&mut ring, need).await?;
         if shard.is_through() {
             return Ok(());
         }

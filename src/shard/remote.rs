@@ -563,6 +563,14 @@ impl Remote {
         self.owed.next_wake_us()
     }
 
+    /// Whether something waits for company.
+    pub fn lingers(&self) -> bool {
+        let links = self.nodes.iter().filter_map(|node| node.link.as_ref());
+        links
+            .into_iter()
+            .any(|open| open.waiting_since_us.is_some())
+    }
+
     /// Housekeeping: heartbeats, and links whose answers do not come.
     pub fn tick<N: Net>(&mut self, ring: &mut N, now_us: i64, happened: &mut Vec<RemoteEvent>) {
         let us = |ms: u64| i64::try_from(ms * 1_000).unwrap_or(i64::MAX);

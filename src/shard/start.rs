@@ -36,7 +36,8 @@ use crate::side::Side;
 use crate::spill::append::WriterConfig;
 use crate::spill::dir::ShardDir;
 use crate::spill::{Holds, SegmentWriter};
-use crate::sys::ring::SocketId;
+use crate::sys::ring::{SocketId, Spin};
+use crate::sys::scheduling;
 use crate::tls::Material;
 
 /// How often the source is asked what became of a write that fails there each time: for 3 to 8
@@ -159,6 +160,25 @@ impl Shard {
         shard.settle(setup.unsettled);
         shard
     }
+}
+
+/// Whether the shard's thread, which calls this, looks for work before it sleeps.
+pub(super) fn spin(setup: &Setup) -> Spin {
+    let wanted = match setup.config.busy_poll {
+        None => Spin::Thrifty,
+        Some(Duration::ZERO) => return Spin::Never,
+        Some(window) => Spin::Always(window),
+    };
+    if !scheduling::is_throttled() {
+        return wanted;
+    }
+    if setup.index == 0 && setup.config.busy_poll.is_some() {
+        tracing::warn!(
+            "--busy-poll-us has no effect: with a real-time priority a thread that never sleeps is \
+             stopped for 50 ms of each second; `sysctl -w kernel.sched_rt_runtime_us=-1` ends that"
+        );
+    }
+    Spin::Never
 }
 
 fn common(seed: [u8; 32], stamp_floor_us: i64, journal: Journal, config: &ProxyConfig) -> Common {

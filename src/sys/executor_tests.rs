@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use glommio::io::BufferedFile;
 
-use super::super::ring::{Event, RingConfig};
+use super::super::ring::{Event, RingConfig, Spin};
 use super::super::{socket, waker};
 use super::*;
 
@@ -34,6 +34,7 @@ fn sizes() -> RingConfig {
         completion_entries: 256,
         buffers: 16,
         buffer_bytes: 4096,
+        spin: Spin::Never,
     }
 }
 
@@ -142,7 +143,7 @@ async fn shard(
         for (id, bytes) in answers {
             ring.send(id, bytes);
         }
-        glue.turn(&mut ring, false).await.unwrap();
+        glue.turn(&mut ring, Need::Tasks).await.unwrap();
     }
     services.stop.set(true);
     glommio::timer::sleep(Duration::from_millis(30)).await;
@@ -241,7 +242,7 @@ fn losing_the_processor_at_any_moment_never_ends_in_sleep() {
         let (mut turns, before) = (0, sleeps());
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
             while ring.next_event().is_some() {}
-            glue.turn(&mut ring, true).await.unwrap();
+            glue.turn(&mut ring, Need::Ready).await.unwrap();
             turns += 1;
         }
         ended.send((turns, sleeps() - before)).unwrap();
@@ -281,12 +282,69 @@ fn stepping_aside_at_every_turn_never_ends_in_sleep() {
         for _ in 0..TURNS {
             ring.wait(Some(Duration::ZERO)).unwrap();
             while ring.next_event().is_some() {}
-            glue.turn(&mut ring, true).await.unwrap();
+            glue.turn(&mut ring, Need::Ready).await.unwrap();
         }
         start.elapsed()
     });
     // It hangs when it fails; a turn takes a few microseconds, and a lost tick one millisecond.
     assert!(turns.unwrap().join().unwrap() < Duration::from_secs(30));
+}
+
+#[test]
+fn it_is_left_alone_while_there_are_no_others() {
+    let ran = spawn(&config("alone", None), |glue| async move {
+        let mut ring = Ring::new(&sizes()).unwrap();
+        glue.attach(&mut ring).unwrap();
+        let count = Rc::new(Cell::new(0));
+        let counted = count.clone();
+        glommio::spawn_local(async move {
+            for _ in 0..3 {
+                counted.set(counted.get() + 1);
+                glommio::timer::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .detach();
+        let mut seen = Vec::new();
+        // it runs until it waits when it is spawned, and the timer ends meanwhile
+        for need in [Need::Tick, Need::Ready, Need::Tick, Need::Tasks] {
+            let until = Instant::now() + Duration::from_millis(100);
+            while Instant::now() < until {
+                ring.wait(Some(Duration::from_millis(10))).unwrap();
+                while ring.next_event().is_some() {}
+                let once = need == Need::Ready;
+                glue.turn(&mut ring, need).await.unwrap();
+                if once {
+                    break;
+                }
+            }
+            seen.push(count.get());
+        }
+        seen
+    });
+    assert_eq!(ran.unwrap().join().unwrap(), [1, 2, 2, 3]);
+}
+
+#[test]
+fn it_ticks_for_those_alone_who_need_it() {
+    let ticks = spawn(&config("ticks", None), |glue| async move {
+        let mut ring = Ring::new(&sizes()).unwrap();
+        glue.attach(&mut ring).unwrap();
+        let mut all = Vec::new();
+        for need in [Need::Tick, Need::Nothing, Need::Tick] {
+            let (start, mut turns) = (Instant::now(), 0);
+            while start.elapsed() < Duration::from_millis(200) {
+                glue.turn(&mut ring, need).await.unwrap();
+                ring.wait(Some(Duration::from_millis(200))).unwrap();
+                while ring.next_event().is_some() {}
+                turns += 1;
+            }
+            all.push(turns);
+        }
+        all
+    });
+    let turns = ticks.unwrap().join().unwrap();
+    // 40 at best; the last phase is woken by nothing else than the tick it asks for
+    assert!(turns[0] > 4 && turns[1] <= 3 && turns[2] > 4, "{turns:?}");
 }
 
 #[test]

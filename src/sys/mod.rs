@@ -8,6 +8,7 @@
 //! - [`mapped`]: files in memory that outlive the process.
 //! - [`machine`]: limits and file systems.
 //! - [`process`]: child processes.
+//! - [`scheduling`]: processor time, and who is kept from it.
 //! - [`probe`]: what the machine must offer, checked before anything starts.
 //!
 //! All that is public here is safe to call, whatever the arguments.
@@ -19,5 +20,6 @@ pub mod mapped;
 pub mod probe;
 pub mod process;
 pub mod ring;
+pub mod scheduling;
 pub mod socket;
 pub mod waker;

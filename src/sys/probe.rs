@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::ring::{Ring, RingConfig, RingError};
+use super::ring::{Ring, RingConfig, RingError, Spin};
 
 /// glommio refuses to start an executor below this, whatever it needs.
 const LOCKED_BYTES_MIN: u64 = 512 * 1024;
@@ -57,6 +57,7 @@ pub fn check(executors: usize) -> Result<(), ProbeError> {
         completion_entries: 16,
         buffers: 1,
         buffer_bytes: 4096,
+        spin: Spin::Never,
     };
     Ring::new(&config)?;
     Ok(())

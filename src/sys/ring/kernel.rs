@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{EnterFlags, IoUring, cqueue, squeue};
 
@@ -73,17 +73,29 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    pub(super) fn new(submissions: u32, completions: u32) -> Result<Kernel, RingError> {
-        let ring: IoUring = IoUring::builder()
+    /// `looks`: [`look`](Self::look) will be used, for which the kernel sets a flag whenever there
+    /// is something to do.
+    pub(super) fn new(
+        submissions: u32,
+        completions: u32,
+        looks: bool,
+    ) -> Result<Kernel, RingError> {
+        let mut builder = IoUring::builder();
+        builder
             .setup_cqsize(completions)
             .setup_submit_all()
             .setup_single_issuer()
-            .setup_defer_taskrun()
-            .build(submissions)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::EINVAL) => probe::too_old("SINGLE_ISSUER and DEFER_TASKRUN", "6.1"),
-                _ => RingError::from_os("set up an io_uring", error),
-            })?;
+            .setup_defer_taskrun();
+        if looks {
+            builder.setup_taskrun_flag();
+        }
+        let ring: IoUring =
+            builder
+                .build(submissions)
+                .map_err(|error| match error.raw_os_error() {
+                    Some(libc::EINVAL) => probe::too_old("SINGLE_ISSUER and DEFER_TASKRUN", "6.1"),
+                    _ => RingError::from_os("set up an io_uring", error),
+                })?;
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             return Err(probe::too_old("EXT_ARG and NODROP", "6.1"));
         }
@@ -161,6 +173,23 @@ impl Kernel {
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },
+        }
+    }
+
+    /// Submits everything and looks for completions, without sleeping, until `until`: whether there
+    /// are any. Looking is no system call.
+    pub(super) fn look(&mut self, until: Instant) -> io::Result<bool> {
+        loop {
+            self.enter(0, None)?;
+            if self.ready() > 0 {
+                return Ok(true);
+            }
+            while !self.ring.submission().taskrun() {
+                if Instant::now() >= until {
+                    return Ok(false);
+                }
+                std::hint::spin_loop();
+            }
         }
     }
 

@@ -23,6 +23,7 @@ mod error;
 mod event;
 mod kernel;
 mod sockets;
+mod spin;
 #[cfg(test)]
 mod tests;
 
@@ -41,10 +42,12 @@ use io_uring::{opcode, squeue, types};
 use self::buffers::Buffers;
 use self::kernel::Kernel;
 use self::sockets::{Intake, Kind, Payload, Sockets};
-use super::socket;
+use self::spin::Spinning;
+use super::{scheduling, socket};
 
 pub use self::error::RingError;
 pub use self::event::{Event, SocketId};
+pub use self::spin::Spin;
 
 /// How long a listener rests after the process or the machine ran out of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -65,6 +68,8 @@ pub struct RingConfig {
     pub buffers: u16,
     /// Size of each: 1 to 1 MiB.
     pub buffer_bytes: u32,
+    /// Whether waits look for completions before they sleep.
+    pub spin: Spin,
 }
 
 impl Default for RingConfig {
@@ -75,6 +80,7 @@ impl Default for RingConfig {
             completion_entries: 4096,
             buffers: 256,
             buffer_bytes: 16 * 1024,
+            spin: Spin::Never,
         }
     }
 }
@@ -151,6 +157,7 @@ pub struct Ring {
     syncing: Option<Arc<File>>,
     /// Something happened on a ring of the executor.
     executor_stirred: bool,
+    spinning: Spinning,
     /// Not `Send`, not `Sync`.
     thread: PhantomData<*const ()>,
 }
@@ -164,7 +171,8 @@ impl Ring {
         config.check()?;
         // While an executor is being built, rings that appear are taken to be its own.
         let _building = super::executor::building();
-        let kernel = Kernel::new(config.submission_entries, config.completion_entries)?;
+        let (submissions, completions) = (config.submission_entries, config.completion_entries);
+        let kernel = Kernel::new(submissions, completions, config.spin != Spin::Never)?;
         let buffers = Buffers::new(&kernel, config.buffers, config.buffer_bytes)?;
         Ok(Ring {
             kernel,
@@ -177,6 +185,7 @@ impl Ring {
             in_flight: 0,
             syncing: None,
             executor_stirred: false,
+            spinning: Spinning::new(config.spin),
             thread: PhantomData,
         })
     }
@@ -381,11 +390,28 @@ impl Ring {
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         if self.own.is_empty() {
             let timeout = self.wake_rested(timeout);
-            self.kernel.enter(1, timeout)?;
+            self.look_or_sleep(timeout)?;
         } else {
             self.kernel.enter(0, None)?;
         }
         Ok(self.kernel.ready() + self.own.len())
+    }
+
+    fn look_or_sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let Some(window) = self.spinning.begin(scheduling::thread_time) else {
+            return self.kernel.enter(1, timeout);
+        };
+        let until = Instant::now() + timeout.map_or(window, |limit| limit.min(window));
+        if self.kernel.look(until)? {
+            return Ok(());
+        }
+        let rest = timeout.map(|limit| limit.saturating_sub(window));
+        self.kernel.enter(1, rest)
+    }
+
+    /// So much was done since the last wait, of whatever is the same work however it is waited for.
+    pub fn worked(&mut self, pieces: u64) {
+        self.spinning.worked(pieces);
     }
 
     /// The next thing that happened, or `None` when it is time to [`wait`](Self::wait).

@@ -18,6 +18,7 @@ use super::*;
 use crate::sys::{socket, waker};
 
 mod endings;
+mod spinning;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,6 +28,7 @@ fn small() -> RingConfig {
         completion_entries: 256,
         buffers: 16,
         buffer_bytes: 4096,
+        spin: Spin::Never,
     }
 }
 
