@@ -105,9 +105,10 @@ pub const PENDING_MIRROR_PER_SHARD_BYTES: usize = 24 * MIB;
 /// Statements that may be in preparation on one connection of a shard, beside its writes.
 pub const PREPARES_IN_FLIGHT: usize = 64;
 /// How long a mirrored write may wait for company unless configured, in µs. Each answer of the
-/// target wakes a sleeping shard: at 2,000 writes a second 1 ms costs 119 µs of processor time per
-/// write, 5 ms 87 (`benches/README.md`, "How long the mirror lingers").
-pub const MIRROR_LINGER_DEFAULT_US: u64 = 5_000;
+/// target wakes a sleeping shard: at 4,000 writes a second 1 ms costs 56 µs of processor time per
+/// write, 2 ms 49 and 5 ms 50, but p99 is a third higher with 5 (`benches/README.md`, "How long the
+/// mirror lingers").
+pub const MIRROR_LINGER_DEFAULT_US: u64 = 2_000;
 /// Longest configurable wait for company, in µs.
 pub const MIRROR_LINGER_MAX_US: u64 = 100_000;
 /// The longest that a shard may be told to look for work before it sleeps, in µs.

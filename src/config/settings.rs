@@ -124,7 +124,7 @@ pub struct Settings {
     #[arg(long, value_name = "PATTERNS", env = "TWINRING_EXCLUDE")]
     #[serde(deserialize_with = "natural")]
     pub exclude: Option<Patterns>,
-    /// How long a mirrored write may wait for company, in µs [default: 5000]
+    /// How long a mirrored write may wait for company, in µs [default: 2000]
     #[arg(long, value_name = "US", env = "TWINRING_MIRROR_LINGER_US")]
     pub mirror_linger_us: Option<u64>,
     /// Mirrored writes of one shard without an answer of the target [default: 1024]
