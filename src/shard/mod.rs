@@ -298,6 +298,8 @@ impl Shard {
             self.work_on_tls(ring);
             self.do_outputs();
         }
+        // Clients and the source first: the kernel sends in this order.
+        self.flush(ring);
         turned.spawned = self.work(ring);
         self.flush(ring);
         self.begin_commit(ring);

@@ -565,10 +565,8 @@ impl Remote {
 
     /// Whether something waits for company.
     pub fn lingers(&self) -> bool {
-        let links = self.nodes.iter().filter_map(|node| node.link.as_ref());
-        links
-            .into_iter()
-            .any(|open| open.waiting_since_us.is_some())
+        let mut links = self.nodes.iter().filter_map(|node| node.link.as_ref());
+        links.any(|open| open.waiting_since_us.is_some())
     }
 
     /// Housekeeping: heartbeats, and links whose answers do not come.

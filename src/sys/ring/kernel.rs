@@ -184,9 +184,12 @@ impl Kernel {
             if self.ready() > 0 {
                 return Ok(true);
             }
-            while !self.ring.submission().taskrun() {
+            loop {
                 if Instant::now() >= until {
                     return Ok(false);
+                }
+                if self.ring.submission().taskrun() {
+                    break;
                 }
                 std::hint::spin_loop();
             }
