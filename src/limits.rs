@@ -106,8 +106,8 @@ pub const PENDING_MIRROR_PER_SHARD_BYTES: usize = 24 * MIB;
 pub const PREPARES_IN_FLIGHT: usize = 64;
 /// How long a mirrored write may wait for company unless configured, in µs. Each answer of the
 /// target wakes a sleeping shard: at 4,000 writes a second 1 ms costs 56 µs of processor time per
-/// write, 2 ms 49 and 5 ms 50, but p99 is a third higher with 5 (`benches/README.md`, "How long the
-/// mirror lingers").
+/// write, 2 ms 49 and 5 ms 50, but at 14,000 p99 is a quarter higher with 5 (`benches/README.md`,
+/// "How long the mirror lingers").
 pub const MIRROR_LINGER_DEFAULT_US: u64 = 2_000;
 /// Longest configurable wait for company, in µs.
 pub const MIRROR_LINGER_MAX_US: u64 = 100_000;

@@ -243,8 +243,9 @@ pub async fn run(setup: Setup, host: Host, glue: Glue) -> Result<(), ShardError>
         let started_us = time.now_us();
         shard.follow_clock(time.stepped_us(), time.was_set());
         let turned = shard.turn(&mut ring, &mut later, started_us);
-        ring.worked(turned.requests + turned.answers);
-        if turned.requests + turned.answers > 0 {
+        let work = turned.requests + turned.answers;
+        ring.worked(work);
+        if work > 0 {
             let inside_ns = u64::try_from((time.now_us() - started_us).max(0) * 1_000);
             let inside_ns = inside_ns.unwrap_or_default();
             shard

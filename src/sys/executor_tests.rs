@@ -17,6 +17,7 @@ use std::time::Instant;
 use glommio::io::BufferedFile;
 
 use super::super::ring::{Event, RingConfig, Spin};
+use super::super::scheduling::sleeps;
 use super::super::{socket, waker};
 use super::*;
 
@@ -194,16 +195,6 @@ fn glommio_goes_on_beside_the_ring_of_two_shards() {
     }
     assert!(tallies[0].echoed > 500, "{tallies:?}");
     assert_eq!(tallies[1].echoed, 0);
-}
-
-/// Voluntary switches of the calling thread to others: how often it slept.
-fn sleeps() -> i64 {
-    // SAFETY: all-zero is a value of this plain structure.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: `usage` is valid for the call to fill.
-    let answer = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
-    assert_eq!(answer, 0);
-    usage.ru_nvcsw
 }
 
 /// Takes the processor from the thread that it interrupts, for a few ticks.

@@ -25,8 +25,22 @@ pub fn thread_time() -> Duration {
 pub fn is_throttled() -> bool {
     // SAFETY: no pointers.
     let policy = unsafe { libc::sched_getscheduler(0) };
+    if !matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR) {
+        return false;
+    }
     let limit = fs::read_to_string("/proc/sys/kernel/sched_rt_runtime_us").unwrap_or_default();
-    matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR) && limit.trim() != "-1"
+    limit.trim() != "-1"
+}
+
+/// Voluntary switches of the calling thread to others: how often it slept.
+#[cfg(test)]
+pub(super) fn sleeps() -> i64 {
+    // SAFETY: all-zero is a value of this plain structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` is valid for the call to fill.
+    let answer = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) };
+    assert_eq!(answer, 0);
+    usage.ru_nvcsw
 }
 
 #[cfg(test)]

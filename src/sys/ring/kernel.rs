@@ -89,13 +89,11 @@ impl Kernel {
         if looks {
             builder.setup_taskrun_flag();
         }
-        let ring: IoUring =
-            builder
-                .build(submissions)
-                .map_err(|error| match error.raw_os_error() {
-                    Some(libc::EINVAL) => probe::too_old("SINGLE_ISSUER and DEFER_TASKRUN", "6.1"),
-                    _ => RingError::from_os("set up an io_uring", error),
-                })?;
+        let built: io::Result<IoUring> = builder.build(submissions);
+        let ring = built.map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => probe::too_old("SINGLE_ISSUER and DEFER_TASKRUN", "6.1"),
+            _ => RingError::from_os("set up an io_uring", error),
+        })?;
         if !ring.params().is_feature_ext_arg() || !ring.params().is_feature_nodrop() {
             return Err(probe::too_old("EXT_ARG and NODROP", "6.1"));
         }

@@ -131,14 +131,15 @@ impl Spinning {
     /// A block in the usual way is over.
     fn compare(&mut self, price: f64) {
         let usual = *self.price.get_or_insert(price);
-        self.price = Some(usual + (price - usual) / 4.0);
         if self.looks && price > usual * DEARER {
             // the load is another one
             self.price = Some(price);
             self.pause = PAUSE;
-            self.until_trial = self.until_trial.min(1);
+            self.until_trial = 1;
+        } else {
+            self.price = Some(usual + (price - usual) / 4.0);
         }
-        self.until_trial = self.until_trial.saturating_sub(1);
+        self.until_trial -= 1;
         if self.until_trial == 0 {
             self.trial = true;
             self.looks = !self.looks;

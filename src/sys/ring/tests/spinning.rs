@@ -1,21 +1,13 @@
 //! A ring that looks for work before it sleeps.
 
 use super::*;
+use crate::sys::scheduling::sleeps;
 
 fn spinning() -> RingConfig {
     RingConfig {
         spin: Spin::Always(Duration::from_millis(500)),
         ..small()
     }
-}
-
-/// How often this thread went to sleep of its own accord.
-fn sleeps() -> u64 {
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-    let count = status
-        .lines()
-        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    count.unwrap().trim().parse().unwrap()
 }
 
 #[test]
