@@ -23,6 +23,9 @@ pub const V50: &str = "5.0.9";
 /// How long mirrored writes may take until the target has them, when nothing is broken.
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long nodes may take to hear of each other.
+const RING_LIMIT: Duration = Duration::from_secs(60);
+
 static TURN: RwLock<()> = RwLock::new(());
 
 /// Beside other tests: the machine's time is shared.
@@ -112,6 +115,7 @@ pub fn three_secured() -> &'static [Cassandra; 3] {
              AND SUPERUSER = true",
         )
         .unwrap();
+        wait_until_they_know(&nodes);
         nodes
     })
 }
@@ -132,7 +136,7 @@ pub fn create_application(node: &Cassandra) {
 
 fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
     // one after the other: each knows the tokens of those before
-    [0, 1, 2].map(|third| {
+    let nodes = [0, 1, 2].map(|third| {
         let ip = address(first + third);
         let name = format!("{cluster}-{}", first + third);
         let mut yaml = vec![owning(third.into(), 3)];
@@ -152,7 +156,29 @@ fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
             ..NodeOptions::default()
         };
         Cassandra::start(&name, V41, ip, options)
-    })
+    });
+    // the others let nobody in yet
+    let open = if is_secured { &nodes[..1] } else { &nodes };
+    wait_until_they_know(open);
+    nodes
+}
+
+/// Waits until each of these nodes of a ring of three knows what the two others own. A node that
+/// serves clients may not have heard yet what the last to join owns: it keeps writes for that one
+/// to itself, and nobody finds them there once it has heard.
+fn wait_until_they_know(nodes: &[Cassandra]) {
+    let began = Instant::now();
+    let knows = |node: &Cassandra| {
+        let cql = Cql::connect(node.address);
+        let peers = cql.and_then(|mut cql| cql.query("SELECT tokens FROM system.peers"));
+        peers.is_ok_and(|peers| peers.iter().filter(|peer| peer[0].is_some()).count() == 2)
+    };
+    for node in nodes {
+        while !knows(node) {
+            assert!(began.elapsed() < RING_LIMIT, "{}", node.address);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 /// The ring is cut into so many equal parts, and this one belongs to the node: random tokens may
@@ -167,7 +193,7 @@ pub fn two_centers() -> &'static [Cassandra; 3] {
     static CELL: OnceLock<[Cassandra; 3]> = OnceLock::new();
     CELL.get_or_init(|| {
         let all = [(21, "east", 1), (22, "west", 0), (23, "west", 2)];
-        all.map(|(host, center, quarter)| {
+        let nodes = all.map(|(host, center, quarter)| {
             let options = NodeOptions {
                 joins: Some(("two-centers", address(21))),
                 center: Some(center),
@@ -176,7 +202,9 @@ pub fn two_centers() -> &'static [Cassandra; 3] {
             };
             let name = format!("two-centers-{host}");
             Cassandra::start(&name, V41, address(host), options)
-        })
+        });
+        wait_until_they_know(&nodes);
+        nodes
     })
 }
 
