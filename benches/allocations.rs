@@ -39,6 +39,16 @@ fn a_mirrored_write_takes_memory_as_often_as_it_says() {
 }
 
 #[test]
+fn its_record_in_the_journal_takes_no_more() {
+    let mut steady = Steady::journaled(100);
+    let found = per_call(|| steady.mirrored_write());
+    assert!(
+        found <= MIRRORED_WRITE + 0.05,
+        "{found} allocations per journaled write"
+    );
+}
+
+#[test]
 fn a_write_that_goes_to_its_owner_takes_no_more() {
     let mut steady = Steady::routed(100);
     let found = per_call(|| steady.routed_write());

@@ -90,6 +90,10 @@ fn relay(c: &mut Criterion) {
             b.iter(|| steady.mirrored_write());
         });
     }
+    let mut steady = Steady::journaled(100);
+    group.bench_function("mirrored write with its journal, 100 bytes", |b| {
+        b.iter(|| steady.mirrored_write());
+    });
     let mut steady = Steady::routed(100);
     group.bench_function("mirrored write to its owner, 100 bytes", |b| {
         b.iter(|| steady.routed_write());

@@ -1,8 +1,8 @@
 //! The pure relay path so many times, for a tool that counts instructions; see `README.md`.
 //!
-//! `instructions COUNT [write|routed|read]`: a prepared INSERT read, stamped, answered and
-//! mirrored, to a target of one node or to the owner of its token; or a prepared SELECT read and
-//! answered.
+//! `instructions COUNT [write|journaled|routed|read]`: a prepared INSERT read, stamped, answered
+//! and mirrored, to a target of one node, without or with a record in the journal, or to the owner
+//! of its token; or a prepared SELECT read and answered.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 #[path = "support/steady.rs"]
@@ -15,9 +15,10 @@ fn main() {
     let count: u32 = words.next().unwrap().parse().unwrap();
     let what = words.next().unwrap_or_default();
     let (is_read, is_routed) = (what == "read", what == "routed");
-    let mut steady = match is_routed {
-        true => Steady::routed(100),
-        false => Steady::new(100),
+    let mut steady = match what.as_str() {
+        "routed" => Steady::routed(100),
+        "journaled" => Steady::journaled(100),
+        _ => Steady::new(100),
     };
     for _ in 0..count {
         if is_read {

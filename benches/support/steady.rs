@@ -15,7 +15,8 @@ use twinring::cql::{
     ColumnType, Consistency, Envelope, Flags, Opcode, Value, Values, Version, Writer, encode,
     values,
 };
-use twinring::journal::Journal;
+use twinring::journal::{Geometry, Header, Heap, Journal, State};
+use twinring::limits;
 use twinring::relay::clock::StampClock;
 use twinring::relay::functions::Generator;
 use twinring::relay::link::{Link, LinkEvent, Sent};
@@ -94,6 +95,21 @@ impl Steady {
             target_void: Vec::new(),
         };
         steady.prepare();
+        steady
+    }
+
+    /// Each write has its record in a journal, in memory as large as the default.
+    pub fn journaled(value_bytes: usize) -> Steady {
+        let mut steady = Self::new(value_bytes);
+        let header = Header {
+            shard: 0,
+            instance: 1,
+            created_us: 1,
+            boot: 0,
+            geometry: Geometry::of_bytes(limits::JOURNAL_DEFAULT_BYTES),
+        };
+        let heap = Heap::new(header);
+        steady.common.journal = Journal::new([heap.words()].into(), 0, &header, heap.lend());
         steady
     }
 
@@ -203,6 +219,7 @@ impl Steady {
         match self.events.pop() {
             Some(LinkEvent::Applied(ticket)) => {
                 let entry = self.mirror.applied(ticket).unwrap();
+                self.common.journal.mark(entry.write.journal, State::Done);
                 self.common.spare.recycle(entry.write);
             }
             other => panic!("not applied: {other:?}"),

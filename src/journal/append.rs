@@ -59,6 +59,10 @@ struct Own {
     geometry: Geometry,
     seed: u32,
     blocks: Vec<Block>,
+    /// Blocks for any write: those behind them are for writes that others wait for.
+    common: usize,
+    /// State words of a block.
+    slots: u32,
     current: Option<Current>,
     next_id: u64,
     live: u64,
@@ -126,16 +130,19 @@ impl Journal {
             run: 1,
             first_us: 0,
         };
+        let common = header.geometry.count() - spare(header.geometry);
         let own = Own {
             file,
             memory,
             geometry: header.geometry,
             seed: header.seed(),
             blocks: vec![block; header.geometry.count()],
+            common,
+            slots: u32::try_from(header.geometry.slots()).unwrap_or(u32::MAX),
             current: None,
             next_id: 1,
             live: 0,
-            free: header.geometry.count() - spare(header.geometry),
+            free: common,
             tight: false,
             trouble: None,
         };
@@ -241,8 +248,9 @@ impl Journal {
             return Ok(None);
         };
         let length = record.encoded_len();
+        let total = FRAME_BYTES + length;
         let arrived_us = i64::try_from(record.arrival_us()).unwrap_or(i64::MAX);
-        let room = own.room(FRAME_BYTES + length, arrived_us, awaited)?;
+        let room = own.room(total, arrived_us, awaited)?;
         let frame = Frame {
             length: u32::try_from(length).map_err(|_| Full::Never)?,
             id: own.next_id,
@@ -250,19 +258,18 @@ impl Journal {
             nature,
         };
         let id = NonZeroU64::new(own.next_id).ok_or(Full::Never)?;
-        let bytes = own.memory.bytes().get_mut(room.at..);
-        let bytes = bytes.and_then(|rest| rest.get_mut(..frame.total_bytes()));
+        let bytes = own.memory.bytes().get_mut(room.at..room.at + total);
         let bytes = bytes.ok_or(Full::Never)?;
         let body = bytes.get_mut(FRAME_BYTES..).ok_or(Full::Never)?;
         let sum = record.encode_into(body).map_err(|_| Full::Never)?;
         frame.put(bytes, sum, own.seed);
-        let index = room.block * own.geometry.slots() + usize::from(room.slot);
+        let block = u32::try_from(room.block).map_err(|_| Full::Never)?;
         let place = Place {
             file: own.file,
-            word: u32::try_from(index).map_err(|_| Full::Never)?,
+            word: block * own.slots + u32::from(room.slot),
             id,
         };
-        own.take(&room, frame.total_bytes(), arrived_us);
+        own.take(&room, total, arrived_us);
         if let Some(stored) = self.word(place) {
             stored.store(word(id.get(), State::Intent), Release);
         }
@@ -404,23 +411,19 @@ fn is_done(stored: u64, id: u64) -> bool {
 }
 
 impl Own {
-    /// Blocks for any write: those behind them are for writes that others wait for.
-    fn common(&self) -> usize {
-        self.blocks.len() - spare(self.geometry)
-    }
-
     /// Finds room for a record of `total` bytes, and makes its memory ready.
+    #[inline]
     fn room(&mut self, total: usize, arrived_us: i64, awaited: bool) -> Result<Room, Full> {
         let block = self.geometry.block();
         let end = if awaited {
             self.blocks.len()
         } else {
-            self.common()
+            self.common
         };
         if let Some(current) = self.current
             && current.block < end
             && current.offset + total <= block
-            && usize::from(current.slot) < self.geometry.slots()
+            && u32::from(current.slot) < self.slots
         {
             return Ok(Room {
                 block: current.block,
@@ -428,6 +431,13 @@ impl Own {
                 slot: current.slot,
             });
         }
+        self.next_room(total, arrived_us, end)
+    }
+
+    /// As [`Self::room`], in a block before `end` that is not the current one.
+    #[cold]
+    fn next_room(&mut self, total: usize, arrived_us: i64, end: usize) -> Result<Room, Full> {
+        let block = self.geometry.block();
         let run = total.div_ceil(block);
         if run > end {
             return Err(Full::Never);
@@ -477,7 +487,7 @@ impl Own {
     }
 
     fn set_used(&mut self, first: usize, run: usize, used: bool) {
-        let common = self.common();
+        let common = self.common;
         for (index, block) in self.blocks.iter_mut().enumerate().skip(first).take(run) {
             block.used = used;
             match used {
@@ -490,6 +500,7 @@ impl Own {
     }
 
     /// The record is there.
+    #[inline]
     fn take(&mut self, room: &Room, total: usize, arrived_us: i64) {
         let block = &mut self.blocks[room.block];
         block.live += 1;
@@ -508,8 +519,9 @@ impl Own {
     }
 
     /// A record is done: its block may be free again.
+    #[inline]
     fn done(&mut self, place: Place) {
-        let index = place.word as usize / self.geometry.slots();
+        let index = (place.word / self.slots) as usize;
         let Some(block) = self.blocks.get_mut(index) else {
             return;
         };
