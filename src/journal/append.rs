@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use super::commit::Commits;
-use super::format::{ALIGN_BYTES, FRAME_BYTES, Frame, Geometry, Header, Nature, State, word};
+use super::format::{ALIGN_BYTES, FRAME_BYTES, Frame, Geometry, Header, Nature, State, stem, word};
 use super::memory::{Memory, Words};
 use crate::limits;
 use crate::spill::Encode;
@@ -63,7 +63,8 @@ struct Own {
     common: usize,
     /// State words of a block.
     slots: u32,
-    current: Option<Current>,
+    /// What is left of the block that is being filled.
+    current: Option<Room>,
     next_id: u64,
     live: u64,
     /// Blocks that are not used, without those at the end that are spared.
@@ -86,20 +87,17 @@ struct Block {
     first_us: i64,
 }
 
-/// The block that is being filled.
-#[derive(Debug, Clone, Copy)]
-struct Current {
-    block: usize,
-    offset: usize,
-    slot: u16,
-}
-
 /// Room for a record.
+#[derive(Debug, Clone, Copy)]
 struct Room {
     block: usize,
     /// Where in the data the record begins.
     at: usize,
+    /// Where the block ends.
+    end: usize,
     slot: u16,
+    /// Index of its state word.
+    word: u32,
 }
 
 impl Journal {
@@ -263,10 +261,9 @@ impl Journal {
         let body = bytes.get_mut(FRAME_BYTES..).ok_or(Full::Never)?;
         let sum = record.encode_into(body).map_err(|_| Full::Never)?;
         frame.put(bytes, sum, own.seed);
-        let block = u32::try_from(room.block).map_err(|_| Full::Never)?;
         let place = Place {
             file: own.file,
-            word: block * own.slots + u32::from(room.slot),
+            word: room.word,
             id,
         };
         own.take(&room, total, arrived_us);
@@ -289,11 +286,12 @@ impl Journal {
         let Some(stored) = self.word(place) else {
             return;
         };
-        let id = place.id.get();
-        if is_done(stored.load(Acquire), id) {
+        let stem = stem(place.id.get());
+        let before = stored.load(Acquire);
+        if before >> 16 != stem >> 16 || before == stem ^ State::Done.bits() {
             return; // maybe the place of another record by now
         }
-        stored.store(word(id, state), Release);
+        stored.store(stem ^ state.bits(), Release);
         if let Some(commits) = &mut self.commits {
             commits.marked();
         }
@@ -414,24 +412,20 @@ impl Own {
     /// Finds room for a record of `total` bytes, and makes its memory ready.
     #[inline]
     fn room(&mut self, total: usize, arrived_us: i64, awaited: bool) -> Result<Room, Full> {
-        let block = self.geometry.block();
-        let end = if awaited {
-            self.blocks.len()
-        } else {
-            self.common
+        let end = match awaited {
+            true => self.blocks.len(),
+            false => self.common,
         };
-        if let Some(current) = self.current
-            && current.block < end
-            && current.offset + total <= block
-            && u32::from(current.slot) < self.slots
-        {
-            return Ok(Room {
-                block: current.block,
-                at: current.block * block + current.offset,
-                slot: current.slot,
-            });
+        match self.current {
+            Some(room)
+                if room.block < end
+                    && room.at + total <= room.end
+                    && u32::from(room.slot) < self.slots =>
+            {
+                Ok(room)
+            }
+            _ => self.next_room(total, arrived_us, end),
         }
-        self.next_room(total, arrived_us, end)
     }
 
     /// As [`Self::room`], in a block before `end` that is not the current one.
@@ -462,16 +456,24 @@ impl Own {
         self.blocks[first].run = u32::try_from(run).map_err(|_| Full::Never)?;
         self.blocks[first].first_us = arrived_us;
         self.set_used(first, run, true);
-        self.current = Some(Current {
-            block: first,
-            offset: 0,
+        let room = Room {
+            end: (first + run) * block,
+            ..self.front(first)
+        };
+        self.current = Some(room);
+        Ok(room)
+    }
+
+    /// An empty block.
+    fn front(&self, block: usize) -> Room {
+        let bytes = self.geometry.block();
+        Room {
+            block,
+            at: block * bytes,
+            end: (block + 1) * bytes,
             slot: 0,
-        });
-        Ok(Room {
-            block: first,
-            at: first * block,
-            slot: 0,
-        })
+            word: u32::try_from(block * self.geometry.slots()).unwrap_or(u32::MAX),
+        }
     }
 
     /// The lowest place before `end` with so many free blocks in a row.
@@ -510,11 +512,11 @@ impl Own {
         };
         self.live += 1;
         self.next_id += 1;
-        let end = room.at - room.block * self.geometry.block() + total;
-        self.current = (block.run == 1).then_some(Current {
-            block: room.block,
-            offset: end.next_multiple_of(ALIGN_BYTES),
+        self.current = (block.run == 1).then_some(Room {
+            at: (room.at + total).next_multiple_of(ALIGN_BYTES),
             slot: room.slot + 1,
+            word: room.word + 1,
+            ..*room
         });
     }
 
@@ -530,9 +532,9 @@ impl Own {
         if block.live > 0 {
             return;
         }
-        if let Some(current) = self.current.as_mut().filter(|at| at.block == index) {
+        if self.current.is_some_and(|room| room.block == index) {
             // from its beginning again: those bytes are in the cache
-            (current.offset, current.slot) = (0, 0);
+            self.current = Some(self.front(index));
             return;
         }
         let run = std::mem::replace(&mut block.run, 1) as usize;

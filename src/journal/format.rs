@@ -241,6 +241,7 @@ impl State {
         }
     }
 
+    #[inline]
     fn code(self) -> u8 {
         match self {
             Self::Intent => 0x0F,
@@ -248,6 +249,12 @@ impl State {
             Self::Sent => 0x55,
             Self::Done => 0x69,
         }
+    }
+
+    /// The code, and its part in the check.
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        u64::from(self.code()) * 0x101
     }
 }
 
@@ -258,8 +265,14 @@ pub const ID_MAX: u64 = (1 << 48) - 1;
 #[inline]
 #[must_use]
 pub fn word(id: u64, state: State) -> u64 {
-    let code = state.code();
-    (id << 16) | (u64::from(check(id, code)) << 8) | u64::from(code)
+    stem(id) ^ state.bits()
+}
+
+/// What all state words of a record have in common: [`State::bits`] make it one of them.
+#[inline]
+#[must_use]
+pub fn stem(id: u64) -> u64 {
+    (id << 16) | (u64::from(check(id, 0)) << 8)
 }
 
 /// All bytes of both, one XOR the other.
