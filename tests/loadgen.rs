@@ -41,6 +41,7 @@ fn every_kind_of_request_leaves_what_it_should() {
         "--mix write --protocol-version 3 --ttl 600",
         "--mix write,read --compression lz4 --value-bytes 100x3,5000x1",
         "--mix lwt --keys 100 --consistency quorum",
+        "--mix write,read,delete,batch --statements 30 --keys 50",
     ]
     .into_iter()
     .enumerate()

@@ -58,6 +58,17 @@ pub struct Progress {
     pub broken: u64,
 }
 
+/// Prepares what the plan sends.
+fn prepare(plan: &Plan, session: &mut Session) -> anyhow::Result<Statements> {
+    let mut ids = Statements::default();
+    for kind in Kind::ALL.into_iter().filter(|&kind| plan.mix.has(kind)) {
+        let texts = (0..plan.statements).map(|turn| plan.statement(kind, turn));
+        let prepared: anyhow::Result<_> = texts.map(|text| session.prepare(&text)).collect();
+        ids.set(kind, prepared?);
+    }
+    Ok(ids)
+}
+
 /// A load that runs until its plan ends or [`Load::stop`].
 #[derive(Debug)]
 pub struct Load {
@@ -75,16 +86,17 @@ impl Load {
         plan.check()?;
         let threads = plan.threads();
         let mut seats: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut shared: Option<Statements> = None;
         for connection in 0..plan.connections {
             let mut session = Session::open(plan.endpoint, &plan.access)?;
-            let mut ids = Statements::default();
-            for kind in Kind::ALL.into_iter().filter(|&kind| plan.mix.has(kind)) {
-                if let Some(id) = ids.0.get_mut(kind.index()) {
-                    *id = session.prepare(&plan.statement(kind))?;
-                }
-            }
+            // of many, as drivers do it, once and not on each connection
+            let own = match shared {
+                Some(ids) if plan.statements > 1 => ids,
+                _ => prepare(plan, &mut session)?,
+            };
+            shared = Some(own.clone());
             let (wire, codec) = session.into_parts();
-            let lane = Lane::new(plan, connection, codec, ids);
+            let lane = Lane::new(plan, connection, codec, own);
             if let Some(own) = seats.get_mut(usize::from(connection) % threads) {
                 own.push((lane, wire));
             }

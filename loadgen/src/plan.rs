@@ -13,6 +13,8 @@ use crate::workload::{Kind, Mix, VALUE_MIN_BYTES};
 
 /// Most statements of a batch.
 const BATCH_MAX: u16 = 1000;
+/// Most texts of a kind.
+const STATEMENTS_MAX: u32 = 100_000;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -29,6 +31,9 @@ pub struct Plan {
     pub mix: Mix,
     /// Statements of a batch (1 to 1000).
     pub batch: u16,
+    /// Texts that are prepared of each kind, and used in turn (1 to 100,000): a single one by each
+    /// connection, more by the first for all, as their ids follow from the texts.
+    pub statements: u32,
     /// Requests per second, over all connections.
     pub rate_per_s: u32,
     /// Connections, each with its own keys.
@@ -78,6 +83,7 @@ impl Plan {
             table: table.to_owned(),
             mix: Mix::only(Kind::Write),
             batch: 10,
+            statements: 1,
             rate_per_s: 1000,
             connections: 1,
             depth: 128,
@@ -120,6 +126,10 @@ impl Plan {
             "a batch has 1 to {BATCH_MAX} statements"
         );
         ensure!(
+            (1..=STATEMENTS_MAX).contains(&self.statements),
+            "1 to {STATEMENTS_MAX} statements can be prepared"
+        );
+        ensure!(
             u64::from(self.batch) <= self.keys,
             "a batch has more statements than a connection has keys"
         );
@@ -150,9 +160,18 @@ impl Plan {
         )
     }
 
-    /// The statement of a kind; `?` are key and value, or key alone.
+    /// The statement of a kind; `?` are key and value, or key alone. All turns do the same, and
+    /// servers take them for statements of their own.
     #[must_use]
-    pub fn statement(&self, kind: Kind) -> String {
+    pub fn statement(&self, kind: Kind, turn: u32) -> String {
+        let mut text = self.first_statement(kind);
+        if turn > 0 {
+            text.push_str(&format!(" /* {turn} */"));
+        }
+        text
+    }
+
+    fn first_statement(&self, kind: Kind) -> String {
         let table = self.table_name();
         let ttl = self
             .ttl
@@ -184,11 +203,13 @@ mod tests {
     fn bounds_are_checked() {
         let good = Plan::new("127.0.0.1:1".parse().unwrap(), "k", "t");
         good.check().unwrap();
-        let spoil: [fn(&mut Plan); 10] = [
+        let spoil: [fn(&mut Plan); 12] = [
             |plan| plan.rate_per_s = 0,
             |plan| plan.connections = 0,
             |plan| plan.depth = 0,
             |plan| plan.depth = 40_000,
+            |plan| plan.statements = 0,
+            |plan| plan.statements = 100_001,
             |plan| plan.keys = 0,
             |plan| plan.keys = 5,
             |plan| plan.keys = u64::MAX,
@@ -207,14 +228,18 @@ mod tests {
     fn statements_carry_the_time_to_live() {
         let mut plan = Plan::new("127.0.0.1:1".parse().unwrap(), "k", "t");
         plan.ttl = Some(60);
-        let text = plan.statement(Kind::Lwt);
+        let text = plan.statement(Kind::Lwt, 0);
         assert_eq!(
             text,
             "INSERT INTO k.t (key, value) VALUES (?, ?) IF NOT EXISTS USING TTL 60"
         );
         assert_eq!(
-            plan.statement(Kind::Delete),
+            plan.statement(Kind::Delete, 0),
             "DELETE FROM k.t WHERE key = ?"
+        );
+        assert_eq!(
+            plan.statement(Kind::Delete, 7),
+            "DELETE FROM k.t WHERE key = ? /* 7 */"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! The bytes of the requests.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use twinring_cql::request::QueryParams;
@@ -12,9 +13,28 @@ use crate::plan::Plan;
 use crate::session::Prepared;
 use crate::workload::{Kind, Operation};
 
-/// The prepared statements, by [`Kind::index`].
+/// The prepared statements of each kind, by [`Kind::index`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Statements(pub(crate) [Prepared; Kind::ALL.len()]);
+pub(crate) struct Statements([Arc<[Prepared]>; Kind::ALL.len()]);
+
+impl Statements {
+    /// Those of a kind.
+    pub(crate) fn set(&mut self, kind: Kind, texts: Vec<Prepared>) {
+        if let Some(place) = self.0.get_mut(kind.index()) {
+            *place = texts.into();
+        }
+    }
+
+    /// The one for request `n` of a connection: they take turns, and connections do not go in step.
+    fn turn(&self, kind: Kind, connection: u16, n: u64) -> Option<&Prepared> {
+        let own = self.0.get(kind.index())?;
+        let turn = n.wrapping_add(u64::from(connection).wrapping_mul(STRIDE));
+        own.get(usize::try_from(turn.checked_rem(own.len() as u64)?).ok()?)
+    }
+}
+
+/// Between the turns of neighbouring connections; a prime.
+const STRIDE: u64 = 7_919;
 
 /// Encodes the requests of one connection.
 #[derive(Debug)]
@@ -54,7 +74,8 @@ impl Requests {
         let timestamp = (stamped && operation.kind != Kind::Lwt).then(|| self.stamp());
         let version = codec.version;
         let none = Prepared::default();
-        let statement = self.ids.0.get(operation.kind.index()).unwrap_or(&none);
+        let statement = self.ids.turn(operation.kind, connection, n);
+        let statement = statement.unwrap_or(&none);
         let id = statement.id.as_slice();
         if operation.kind == Kind::Batch {
             let tail = BatchTail {

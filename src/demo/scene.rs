@@ -105,7 +105,7 @@ impl Scene {
         Session::connect(self.proxy.address)?.query(&plan.create_table())?;
         let mut target = Session::connect(self.target.addr())?;
         let began = Instant::now();
-        while target.prepare(&plan.statement(Kind::Read)).is_err() {
+        while target.prepare(&plan.statement(Kind::Read, 0)).is_err() {
             ensure!(
                 began.elapsed() < START_LIMIT,
                 "the table {} has not reached the target",

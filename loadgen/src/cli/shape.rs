@@ -50,6 +50,10 @@ pub struct Shape {
     /// Make keyspace (one copy) and table first
     #[arg(long)]
     pub create: bool,
+    /// Texts that are prepared of each kind, and used in turn; the first connection prepares those
+    /// beyond one for all
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub statements: u32,
     /// Keys of each connection
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub keys: u64,
@@ -156,6 +160,7 @@ impl Shape {
             depth: self.depth,
             warm_up: seconds(self.warm_up)?,
             duration: seconds(self.duration)?,
+            statements: self.statements,
             keys: self.keys,
             key_order: self.key_order,
             value_bytes: self.value_bytes.clone(),

@@ -541,6 +541,7 @@ fn plan_facts(plan: &Plan) -> Vec<(String, String)> {
         fact("value, bytes", plan.value_bytes.to_string()),
         fact("timestamps", stamps.to_owned()),
         fact("streams of each connection", plan.depth.to_string()),
+        fact("statements of each kind", plan.statements.to_string()),
         fact("threads", plan.threads().to_string()),
         fact("spinning", yes(plan.spin)),
         fact("seed", plan.seed.to_string()),
