@@ -154,9 +154,7 @@ impl Remote {
             self.config.credentials.is_none() && self.credentials.as_ref() != Some(credentials);
         if are_news {
             self.credentials = Some(credentials.clone());
-            for node in self.nodes.iter_mut().filter(|node| node.link.is_none()) {
-                node.try_now = true;
-            }
+            self.retry_unconnected();
         }
         are_news
     }
@@ -164,6 +162,11 @@ impl Remote {
     /// Links to come use this; those that are there go on with what they have.
     pub fn secure_with(&mut self, tls: Option<Outgoing>) {
         self.tls = tls;
+        self.retry_unconnected();
+    }
+
+    /// Nodes without a link do not wait out their pause: what they failed of may be gone.
+    fn retry_unconnected(&mut self) {
         for node in self.nodes.iter_mut().filter(|node| node.link.is_none()) {
             node.try_now = true;
         }
