@@ -156,7 +156,7 @@ impl Connection {
     pub fn flush(
         &mut self,
         ring: &mut impl Net,
-        spare: &mut Spare,
+        spare: &mut SpareBuffers,
         marks: WaterMarks,
         holding: bool,
     ) -> Flushed {
@@ -232,7 +232,7 @@ pub struct WaterMarks {
     pub low_bytes: usize,
 }
 
-fn send(half: &mut Half, ring: &mut impl Net, spare: &mut Spare) -> Result<(), SecureError> {
+fn send(half: &mut Half, ring: &mut impl Net, spare: &mut SpareBuffers) -> Result<(), SecureError> {
     let Some(socket) = half.socket else {
         half.out.clear();
         return Ok(());
@@ -248,7 +248,7 @@ fn send(half: &mut Half, ring: &mut impl Net, spare: &mut Spare) -> Result<(), S
 }
 
 /// What waits in `half`, in frames if there are any.
-fn framed(half: &mut Half, spare: &mut Spare) -> Vec<u8> {
+fn framed(half: &mut Half, spare: &mut SpareBuffers) -> Vec<u8> {
     let Some(frames) = &mut half.frames else {
         return std::mem::replace(&mut half.out, spare.take());
     };
@@ -263,7 +263,7 @@ fn send_records(
     half: &mut Half,
     socket: SocketId,
     ring: &mut impl Net,
-    spare: &mut Spare,
+    spare: &mut SpareBuffers,
 ) -> Result<(), SecureError> {
     let Some(tls) = &half.tls else { return Ok(()) };
     if tls.has_failed() {
@@ -304,14 +304,14 @@ fn hold(half: &mut Half, waiting: usize, ring: &mut impl Net, marks: WaterMarks)
 
 /// Empty buffers for reuse: a turn takes one per send, and each comes back when it is sent.
 #[derive(Debug, Default)]
-pub struct Spare {
+pub struct SpareBuffers {
     buffers: Vec<Vec<u8>>,
 }
 
 /// More are not kept: 64 × 64 KiB is the most that a shard spends on them.
 const SPARE_BUFFERS: usize = 64;
 
-impl Spare {
+impl SpareBuffers {
     /// An empty buffer. It has no memory if none is spare: an idle connection costs none.
     pub fn take(&mut self) -> Vec<u8> {
         self.buffers.pop().unwrap_or_default()

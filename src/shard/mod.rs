@@ -77,7 +77,7 @@ use crate::sys::ring::{Event, Ring, RingConfig, RingError, SocketId};
 use self::barrier::{Barriers, Change};
 use self::clients::Clients;
 use self::commit::Commit;
-use self::connection::{ConnectionId, Spare};
+use self::connection::{ConnectionId, SpareBuffers};
 pub use self::deal::{Earlier, deal};
 use self::disk::Disk;
 use self::drain::Drain;
@@ -193,7 +193,7 @@ pub struct Shard {
     inbox: Inbox,
     asks: crossbeam_channel::Sender<Ask>,
     recorder: Recorder,
-    spare: Spare,
+    spare: SpareBuffers,
     /// Clients that write are held back until the spill has room.
     holding: bool,
     named: refused::Named,

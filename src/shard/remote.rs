@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::buffers::Partial;
-use super::connection::Spare;
+use super::connection::SpareBuffers;
 use super::net::Net;
 use super::peer::{Node, Open, with_room};
 use super::secured::say_goodbye;
@@ -459,7 +459,7 @@ impl Remote {
     pub fn pump(
         &mut self,
         ring: &mut impl Net,
-        spare: &mut Spare,
+        spare: &mut SpareBuffers,
         plans: &mut PlanCache,
         now_us: i64,
         happened: &mut Vec<RemoteEvent>,
@@ -507,7 +507,7 @@ impl Remote {
     pub fn flush(
         &mut self,
         ring: &mut impl Net,
-        spare: &mut Spare,
+        spare: &mut SpareBuffers,
         now_us: i64,
         happened: &mut Vec<RemoteEvent>,
     ) {

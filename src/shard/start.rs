@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::barrier::Barriers;
 use super::clients::Clients;
 use super::commit::Commit;
-use super::connection::Spare;
+use super::connection::SpareBuffers;
 use super::discovery::Agreement;
 use super::disk::Disk;
 use super::drain::{Drain, Inherited};
@@ -134,7 +134,7 @@ impl Shard {
             inbox: setup.inbox,
             asks: setup.asks,
             recorder: setup.recorder,
-            spare: Spare::default(),
+            spare: SpareBuffers::default(),
             holding: false,
             named: super::refused::Named::default(),
             full: full::Full::default(),
