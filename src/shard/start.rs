@@ -40,12 +40,18 @@ use crate::sys::ring::{SocketId, Spin};
 use crate::sys::scheduling;
 use crate::tls::Material;
 
-/// How often the source is asked what became of a write that fails there each time: for 3 to 8
+/// At the source, for writes whose fate is unknown: one that fails each time is tried for 3 to 8
 /// minutes, as its node is given rests meanwhile.
-const PATIENT: RetryPolicy = RetryPolicy {
+const RESOLVER_RETRIES: RetryPolicy = RetryPolicy {
     retries: 100,
     first_pause_us: 50_000,
     longest_pause_us: 2_000_000,
+};
+
+/// At the target: what fails more often than this waits in the spill.
+const TARGET_RETRIES: RetryPolicy = RetryPolicy {
+    retries: 4,
+    ..RESOLVER_RETRIES
 };
 
 /// What a shard is started with.
@@ -210,10 +216,6 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
     let seed = seed
         .first_chunk()
         .map_or(0, |first| u64::from_le_bytes(*first));
-    let policy = RetryPolicy {
-        retries: 4,
-        ..PATIENT
-    };
     let credentials = config.target_credentials.as_ref().map(|own| Credentials {
         user: own.username.as_bytes().into(),
         password: own.password.reveal().as_bytes().into(),
@@ -248,8 +250,8 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         waits_for_nodes: false,
     };
     (
-        Remote::new(target, policy, now_us),
-        Remote::new(resolver, PATIENT, now_us),
+        Remote::new(target, TARGET_RETRIES, now_us),
+        Remote::new(resolver, RESOLVER_RETRIES, now_us),
     )
 }
 
