@@ -81,35 +81,31 @@ impl Shard {
     }
 
     fn settle_one(&mut self, write: Write, state: Option<State>, nature: Nature) {
-        match action(state, nature) {
-            Action::Nothing => {}
-            Action::Mirror => self.place(write),
-            Action::Ask => self.ask(write),
-            Action::Schema | Action::FromSpill => self.announce(write),
-            Action::ReadBack => self.read_back(write, false, true),
-            Action::InDoubt => {
-                let words = match state {
-                    None => "its state in the journal of a proxy that died cannot be known",
-                    Some(State::Intent) => {
-                        "the proxy died before the source said whether it was applied"
-                    }
-                    _ => "it was being sent when the proxy died",
-                };
-                self.reject(&write, 0, words, true);
-            }
-        }
+        let doubt = match state {
+            None => "its state in the journal of a proxy that died cannot be known",
+            Some(State::Intent) => "the proxy died before the source said whether it was applied",
+            Some(_) => "it was being sent when the proxy died",
+        };
+        self.carry_out(write, action(state, nature), true, doubt);
     }
 
     /// The source may have it. What is done is what a restart would do.
     pub(super) fn resolve(&mut self, write: Write) {
-        match action(Some(State::Intent), write.nature(false)) {
+        let action = action(Some(State::Intent), write.nature(false));
+        let doubt = "the source did not say whether it was applied";
+        self.carry_out(write, action, false, doubt);
+    }
+
+    /// Carries out what settling decided. `may_be_there`: the target may have the write, or what
+    /// was made of it. `doubt`: what is unknown, for a write that is put aside.
+    fn carry_out(&mut self, write: Write, action: Action, may_be_there: bool, doubt: &str) {
+        match action {
+            Action::Nothing => {}
+            Action::Mirror => self.place(write),
             Action::Ask => self.ask(write),
-            Action::Schema => self.announce(write),
-            Action::ReadBack => self.read_back(write, false, false),
-            Action::Nothing | Action::Mirror | Action::FromSpill | Action::InDoubt => {
-                let words = "the source did not say whether it was applied";
-                self.reject(&write, 0, words, true);
-            }
+            Action::Schema | Action::FromSpill => self.announce(write),
+            Action::ReadBack => self.read_back(write, false, may_be_there),
+            Action::InDoubt => self.reject(&write, 0, doubt, true),
         }
     }
 
