@@ -123,7 +123,8 @@ impl Answer<'_> {
         let header = self.header;
         let version = header.protocol().unwrap_or(Version::V4);
         let flags = header.flags.without(Flags::COMPRESSION);
-        encode::envelope(
+        let (start, mut made) = (to_client.len(), false);
+        let put = encode::envelope(
             to_client,
             version,
             flags,
@@ -131,15 +132,13 @@ impl Answer<'_> {
             Opcode::Result,
             |body| {
                 body.raw(self.prelude);
-                if !message(body.out()) {
-                    body.fail(crate::cql::EncodeError::UnevenRows {
-                        cells: 0,
-                        columns: 0,
-                    });
-                }
+                made = message(body.out());
             },
-        )
-        .is_ok()
+        );
+        if !made {
+            to_client.truncate(start);
+        }
+        made && put.is_ok()
     }
 }
 
