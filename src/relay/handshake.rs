@@ -35,7 +35,7 @@ impl Session {
 
     /// Keeps what the client logs in with: the target's connections use it too, unless the target
     /// has credentials of its own.
-    pub(super) fn remember_login(&mut self, envelope: &Envelope<'_>) {
+    pub(super) fn auth_response(&mut self, envelope: &Envelope<'_>) {
         let mut scratch = Vec::new();
         let opened = self
             .open(envelope, &mut scratch, limits::PRE_AUTH_BODY_MAX_BYTES)
@@ -47,12 +47,11 @@ impl Session {
     }
 
     /// The source wants another token of the client.
-    pub(super) fn challenged(&mut self, envelope: &Envelope<'_>) {
+    pub(super) fn auth_challenge(&mut self, envelope: &Envelope<'_>) {
         let mut scratch = Vec::new();
-        let opened = self
-            .open(envelope, &mut scratch, limits::PRE_AUTH_BODY_MAX_BYTES)
-            .and_then(|body| response_message(envelope.header.flags, body).ok());
-        let challenge = opened.and_then(|opened| AuthToken::parse(opened.message).ok());
+        let challenge = self
+            .response(envelope, &mut scratch, limits::PRE_AUTH_BODY_MAX_BYTES)
+            .and_then(|message| AuthToken::parse(message).ok());
         self.login.challenge(challenge.and_then(|said| said.token));
     }
 
@@ -60,9 +59,8 @@ impl Session {
     pub(super) fn supported(&mut self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
         let mut scratch = std::mem::take(&mut cx.common.scratch);
         let rewritten = self
-            .open(envelope, &mut scratch, cx.common.max_body_bytes)
-            .and_then(|body| response_message(envelope.header.flags, body).ok())
-            .and_then(|body| Supported::parse(body.message).ok())
+            .response(envelope, &mut scratch, cx.common.max_body_bytes)
+            .and_then(|message| Supported::parse(message).ok())
             .is_some_and(|supported| {
                 let header = envelope.header;
                 topology::put_supported(cx.to_client, header, &supported, self.facts()).is_ok()
@@ -77,14 +75,12 @@ impl Session {
     /// proxy, and name that: else a driver would try to reach nodes behind our back.
     pub(super) fn event(&self, envelope: &Envelope<'_>, cx: &mut Context<'_>) {
         let mut scratch = Vec::new();
-        let Some(body) = self.open(envelope, &mut scratch, cx.common.max_body_bytes) else {
-            return;
-        };
-        let Ok(body) = response_message(envelope.header.flags, body) else {
+        let max_bytes = cx.common.max_body_bytes;
+        let Some(message) = self.response(envelope, &mut scratch, max_bytes) else {
             return;
         };
         let facts = self.facts();
-        let event = match Event::parse(body.message) {
+        let event = match Event::parse(message) {
             Ok(Event::Topology(..) | Event::Status(..)) if !facts.shows_peers() => return,
             Ok(Event::Topology(change, node)) => Event::Topology(change, facts.proxy_of(node)),
             Ok(Event::Status(change, node)) => Event::Status(change, facts.proxy_of(node)),
@@ -104,6 +100,18 @@ impl Session {
             },
         );
         debug_assert!(put.is_ok()); // no longer than what came
+    }
+
+    /// The message of an envelope of the source, decompressed if it has to be.
+    fn response<'b>(
+        &self,
+        envelope: &Envelope<'b>,
+        scratch: &'b mut Vec<u8>,
+        max_bytes: usize,
+    ) -> Option<&'b [u8]> {
+        let body = self.open(envelope, scratch, max_bytes)?;
+        let opened = response_message(envelope.header.flags, body).ok()?;
+        Some(opened.message)
     }
 }
 

@@ -268,7 +268,7 @@ impl Session {
                 RequestKind::Startup
             }
             Opcode::AuthResponse => {
-                self.remember_login(envelope);
+                self.auth_response(envelope);
                 RequestKind::Auth
             }
             Opcode::Options => RequestKind::Options,
@@ -323,7 +323,7 @@ impl Session {
                 self.identity = self.login.accept(header.stream);
                 self.open = true;
             }
-            Opcode::AuthChallenge => self.challenged(envelope),
+            Opcode::AuthChallenge => self.auth_challenge(envelope),
             Opcode::Error => self.login.refuse(header.stream),
             Opcode::Ready => {
                 self.open = true;
