@@ -29,7 +29,6 @@ use anyhow::{Result, bail};
 
 use crate::history::ends::{self, Ends};
 use crate::history::jobs::{self, Job};
-use crate::history::now_us;
 use crate::history::progress::Progress;
 use crate::history::schema::Table;
 use crate::history::select::{self, Pass, Select};
@@ -37,6 +36,7 @@ use crate::history::send::Failure;
 use crate::history::throttle::Throttle;
 use crate::history::tokens;
 use crate::history::write::Rules;
+use crate::history::{block_on, now_us};
 use crate::limits;
 use crate::offline::stop::Stop;
 
@@ -82,11 +82,7 @@ pub fn main(args: &CopyArgs) -> Result<ExitCode> {
 /// Copies.
 pub fn run(args: &CopyArgs) -> Result<Summary> {
     args.ends.check()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(limits::COPY_THREADS)
-        .enable_all()
-        .build()?;
-    runtime.block_on(copy(args))
+    block_on(copy(args))
 }
 
 async fn copy(args: &CopyArgs) -> Result<Summary> {
@@ -142,13 +138,8 @@ async fn copy(args: &CopyArgs) -> Result<Summary> {
     let failed = jobs::run(jobs, at_once, &mut stop, |job| work.run(job), finished).await;
     work.progress.finish();
     for failed in failed? {
-        let (table, pass) = work.name(failed.job);
-        summary.failed.push(FailedRange {
-            table,
-            pass: pass.name().to_owned(),
-            range: failed.job.range.to_string(),
-            words: failed.words,
-        });
+        let range = FailedRange::new(work.name(failed.job), failed);
+        summary.failed.push(range);
     }
     summary.rows_this_run = summary.tally.rows - earlier_rows;
     summary.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::jobs::Failed;
 use crate::history::schema::Table;
+use crate::history::select::Pass;
 use crate::history::tokens::TokenRange;
 
 /// Counts of one token range, or of a whole copy.
@@ -75,6 +77,16 @@ pub struct FailedRange {
 }
 
 impl FailedRange {
+    /// A range that was given up, of this table and pass.
+    pub(crate) fn new((table, pass): (String, Pass), failed: Failed) -> FailedRange {
+        FailedRange {
+            table,
+            pass: pass.name().to_owned(),
+            range: failed.job.range.to_string(),
+            words: failed.words,
+        }
+    }
+
     /// Takes out the tables that cannot be read, and says why, for the whole `window`.
     pub(crate) fn unreadable(tables: &mut Vec<Table>, window: TokenRange) -> Vec<FailedRange> {
         let failed = |table: &Table| {

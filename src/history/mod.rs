@@ -25,6 +25,21 @@ pub mod write;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Result;
+
+use crate::limits;
+
+/// Runs a copy or a comparison to its end, on threads of its own.
+///
+/// Fails when it does, or when the threads cannot be started.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(limits::COPY_THREADS)
+        .enable_all()
+        .build()?;
+    runtime.block_on(work)
+}
+
 /// µs since 1970.
 pub(crate) fn now_us() -> i64 {
     let elapsed = SystemTime::now()

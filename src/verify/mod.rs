@@ -31,13 +31,13 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::copy::FailedRange;
+use crate::history::block_on;
 use crate::history::ends::Ends;
 use crate::history::jobs::{self, Job};
 use crate::history::progress::Progress;
 use crate::history::select::{self, Pass};
 use crate::history::throttle::Throttle;
 use crate::history::tokens;
-use crate::limits;
 use crate::offline::stop::Stop;
 
 pub use args::VerifyArgs;
@@ -77,11 +77,7 @@ pub fn main(args: &VerifyArgs) -> Result<ExitCode> {
 /// Compares.
 pub fn run(args: &VerifyArgs) -> Result<Summary> {
     args.ends.check()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(limits::COPY_THREADS)
-        .enable_all()
-        .build()?;
-    runtime.block_on(verify(args))
+    block_on(verify(args))
 }
 
 async fn verify(args: &VerifyArgs) -> Result<Summary> {
@@ -120,13 +116,8 @@ async fn verify(args: &VerifyArgs) -> Result<Summary> {
     let failed = jobs::run(jobs, at_once, &mut stop, |job| work.run(job), finished).await;
     work.progress.finish();
     for failed in failed? {
-        let (table, pass) = work.name(failed.job);
-        summary.failed.push(FailedRange {
-            table,
-            pass: pass.name().to_owned(),
-            range: failed.job.range.to_string(),
-            words: failed.words,
-        });
+        let range = FailedRange::new(work.name(failed.job), failed);
+        summary.failed.push(range);
     }
     report.close()?;
     summary.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
