@@ -88,7 +88,7 @@ fn phase(hub: &Hub, order: Order) -> Phase {
 }
 
 /// µs since 1970.
-fn now_us() -> u64 {
+pub(super) fn now_us() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -1,18 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use super::keeper::now_us;
 use super::*;
 use crate::metrics::{CONTENT_TYPE, Direction, Event, Gauge, Phase, Recorder, Report, shards};
-
-fn now_us() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_micros()
-        .try_into()
-        .unwrap()
-}
 
 /// A source that accepts, the admin server and the shards' recorders.
 struct Rig {

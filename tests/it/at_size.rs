@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::copy::{Copying, now_us};
+use super::copy::Copying;
 use super::support::bulk::{self, Live};
 use super::support::compare::{self, Place};
-use super::support::lab;
 use super::support::proxy::Proxy;
+use super::support::{lab, now_us};
 
 /// What copy and verify may hold, whatever the number of rows.
 const MEMORY_KIB: u64 = 256 << 10;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use twinring::cli::{self, Command as Sub};
 use twinring::copy::{self, CopyArgs, Summary};
@@ -14,14 +14,9 @@ use twinring::verify::Class;
 use super::support::cassandra::Cassandra;
 use super::support::compare::{self, Depth, Place, Report};
 use super::support::history::{Past, SCHEMA};
-use super::support::lab;
+use super::support::{lab, now_us};
 
 const LIMIT: Duration = Duration::from_secs(120);
-
-pub fn now_us() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    i64::try_from(elapsed.as_micros()).unwrap()
-}
 
 /// Two nodes, a keyspace on both, and a place for checkpoints.
 pub struct Copying {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use twinring::node::{Node, NodeConfig, NodeHandle};
 
@@ -21,6 +21,7 @@ use crate::support::cassandra::run_dir;
 use crate::support::compare::{self, Place, Report};
 use crate::support::cql::{Beside, Bound, Cql, Failure, Words};
 use crate::support::lab::{self, Pair};
+use crate::support::now_us;
 use crate::support::proxy::Proxy;
 
 const CLIENTS: i32 = 8;
@@ -39,11 +40,6 @@ fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
         let number = text.parse().ok();
         number.unwrap_or_else(|| panic!("{variable}={text} is not a number"))
     })
-}
-
-fn now_us() -> i64 {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
-    i64::try_from(since.as_micros()).unwrap()
 }
 
 /// What one client did, in its order: when it began, the rows, the request and its answer.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use twinring::replay::{self, ReplayArgs, Summary};
 use twinring::spill::{
@@ -10,7 +10,7 @@ use twinring::spill::{
 };
 
 use super::support::cql::Cql;
-use super::support::lab;
+use super::support::{lab, now_us};
 
 /// A bound value.
 #[derive(Clone, Copy)]
@@ -53,7 +53,10 @@ impl Spilled {
             for Spill(kind, seconds_ago, text, params) in records {
                 let body = Body::Query { text, params };
                 let record = self.record(*kind, *seconds_ago, body);
-                writer.writer().append(&record, now_us()).unwrap();
+                writer
+                    .writer()
+                    .append(&record, now_us().cast_unsigned())
+                    .unwrap();
             }
         });
     }
@@ -75,7 +78,7 @@ impl Spilled {
     fn record<'a>(&'a self, kind: Kind, seconds_ago: u64, body: Body<'a>) -> Record<'a> {
         Record {
             sequence: 0,
-            arrival_us: now_us() - seconds_ago * 1_000_000,
+            arrival_us: now_us().cast_unsigned() - seconds_ago * 1_000_000,
             stamp_us: None,
             kind,
             version: 4,
@@ -135,16 +138,6 @@ fn prepared(name: &str, tables: &[&str]) -> (String, Cql) {
         cql.query(table).unwrap();
     }
     (keyspace, cql)
-}
-
-fn now_us() -> u64 {
-    u64::try_from(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_micros(),
-    )
-    .unwrap()
 }
 
 /// `<query_parameters>` of native protocol v4: consistency ONE, values, timestamp.
@@ -326,7 +319,7 @@ fn cells_expire_when_they_do_at_the_source() {
     let (keyspace, mut cql) = prepared("replay_expiry", &tables);
     cql.query("INSERT INTO t (k, v) VALUES (4, 'older') USING TIMESTAMP 10")
         .unwrap();
-    let stamp = Some(i64::try_from(now_us()).unwrap() - 400_000_000);
+    let stamp = Some(now_us() - 400_000_000);
     let one = |k, ttl: &[Bound<'_>]| params(&[&[Int(k), Text("x")], ttl].concat(), stamp);
     let literal = "INSERT INTO t (k, v) VALUES (?, ?) USING TTL 1000";
     let bound = "INSERT INTO t (k, v) VALUES (?, ?) USING TTL ?";
@@ -386,7 +379,7 @@ fn schema_changes_and_truncate_part_before_from_after() {
     let spilled = Spilled::new(&keyspace);
     let insert = "INSERT INTO t (k, v) VALUES (?, ?)";
     let late = "INSERT INTO made (k, v) VALUES (?, ?)";
-    let one = |k| params(&[Int(k), Int(k)], Some(i64::try_from(now_us()).unwrap()));
+    let one = |k| params(&[Int(k), Int(k)], Some(now_us()));
     // The second shard's log is out of order: 41 arrived before the TRUNCATE, 42 after it.
     spilled.shard(
         0,

@@ -12,3 +12,11 @@ pub mod noise;
 pub mod proxy;
 pub mod tls;
 pub mod wire;
+
+use std::time::UNIX_EPOCH;
+
+/// µs since 1970.
+pub fn now_us() -> i64 {
+    let elapsed = UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(elapsed.as_micros()).unwrap()
+}
