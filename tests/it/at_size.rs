@@ -129,14 +129,17 @@ impl Copying {
 #[test]
 fn copied_at_size_beside_live_writes() {
     let _turn = lab::alone();
-    let copying = Copying::load("size_live");
+    let copying = Copying {
+        splits: 64,
+        ..Copying::load("size_live")
+    };
     assert!(copying.copy(&["--schema-only"]).failed.is_empty());
     let ip = lab::proxy_address();
     let proxy = Proxy::start(&copying.keyspace, ip, copying.source, copying.target);
     let live = Live::start(proxy.listen, &copying.keyspace, rows());
     // Slow enough to be killed twice; what is written again after a kill counts once.
     let rate = (rows() / 8).to_string();
-    let slow = ["--splits", "64", "--write-rate", &rate];
+    let slow = ["--write-rate", &rate];
     let began = Instant::now();
     for kill_at in [16, 40] {
         let mut child = copying.spawn(&slow);
@@ -148,7 +151,7 @@ fn copied_at_size_beside_live_writes() {
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
     }
-    let copied = Ended::wait("copy", copying.spawn(&["--splits", "64", "--json"]));
+    let copied = Ended::wait("copy", copying.spawn(&["--json"]));
     eprintln!("copied in {:?} with both kills", began.elapsed());
     assert_eq!(
         (copied.code, &copied.json["complete"]),

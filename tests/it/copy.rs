@@ -23,6 +23,8 @@ pub struct Copying {
     pub source: &'static Cassandra,
     pub target: &'static Cassandra,
     pub keyspace: String,
+    /// Token ranges that a copy cuts the ring into, at least.
+    pub splits: u32,
     pub dir: tempfile::TempDir,
 }
 
@@ -34,6 +36,7 @@ impl Copying {
             source,
             target,
             keyspace,
+            splits: 16,
             dir: tempfile::tempdir().unwrap(),
         }
     }
@@ -62,15 +65,10 @@ impl Copying {
             checkpoint.to_str().unwrap(),
             "--counter-quiet-ms",
             "300",
+            "--splits",
+            &self.splits.to_string(),
         ];
-        let splits = ["--splits", "16"];
-        let splits = splits.iter().filter(|_| !more.contains(&"--splits"));
-        words
-            .iter()
-            .chain(splits)
-            .chain(more)
-            .map(|&w| w.to_owned())
-            .collect()
+        words.iter().chain(more).map(|&w| w.to_owned()).collect()
     }
 
     pub fn copy(&self, more: &[&str]) -> Summary {
