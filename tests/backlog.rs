@@ -218,7 +218,7 @@ impl Proxy {
 }
 
 /// A port that is taken, and refuses: nobody listens yet.
-fn reserve() -> (socket2::Socket, SocketAddr) {
+fn closed_port() -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     socket.bind(&any.into()).unwrap();
@@ -233,7 +233,7 @@ fn memory_does_not_grow_with_the_backlog() {
     let bytes = size_mib() << 20;
     let records = fill(&dir, bytes);
     let source = Node::start("127.0.0.1:0".parse().unwrap());
-    let (reserved, target) = reserve();
+    let (closed, target) = closed_port();
 
     let (proxy, ready_after) = Proxy::start(&dir, source.address, target);
     eprintln!(
@@ -253,7 +253,7 @@ fn memory_does_not_grow_with_the_backlog() {
     eprintln!("counted after {counted_after:?}; RSS {} MiB", rss_kib >> 10);
 
     let (begun, cpu_s) = (Instant::now(), proxy.cpu_s());
-    drop(reserved);
+    drop(closed);
     let node = Node::start(target);
     let mut most_kib = rss_kib;
     let mut next_line = Duration::ZERO;

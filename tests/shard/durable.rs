@@ -6,13 +6,12 @@ use std::io;
 use twinring::config::Durability;
 use twinring::cql::Opcode;
 
-use crate::world::{World, reserved};
+use crate::world::{World, closed_port};
 
 /// A shard whose journal is on a disk, and whose target is not there.
 fn world() -> (World, socket2::Socket) {
-    let taken = reserved();
-    let target = taken.local_addr().unwrap().as_socket().unwrap();
-    (World::new(target, Durability::Machine), taken)
+    let (socket, target) = closed_port();
+    (World::new(target, Durability::Machine), socket)
 }
 
 #[test]

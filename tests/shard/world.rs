@@ -163,11 +163,12 @@ impl Line {
 }
 
 /// A port that is taken, and refuses: nobody listens.
-pub fn reserved() -> socket2::Socket {
+pub fn closed_port() -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     socket.bind(&any.into()).unwrap();
-    socket
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
 }
 
 pub struct World {
