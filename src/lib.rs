@@ -100,3 +100,6 @@ pub mod tls;
 pub mod topology;
 pub mod verify;
 pub mod watch;
+
+#[cfg(test)]
+mod tests;

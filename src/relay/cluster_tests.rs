@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use super::tests::{Bench, envelope, query};
 use crate::cql::decoder::{DecodeLimits, split};
 use crate::cql::response::event::{StatusChange, TopologyChange};
-use crate::cql::response::metadata::{ColumnDef, MetadataHead};
-use crate::cql::response::rows::{self, Rows};
+use crate::cql::response::rows::Rows;
 use crate::cql::response::{ErrorBody, ErrorCode, Event};
-use crate::cql::{ColumnType, Envelope, Opcode, Version, Writer, request};
+use crate::cql::{Envelope, Opcode, Version, Writer, request};
+use crate::tests::{blobs, rows_message};
 use crate::topology::ring::{LOCAL_QUERY, PEERS_QUERY};
 use crate::topology::{Proxies, Shown};
 
@@ -25,18 +25,8 @@ fn in_a_ring() -> Bench {
 }
 
 fn rows(w: &mut Writer<'_>, names: &[&str], cells: &[&[u8]]) {
-    let columns: Vec<_> = names
-        .iter()
-        .map(|name| ColumnDef {
-            keyspace: "system",
-            table: "any",
-            name,
-            column_type: ColumnType::Blob,
-        })
-        .collect();
-    let mut encoder = rows::encode(w, &MetadataHead::default(), &columns);
-    cells.iter().for_each(|cell| encoder.cell(Some(cell)));
-    encoder.finish();
+    let cells: Vec<_> = cells.iter().map(|cell| Some(*cell)).collect();
+    w.raw(&rows_message(&blobs(names), &cells));
 }
 
 fn envelopes(bytes: &[u8], mut visit: impl FnMut(&Envelope<'_>)) {

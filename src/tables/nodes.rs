@@ -180,25 +180,10 @@ fn address(cell: Option<&[u8]>) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cql::response::metadata::{ColumnDef, MetadataHead};
-    use crate::cql::response::rows;
-    use crate::cql::{ColumnType, Writer};
+    use crate::tests::{blobs, rows_message};
 
     fn page(width: usize, cells: &[Option<&[u8]>]) -> Vec<u8> {
-        let column = ColumnDef {
-            keyspace: "system",
-            table: "peers",
-            name: "c",
-            column_type: ColumnType::Blob,
-        };
-        let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out);
-        let columns = vec![column; width];
-        let mut encoder = rows::encode(&mut writer, &MetadataHead::default(), &columns);
-        cells.iter().for_each(|cell| encoder.cell(*cell));
-        encoder.finish();
-        writer.finish().unwrap();
-        out
+        rows_message(&blobs(&vec!["c"; width]), cells)
     }
 
     fn some(bytes: &[u8]) -> Option<&[u8]> {

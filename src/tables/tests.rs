@@ -1,31 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // tests may
 
 use super::*;
-use crate::cql::response::metadata::{ColumnDef, MetadataHead};
-use crate::cql::response::rows;
-use crate::cql::{ColumnType, Writer};
+use crate::cql::ColumnType;
+use crate::tests::rows_message;
 
-fn page(columns: &[(&str, ColumnType)], cells: &[&[&[u8]]]) -> Vec<u8> {
-    let defs: Vec<_> = columns
-        .iter()
-        .map(|(name, column_type)| ColumnDef {
-            keyspace: "system_schema",
-            table: "t",
-            name,
-            column_type: column_type.clone(),
-        })
-        .collect();
-    let mut out = Vec::new();
-    let mut writer = Writer::new(&mut out);
-    let mut encoder = rows::encode(&mut writer, &MetadataHead::default(), &defs);
-    for row in cells {
-        for cell in *row {
-            encoder.cell(Some(cell));
-        }
-    }
-    encoder.finish();
-    writer.finish().unwrap();
-    out
+fn page(columns: &[(&str, ColumnType)], rows: &[&[&[u8]]]) -> Vec<u8> {
+    let cells: Vec<_> = rows.concat().into_iter().map(Some).collect();
+    rows_message(columns, &cells)
 }
 
 fn table(default_ttl_s: u32) -> Table {

@@ -1,8 +1,6 @@
 use super::*;
-use crate::cql::ColumnType;
-use crate::cql::response::metadata::{ColumnDef, MetadataHead};
-use crate::cql::response::rows;
-use crate::cql::{Reader, Writer};
+use crate::cql::{ColumnType, Reader, Writer};
+use crate::tests::rows_message;
 
 fn facts(shown: Shown) -> Facts {
     Facts {
@@ -10,27 +8,6 @@ fn facts(shown: Shown) -> Facts {
         shown: Rc::new(shown),
         offer: Rc::new(Offer::default()),
     }
-}
-
-fn message(columns: &[(&str, ColumnType)], cells: &[Option<&[u8]>]) -> Vec<u8> {
-    let defs: Vec<_> = columns
-        .iter()
-        .map(|(name, column_type)| ColumnDef {
-            keyspace: "system",
-            table: "local",
-            name,
-            column_type: column_type.clone(),
-        })
-        .collect();
-    let mut out = Vec::new();
-    let mut writer = Writer::new(&mut out);
-    let mut encoder = rows::encode(&mut writer, &MetadataHead::default(), &defs);
-    for cell in cells {
-        encoder.cell(*cell);
-    }
-    encoder.finish();
-    writer.finish().unwrap();
-    out
 }
 
 fn cells_of(message: &[u8]) -> Vec<Option<Vec<u8>>> {
@@ -58,7 +35,7 @@ fn the_proxy_is_the_only_node_when_it_stands_alone() {
         Some(b"r1"),
         None,
     ];
-    let original = message(&columns, &row);
+    let original = rows_message(&columns, &row);
     let mut out = Vec::new();
     put_rows(
         &mut out,
@@ -91,7 +68,7 @@ fn the_proxy_is_the_only_node_when_it_stands_alone() {
 fn peers_are_hidden_or_exchanged() {
     let columns = [("peer", ColumnType::Inet), ("native_port", ColumnType::Int)];
     let port = 9042i32.to_be_bytes();
-    let original = message(
+    let original = rows_message(
         &columns,
         &[
             Some(&[10, 0, 0, 1]),
@@ -131,7 +108,7 @@ fn peers_of_dse_are_exchanged_too() {
     ];
     let (port, ssl) = (9042i32.to_be_bytes(), 9142i32.to_be_bytes());
     let node = Some(&[10, 0, 0, 1][..]);
-    let original = message(&columns, &[node, node, Some(&port), Some(&ssl)]);
+    let original = rows_message(&columns, &[node, node, Some(&port), Some(&ssl)]);
     let exchanged = [("10.0.0.1".parse().unwrap(), "192.168.0.1".parse().unwrap())];
     let facts = facts(Shown::PerNode(exchanged.into()));
     let mut out = Vec::new();

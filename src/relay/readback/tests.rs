@@ -6,14 +6,13 @@ use std::sync::Arc;
 use super::*;
 use crate::cql::column_type::UdtType;
 use crate::cql::request::params::QueryParams;
-use crate::cql::response::metadata::{ColumnDef, MetadataHead};
-use crate::cql::response::rows;
 use crate::cql::values::Values;
 use crate::cql::{ColumnType, Consistency, Value, Writer};
 use crate::relay::plan::{PlanCache, Rules};
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
 use crate::tables::{Column, Known, Role, Shape, Table, Tables};
+use crate::tests::rows_message;
 
 const SINCE_US: i64 = 1_700_000_000_000_000;
 
@@ -277,27 +276,15 @@ fn answered(look: &Look, cells: &[Option<&[u8]>]) -> Vec<u8> {
         name: "addr".to_owned(),
         fields: fields.into(),
     };
-    let defs: Vec<_> = names
+    let column_type = |name: &str| match name {
+        "ud" => ColumnType::Udt(Box::new(udt.clone())),
+        _ => ColumnType::Blob,
+    };
+    let columns: Vec<_> = names
         .iter()
-        .map(|name| ColumnDef {
-            keyspace: "ks",
-            table: "t",
-            name,
-            column_type: match &**name {
-                "ud" => ColumnType::Udt(Box::new(udt.clone())),
-                _ => ColumnType::Blob,
-            },
-        })
+        .map(|name| (&**name, column_type(name)))
         .collect();
-    let mut out = Vec::new();
-    let mut writer = Writer::new(&mut out);
-    let mut encoder = rows::encode(&mut writer, &MetadataHead::default(), &defs);
-    for cell in cells {
-        encoder.cell(*cell);
-    }
-    encoder.finish();
-    writer.finish().unwrap();
-    out
+    rows_message(&columns, cells)
 }
 
 /// Texts and stamps of what follows from an answer, and whether nothing is left to say.

@@ -2,10 +2,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::*;
-use crate::cql::ColumnType;
-use crate::cql::Writer;
-use crate::cql::response::metadata::{ColumnDef, MetadataHead};
-use crate::cql::response::rows;
+use crate::tests::{blobs, page_message};
 use crate::topology::{Offer, Shown};
 
 const MURMUR3: &[u8] = b"org.apache.cassandra.dht.Murmur3Partitioner";
@@ -28,26 +25,7 @@ fn facts(own: usize) -> Facts {
 }
 
 fn message(names: &[&str], cells: &[Option<&[u8]>], paging_state: Option<&[u8]>) -> Vec<u8> {
-    let columns: Vec<_> = names
-        .iter()
-        .map(|name| ColumnDef {
-            keyspace: "system",
-            table: "any",
-            name,
-            column_type: ColumnType::Blob,
-        })
-        .collect();
-    let mut out = Vec::new();
-    let mut writer = Writer::new(&mut out);
-    let head = MetadataHead {
-        paging_state,
-        ..MetadataHead::default()
-    };
-    let mut encoder = rows::encode(&mut writer, &head, &columns);
-    cells.iter().for_each(|cell| encoder.cell(*cell));
-    encoder.finish();
-    writer.finish().unwrap();
-    out
+    page_message(&blobs(names), cells, paging_state)
 }
 
 fn set(texts: &[&str]) -> Vec<u8> {
