@@ -5,7 +5,7 @@ use crate::sys::scheduling::sleeps;
 
 fn spinning() -> RingConfig {
     RingConfig {
-        spin: Spin::Always(Duration::from_millis(500)),
+        spin: Spin::Always(PATIENCE), // a starved machine is late with what comes soon
         ..small()
     }
 }
@@ -36,10 +36,11 @@ fn it_does_not_sleep_for_what_comes_soon() {
         calls += ring.calls() - before.1;
     }
     partner.join().unwrap();
-    assert_eq!(slept, 0, "the window is wide enough by then");
+    // a page that is not there counts, too
+    assert!(slept <= 4, "{slept} sleeps in {received} waits");
     assert!(
-        calls <= 20 * 4,
-        "{calls} calls for 20 waits: looking is none"
+        calls <= 40 * 2,
+        "{calls} calls for {received} waits: looking is none"
     );
 }
 
