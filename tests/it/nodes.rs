@@ -28,7 +28,7 @@ impl Lab {
     /// `keyspace` at both sides, so often at the target, with the tables of this module.
     fn start(keyspace: &'static str, replicas: u8) -> Lab {
         setup();
-        let (source, target) = (lab::target_50(), lab::three_41());
+        let (source, target) = (lab::target_50(), lab::three_plain());
         lab::create_keyspace(source, keyspace);
         lab::create_replicated(&target[0], keyspace, replicas);
         for node in [source, &target[0]] {
@@ -358,7 +358,7 @@ fn one_data_centre_is_written_to() {
 fn the_targets_nodes_are_found() {
     let _turn = lab::alone();
     setup();
-    let (source, target) = (lab::target_50(), lab::three_41());
+    let (source, target) = (lab::target_50(), lab::three_plain());
     let keyspace = "found";
     lab::create_keyspace(source, keyspace);
     lab::create_replicated(&target[0], keyspace, 3);

@@ -138,7 +138,7 @@ impl Ring {
     fn start(driver: &str, way: Way) -> Ring {
         setup();
         let (nodes, target) = match way {
-            Way::Plain => (lab::three_41(), lab::target_50()),
+            Way::Plain => (lab::three_plain(), lab::target_50()),
             Way::Secured => (lab::three_secured(), lab::secure_target()),
         };
         if way == Way::Secured {

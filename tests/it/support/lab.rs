@@ -88,10 +88,11 @@ pub fn source_50() -> &'static Cassandra {
     node(&CELL, "source-50", V50, 4)
 }
 
-/// Three nodes that are one cluster, Cassandra 4.1; each survives SIGKILL.
-pub fn three_41() -> &'static [Cassandra; 3] {
+/// Three nodes that are one cluster, Cassandra 4.1, or what `TWINRING_RING_VERSION` says; each
+/// survives SIGKILL.
+pub fn three_plain() -> &'static [Cassandra; 3] {
     static CELL: OnceLock<[Cassandra; 3]> = OnceLock::new();
-    CELL.get_or_init(|| three("three-41", 11, false))
+    CELL.get_or_init(|| three("three-plain", 11, false))
 }
 
 /// Another such cluster, with a login and with TLS beside plain connections: it wants certificates.
@@ -155,12 +156,21 @@ fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
             yaml: Vec::leak(yaml),
             ..NodeOptions::default()
         };
-        Cassandra::start(&name, V41, ip, options)
+        Cassandra::start(&name, ring_version(), ip, options)
     });
     // the others let nobody in yet
     let open = if is_secured { &nodes[..1] } else { &nodes };
     wait_until_they_know(open);
     nodes
+}
+
+fn ring_version() -> &'static str {
+    let wanted = std::env::var("TWINRING_RING_VERSION").unwrap_or_else(|_| "4.1".to_owned());
+    let known = [V40, V41, V50];
+    let found = known
+        .into_iter()
+        .find(|version| version.starts_with(&wanted));
+    found.unwrap_or_else(|| panic!("TWINRING_RING_VERSION={wanted}: one of {known:?}"))
 }
 
 /// Waits until each of these nodes of a ring of three knows what the two others own. A node that
