@@ -136,6 +136,7 @@ pub fn create_application(node: &Cassandra) {
 }
 
 fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
+    let version = ring_version();
     // one after the other: each knows the tokens of those before
     let nodes = [0, 1, 2].map(|third| {
         let ip = address(first + third);
@@ -143,10 +144,15 @@ fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
         let mut yaml = vec![owning(third.into(), 3)];
         if is_secured {
             yaml.push(tls::node_option(&name, ip));
-            // while one is dead and not yet known to be, rights are those that each node holds
-            yaml.push("auth_read_consistency_level: LOCAL_ONE".to_owned());
-            // a starved machine answers late
-            let patient = ["read_request_timeout: 20s", "write_request_timeout: 20s"];
+        }
+        if is_secured && version != V40 {
+            // while one is dead and not yet known to be, rights are those that each node holds, as
+            // in 4.0, which has no choice; and a starved machine answers late
+            let patient = [
+                "auth_read_consistency_level: LOCAL_ONE",
+                "read_request_timeout: 20s",
+                "write_request_timeout: 20s",
+            ];
             yaml.extend(patient.map(str::to_owned));
         }
         let options = NodeOptions {
@@ -156,7 +162,7 @@ fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
             yaml: Vec::leak(yaml),
             ..NodeOptions::default()
         };
-        Cassandra::start(&name, ring_version(), ip, options)
+        Cassandra::start(&name, version, ip, options)
     });
     // the others let nobody in yet
     let open = if is_secured { &nodes[..1] } else { &nodes };
