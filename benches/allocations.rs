@@ -28,39 +28,33 @@ fn per_call(mut call: impl FnMut()) -> f64 {
     f64::from(count) / f64::from(COUNTED)
 }
 
+fn assert_takes(most: f64, what: &str, call: impl FnMut()) {
+    let found = per_call(call);
+    assert!(found <= most + 0.05, "{found} allocations per {what}");
+}
+
 #[test]
 fn a_mirrored_write_takes_memory_as_often_as_it_says() {
     let mut steady = Steady::new(100);
-    let found = per_call(|| steady.mirrored_write());
-    assert!(
-        found <= MIRRORED_WRITE + 0.05,
-        "{found} allocations per mirrored write"
-    );
+    assert_takes(MIRRORED_WRITE, "mirrored write", || steady.mirrored_write());
 }
 
 #[test]
 fn its_record_in_the_journal_takes_no_more() {
     let mut steady = Steady::journaled(100);
-    let found = per_call(|| steady.mirrored_write());
-    assert!(
-        found <= MIRRORED_WRITE + 0.05,
-        "{found} allocations per journaled write"
-    );
+    assert_takes(MIRRORED_WRITE, "journaled write", || {
+        steady.mirrored_write();
+    });
 }
 
 #[test]
 fn a_write_that_goes_to_its_owner_takes_no_more() {
     let mut steady = Steady::routed(100);
-    let found = per_call(|| steady.routed_write());
-    assert!(
-        found <= MIRRORED_WRITE + 0.05,
-        "{found} allocations per routed write"
-    );
+    assert_takes(MIRRORED_WRITE, "routed write", || steady.routed_write());
 }
 
 #[test]
 fn a_read_takes_no_memory() {
     let mut steady = Steady::new(100);
-    let found = per_call(|| steady.read());
-    assert!(found <= READ + 0.05, "{found} allocations per read");
+    assert_takes(READ, "read", || steady.read());
 }

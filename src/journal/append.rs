@@ -59,9 +59,11 @@ struct Own {
     geometry: Geometry,
     seed: u32,
     blocks: Vec<Block>,
-    /// Blocks for any write: those behind them are for writes that others wait for.
+    /// Blocks for any write: those behind them are for writes that others wait for. Kept, as every
+    /// record asks, and it takes a division.
     common: usize,
-    /// State words of a block.
+    /// State words of a block: half as wide as what [`Geometry`] says, so that each record that is
+    /// done divides fewer bits.
     slots: u32,
     /// What is left of the block that is being filled.
     current: Option<Room>,
@@ -287,8 +289,7 @@ impl Journal {
             return;
         };
         let stem = stem(place.id.get());
-        let before = stored.load(Acquire);
-        if before >> 16 != stem >> 16 || before == stem ^ State::Done.bits() {
+        if is_done(stored.load(Acquire), stem) {
             return; // maybe the place of another record by now
         }
         stored.store(stem ^ state.bits(), Release);
@@ -382,7 +383,7 @@ impl Journal {
     #[must_use]
     pub fn is_done(&self, place: Place) -> bool {
         let stored = self.word(place);
-        stored.is_none_or(|stored| is_done(stored.load(Acquire), place.id.get()))
+        stored.is_none_or(|stored| is_done(stored.load(Acquire), stem(place.id.get())))
     }
 
     fn word(&self, place: Place) -> Option<&AtomicU64> {
@@ -402,10 +403,10 @@ fn spare(geometry: Geometry) -> usize {
     }
 }
 
-/// Whether the record with this id is done, by the word that is stored in its place.
+/// Whether the record whose words have this stem is done, by the word that is stored in its place.
 #[inline]
-fn is_done(stored: u64, id: u64) -> bool {
-    stored >> 16 != id || stored == word(id, State::Done)
+fn is_done(stored: u64, stem: u64) -> bool {
+    stored >> 16 != stem >> 16 || stored == stem ^ State::Done.bits()
 }
 
 impl Own {

@@ -23,9 +23,6 @@ pub const V50: &str = "5.0.9";
 /// How long mirrored writes may take until the target has them, when nothing is broken.
 const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long nodes may take to hear of each other.
-const RING_LIMIT: Duration = Duration::from_secs(60);
-
 static TURN: RwLock<()> = RwLock::new(());
 
 /// Beside other tests: the machine's time is shared.
@@ -183,18 +180,12 @@ fn ring_version() -> &'static str {
 /// serves clients may not have heard yet what the last to join owns: it keeps writes for that one
 /// to itself, and nobody finds them there once it has heard.
 fn wait_until_they_know(nodes: &[Cassandra]) {
-    let began = Instant::now();
     let knows = |node: &Cassandra| {
         let cql = Cql::connect(node.address);
         let peers = cql.and_then(|mut cql| cql.query("SELECT tokens FROM system.peers"));
         peers.is_ok_and(|peers| peers.iter().filter(|peer| peer[0].is_some()).count() == 2)
     };
-    for node in nodes {
-        while !knows(node) {
-            assert!(began.elapsed() < RING_LIMIT, "{}", node.address);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
+    wait_until("they know each other", || nodes.iter().all(knows));
 }
 
 /// The ring is cut into so many equal parts, and this one belongs to the node: random tokens may
