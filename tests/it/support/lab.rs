@@ -144,13 +144,8 @@ fn three(cluster: &'static str, first: u8, is_secured: bool) -> [Cassandra; 3] {
         }
         if is_secured && version != V40 {
             // while one is dead and not yet known to be, rights are those that each node holds, as
-            // in 4.0, which has no choice; and a starved machine answers late
-            let patient = [
-                "auth_read_consistency_level: LOCAL_ONE",
-                "read_request_timeout: 20s",
-                "write_request_timeout: 20s",
-            ];
-            yaml.extend(patient.map(str::to_owned));
+            // in 4.0, which has no choice
+            yaml.push("auth_read_consistency_level: LOCAL_ONE".to_owned());
         }
         let options = NodeOptions {
             durable: true,
