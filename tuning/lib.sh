@@ -18,6 +18,7 @@ SYN_BACKLOG=/proc/sys/net/ipv4/tcp_max_syn_backlog
 IO_URING=/proc/sys/kernel/io_uring_disabled
 CLOCK=/sys/devices/system/clocksource/clocksource0/current_clocksource
 HUGE=/sys/kernel/mm/transparent_hugepage/enabled
+UPPER_LAYERS=/proc/sys/net/ipv4/tcp_available_ulp
 BUSY_READ=/proc/sys/net/core/busy_read
 ISOLATED=/sys/devices/system/cpu/isolated
 
@@ -31,4 +32,4 @@ governors() { # every core's, without repetition
     sort -u | paste -sd, -
 }
 
-export SOMAXCONN SYN_BACKLOG IO_URING CLOCK HUGE BUSY_READ ISOLATED
+export SOMAXCONN SYN_BACKLOG IO_URING CLOCK HUGE BUSY_READ ISOLATED UPPER_LAYERS
