@@ -3,6 +3,7 @@
 use super::cursor::{Cursor, NotUnderstood, Result};
 use super::lexer::{Span, TokenKind};
 use super::model::{Action, Ddl, Kind, Object, Statement};
+use super::name::TableName;
 
 /// Reads a statement that begins with CREATE, ALTER or DROP.
 pub(super) fn read(cursor: &mut Cursor<'_>, to: &mut Statement, action: Action) -> Result<()> {
@@ -89,7 +90,7 @@ fn named(
                 to.object = Some(cursor.qualified_name()?);
             }
             cursor.expect_word("ON")?;
-            ddl.on = Some(cursor.table_name()?);
+            ddl.on = Some(table_of(cursor, to.object.as_ref())?);
         }
         (Object::Trigger, _) => {
             to.object = Some(cursor.qualified_name()?);
@@ -105,7 +106,7 @@ fn named(
                 cursor.take(TokenKind::Comma);
             }
             cursor.advance();
-            ddl.on = Some(cursor.table_name()?);
+            ddl.on = Some(table_of(cursor, to.object.as_ref())?);
         }
         _ => {
             to.object = Some(cursor.table_name()?);
@@ -115,6 +116,19 @@ fn named(
         }
     }
     Ok(())
+}
+
+/// The table below an index or a view: without a keyspace of its own it is in that of `object`,
+/// whatever the session's is, if that one is written.
+fn table_of(cursor: &mut Cursor<'_>, object: Option<&TableName>) -> Result<TableName> {
+    match object.and_then(|object| object.keyspace.clone()) {
+        None => cursor.table_name(),
+        Some(keyspace) => {
+            let mut table = cursor.qualified_name()?;
+            table.keyspace.get_or_insert(keyspace);
+            Ok(table)
+        }
+    }
 }
 
 /// `WITH property = value AND …` of a keyspace, up to the value of `replication`.
@@ -147,7 +161,7 @@ pub(super) fn other(cursor: &mut Cursor<'_>, to: &mut Statement, kind: Kind) -> 
 }
 
 /// Consumes up to the resource behind ON, and returns it when it is a table or function.
-fn granted_table(cursor: &mut Cursor<'_>) -> Result<Option<super::name::TableName>> {
+fn granted_table(cursor: &mut Cursor<'_>) -> Result<Option<TableName>> {
     while !cursor.take_word("ON") {
         if matches!(cursor.token.kind, TokenKind::End | TokenKind::Semicolon) {
             return Ok(None); // GRANT of a role

@@ -41,6 +41,12 @@ fn qualify_adds_the_keyspace_where_it_is_missing() {
         ),
         ("CREATE INDEX i ON t (a)", "CREATE INDEX i ON ks.t (a)"),
         ("CREATE INDEX ON t (a)", "CREATE INDEX ON ks.t (a)"),
+        // not in the session's keyspace, but in that of the index or view, which is written
+        ("CREATE INDEX own.i ON t (a)", "CREATE INDEX own.i ON t (a)"),
+        (
+            "CREATE MATERIALIZED VIEW own.v AS SELECT a FROM t WHERE a IS NOT NULL PRIMARY KEY (a)",
+            "CREATE MATERIALIZED VIEW own.v AS SELECT a FROM t WHERE a IS NOT NULL PRIMARY KEY (a)",
+        ),
         ("DROP INDEX IF EXISTS i", "DROP INDEX IF EXISTS ks.i"),
         (
             "CREATE MATERIALIZED VIEW v AS SELECT a, b FROM t WHERE a IS NOT NULL PRIMARY KEY (a)",
