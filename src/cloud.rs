@@ -20,6 +20,10 @@ use crate::tls::bundle::Bundle;
 /// Where a driver listens if the service names no port.
 const CQL_PORT: u16 = 9042;
 
+/// What an operator can do when the nodes cannot be found or reached.
+pub const MEND: &str = "is the database active, and may this machine reach it? a bundle that was \
+                        replaced does not work any more: download it again";
+
 /// Why it is not known where the nodes are.
 #[derive(Debug, thiserror::Error)]
 pub enum CloudError {
@@ -53,14 +57,23 @@ struct Metadata {
 struct ContactInfo {
     sni_proxy_address: String,
     contact_points: Vec<String>,
+    local_dc: Option<String>,
 }
 
-/// Asks where the nodes are: each node's address, which others may have, and its name. Waits for
-/// the answer.
+/// What the service says of the nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nodes {
+    /// Each node's address, which others may have, and its name: the host id.
+    pub points: Vec<(SocketAddr, String)>,
+    /// The data centre whose nodes can be reached; `None`: it does not say.
+    pub center: Option<String>,
+}
+
+/// Asks where the nodes are. Waits for the answer.
 ///
 /// # Errors
 /// Nobody knows.
-pub fn ask(bundle: &Path) -> Result<Vec<(SocketAddr, String)>, CloudError> {
+pub fn ask(bundle: &Path) -> Result<Nodes, CloudError> {
     let bundle = Bundle::read(bundle).map_err(CloudError::Bundle)?;
     let url = format!("https://{}:{}/metadata", bundle.host, bundle.port);
     let failed = |error| match error {
@@ -82,7 +95,10 @@ pub fn ask(bundle: &Path) -> Result<Vec<(SocketAddr, String)>, CloudError> {
         .map_err(|error| CloudError::Address(told.sni_proxy_address.clone(), error))?;
     addresses.sort_unstable(); // the same list makes the same nodes
     let addresses = addresses.into_iter().cycle();
-    Ok(addresses.zip(told.contact_points).collect())
+    Ok(Nodes {
+        points: addresses.zip(told.contact_points).collect(),
+        center: told.local_dc,
+    })
 }
 
 /// A client that shows the bundle's certificate, trusts its authority, and goes nowhere else.

@@ -49,7 +49,7 @@
 //! | [`relay`] (pure) | `cql`, `statement`, `tables`, `topology`, `journal` and below |
 //! | [`shard`] | all of the above |
 //! | [`proxy`] | `shard`, [`admin`], [`preflight`], [`watch`] and below |
-//! | `offline` | `config`, `tls`, `limits`, `side` |
+//! | `offline` | `cloud`, `config`, `tls`, `sys`, `limits`, `side` |
 //! | [`history`] | `offline`, `limits`, `side` |
 //! | [`copy`], [`verify`] | `history`, `offline`, `limits`, `side`; `verify` also `copy`, `spill` |
 //! | [`replay`] | `offline`, `spill`, `metrics`, `config`, `tables`, never `relay`, `shard` |

@@ -310,13 +310,11 @@ fn reachable(
 
 /// The same with the nodes that a secure connect bundle leads to.
 fn behind(bundle: &Path, tls: &Outgoing) -> Result<(), Finding> {
-    const MEND: &str = "is the database active, and may this machine reach it? a bundle that was \
-                        replaced does not work any more: download it again";
-    let points = cloud::ask(bundle).map_err(|why| {
+    let nodes = cloud::ask(bundle).map_err(|why| {
         let what = format!("the bundle of the target leads to no nodes: {why}");
-        finding(what, MEND)
+        finding(what, cloud::MEND)
     })?;
-    reachable("target", &points, Some(tls)).map_err(|found| finding(found.what, MEND))
+    reachable("target", &nodes.points, Some(tls)).map_err(|found| finding(found.what, cloud::MEND))
 }
 
 /// It holds the key of the certificate that lets us in.

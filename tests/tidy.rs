@@ -90,7 +90,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inspect", &["journal", "spill", "limits", "side"]),
     ("rejects", &["replay", "spill"]),
     ("node", &["cql", "statement", "limits"]),
-    ("offline", &["config", "tls", "limits", "side"]),
+    (
+        "offline",
+        &["cloud", "config", "tls", "sys", "limits", "side"],
+    ),
     ("history", &["offline", "limits", "side"]),
     ("copy", &["history", "offline", "limits", "side"]),
     (

@@ -286,7 +286,7 @@ fn path(args: &CopyArgs) -> PathBuf {
 fn identity(args: &CopyArgs) -> Identity {
     Identity {
         source: args.ends.source.clone(),
-        target: args.ends.target.clone(),
+        target: args.ends.target_name(),
         keyspace: args.ends.keyspace.clone(),
         rules: format!(
             "{:?} {:?} {:?} after {:?} before {:?} where {:?}",

@@ -8,6 +8,7 @@ use scylla::frame::types::Consistency;
 
 use super::tokens::TokenRange;
 use crate::offline::connect;
+use crate::offline::doors::TargetBundleArgs;
 use crate::offline::tls::{SourceTlsArgs, TargetTlsArgs};
 use crate::side::Side;
 
@@ -18,14 +19,20 @@ pub struct EndsArgs {
     #[arg(value_name = "SOURCE")]
     pub source: String,
     /// Contact points of the target cluster
-    #[arg(value_name = "TARGET")]
-    pub target: String,
+    #[arg(
+        value_name = "TARGET",
+        required_unless_present = "target_secure_connect_bundle"
+    )]
+    pub target: Option<String>,
     /// Keyspace, as it is named: without quotes, case counts
     #[arg(long, value_name = "NAME")]
     pub keyspace: String,
     /// Only this table; may be given several times
     #[arg(long = "table", value_name = "NAME")]
     pub tables: Vec<String>,
+    /// The target's bundle.
+    #[command(flatten)]
+    pub target_bundle: TargetBundleArgs,
     /// Port of the source's contact points without one
     #[arg(long, value_name = "PORT", default_value_t = 9042)]
     pub source_port: u16,
@@ -139,6 +146,14 @@ impl EndsArgs {
                 &self.target_username,
             )?,
         })
+    }
+
+    /// What the target is called: its contact points, or its bundle.
+    pub(crate) fn target_name(&self) -> String {
+        match (&self.target, self.target_bundle.path()) {
+            (_, Some(bundle)) => bundle.display().to_string(),
+            (target, None) => target.clone().unwrap_or_default(),
+        }
     }
 
     /// The ranges that are asked for.

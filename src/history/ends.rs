@@ -35,7 +35,8 @@ impl Ends {
     /// Connects to both.
     pub(crate) async fn connect(args: &EndsArgs, passwords: Passwords) -> Result<Ends> {
         let nodes = |list: &str| list.split(',').map(str::to_owned).collect::<Vec<_>>();
-        let (source, target) = (nodes(&args.source), nodes(&args.target));
+        let source = nodes(&args.source);
+        let target = args.target.as_deref().map(nodes).unwrap_or_default();
         let source = Endpoint {
             side: Side::Source,
             nodes: &source,
@@ -43,14 +44,17 @@ impl Ends {
             username: args.source_username.as_deref(),
             password: passwords.source,
             tls: args.source_tls.load(Side::Source)?,
+            doors: None,
         };
+        let (tls, doors) = args.target_bundle.ways(&args.target_tls).await?;
         let target = Endpoint {
             side: Side::Target,
             nodes: &target,
             port: args.target_port,
             username: args.target_username.as_deref(),
             password: passwords.target,
-            tls: args.target_tls.load(Side::Target)?,
+            tls,
+            doors,
         };
         let keyspace = &args.keyspace;
         let source = Cluster::connect(source, args.source_consistency.into(), keyspace).await?;

@@ -11,6 +11,8 @@ use scylla::client::session_builder::SessionBuilder;
 use scylla::frame::types::Consistency;
 use scylla::policies::retry::FallthroughRetryPolicy;
 
+use super::doors::Doors;
+use crate::cloud;
 use crate::side::Side;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -20,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Endpoint<'a> {
     pub side: Side,
-    /// Contact points, with or without a port.
+    /// Contact points, with or without a port; none with `doors`.
     pub nodes: &'a [String],
     /// Port of contact points without one.
     pub port: u16,
@@ -28,15 +30,22 @@ pub(crate) struct Endpoint<'a> {
     pub password: Option<String>,
     /// TLS; `None`: plain connections.
     pub tls: Option<Arc<ClientConfig>>,
+    /// Its nodes are behind a secure connect bundle.
+    pub doors: Option<Doors>,
 }
 
 impl Endpoint<'_> {
     /// The contact points, each with its port.
-    pub(crate) fn contacts(&self) -> Vec<String> {
-        self.nodes
-            .iter()
-            .map(|node| with_port(node, self.port))
-            .collect()
+    fn contacts(&self) -> impl Iterator<Item = String> {
+        self.nodes.iter().map(|node| with_port(node, self.port))
+    }
+
+    /// Where the cluster is, for a person.
+    pub(crate) fn place(&self) -> String {
+        match &self.doors {
+            None => self.contacts().collect::<Vec<_>>().join(", "),
+            Some(doors) => format!("the nodes of {}", doors.bundle().display()),
+        }
     }
 
     /// A builder of sessions that never repeat a request by themselves: whether one may be sent
@@ -55,6 +64,10 @@ impl Endpoint<'_> {
             .auto_await_schema_agreement(false)
             .fetch_full_schema_metadata(false)
             .default_execution_profile_handle(profile.into_handle());
+        let builder = match &self.doors {
+            None => builder,
+            Some(doors) => doors.apply(builder),
+        };
         match (self.username, &self.password) {
             (Some(user), Some(password)) => builder.user(user, password),
             _ => builder,
@@ -63,11 +76,18 @@ impl Endpoint<'_> {
 
     /// What to say when no session could be opened.
     pub(crate) fn unreachable(&self) -> String {
-        let side = self.side;
+        let (side, place) = (self.side, self.place());
+        if let Some(doors) = &self.doors {
+            return match doors.failure() {
+                Some(why) => format!("cannot reach the {side} at {place}: {why}; {}", cloud::MEND),
+                None => format!(
+                    "cannot use the {side} at {place}; are --{side}-username and the password right?"
+                ),
+            };
+        }
         format!(
-            "cannot reach the {side} at {}{}; is it up, and are --{side}-port, --{side}-username \
-             and the password right?",
-            self.contacts().join(", "),
+            "cannot reach the {side} at {place}{}; is it up, and are --{side}-port, \
+             --{side}-username and the password right?",
             match self.tls {
                 Some(_) => format!(" with TLS (see --{side}-tls-ca, --{side}-tls-name)"),
                 None => String::new(),

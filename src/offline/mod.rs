@@ -2,6 +2,7 @@
 //! errors, keeping a rate, ending when told to.
 
 pub(crate) mod connect;
+pub mod doors;
 pub(crate) mod pace;
 pub(crate) mod stop;
 pub mod tls;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cql::Consistency;
+use crate::offline::doors::TargetBundleArgs;
 use crate::offline::tls::TargetTlsArgs;
 use crate::spill::Holds;
 
@@ -16,8 +17,15 @@ pub struct ReplayArgs {
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Contact points of the target cluster, comma separated: host or host:port
-    #[arg(value_name = "TARGET", required = true, value_delimiter = ',')]
+    #[arg(
+        value_name = "TARGET",
+        required_unless_present = "target_secure_connect_bundle",
+        value_delimiter = ','
+    )]
     pub target: Vec<String>,
+    /// The target's bundle.
+    #[command(flatten)]
+    pub target_bundle: TargetBundleArgs,
     /// Port of contact points without one
     #[arg(long, value_name = "PORT", default_value_t = 9042)]
     pub target_port: u16,
@@ -31,7 +39,8 @@ pub struct ReplayArgs {
     /// TLS with the target.
     #[command(flatten)]
     pub target_tls: TargetTlsArgs,
-    /// Consistency level of all writes: one, local_quorum, … [default: what the clients asked for]
+    /// Consistency level of all writes: one, local_quorum, … [default: what the clients asked for;
+    /// with a bundle local_quorum]
     #[arg(long, value_name = "LEVEL", env = "TWINRING_TARGET_CONSISTENCY", value_parser = level)]
     pub target_consistency: Option<Consistency>,
     /// Key file of a spill that was written with --spill-key-file
@@ -74,6 +83,13 @@ fn level(name: &str) -> Result<Consistency, &'static str> {
 }
 
 impl ReplayArgs {
+    /// The level of all writes; `None`: each has its own. Astra DB, which bundles come from, takes
+    /// none at ANY, ONE and LOCAL_ONE.
+    pub(super) fn level(&self) -> Option<Consistency> {
+        let with_bundle = self.target_bundle.path().map(|_| Consistency::LocalQuorum);
+        self.target_consistency.or(with_bundle)
+    }
+
     /// What is sent.
     pub(super) fn wanted(&self) -> &'static [Holds] {
         match (self.only_rejected, self.include_rejected) {

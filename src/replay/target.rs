@@ -48,15 +48,17 @@ pub(super) struct Target {
 impl Target {
     /// Connects.
     pub(super) async fn connect(args: &ReplayArgs, password: Option<String>) -> Result<Target> {
+        let (tls, doors) = args.target_bundle.ways(&args.target_tls).await?;
         let endpoint = Endpoint {
             side: Side::Target,
             nodes: &args.target,
             port: args.target_port,
             username: args.target_username.as_deref(),
             password,
-            tls: args.target_tls.load(Side::Target)?,
+            tls,
+            doors,
         };
-        let contact = endpoint.contacts().join(", ");
+        let contact = endpoint.place();
         let builder = endpoint.builder(Consistency::LocalQuorum);
         let session = builder
             .build()
@@ -72,14 +74,14 @@ impl Target {
             builder,
             contact,
             main: Rc::new(session),
-            level: args.target_consistency.and_then(of_number),
+            level: args.level().and_then(of_number),
             by_keyspace: Mutex::default(),
             prepared: RefCell::default(),
             tables: RefCell::new(Rc::new(tables)),
         })
     }
 
-    /// The contact points.
+    /// Where the cluster is.
     pub(super) fn contact(&self) -> &str {
         &self.contact
     }

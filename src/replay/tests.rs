@@ -11,6 +11,7 @@ fn args(dir: &Path) -> ReplayArgs {
     ReplayArgs {
         dir: dir.to_owned(),
         target: vec!["127.0.0.49:21499".to_owned()],
+        target_bundle: Default::default(),
         target_port: 9042,
         target_username: None,
         target_password_file: None,

@@ -7,6 +7,7 @@
 //! - [`waker`]: how one shard wakes another.
 //! - [`mapped`]: files in memory that outlive the process.
 //! - [`machine`]: limits and file systems.
+//! - [`own`]: whose a connection over loopback is.
 //! - [`process`]: child processes.
 //! - [`scheduling`]: processor time, and who is kept from it.
 //! - [`probe`]: what the machine must offer, checked before anything starts.
@@ -17,6 +18,7 @@
 pub mod executor;
 pub mod machine;
 pub mod mapped;
+pub mod own;
 pub mod probe;
 pub mod process;
 pub mod ring;

@@ -262,9 +262,9 @@ async fn asked(bundle: &Path, unknown: &mut bool) -> Option<Points> {
     let path = bundle.to_owned();
     let answer = tokio::task::spawn_blocking(move || cloud::ask(&path)).await;
     match answer.ok()? {
-        Ok(points) => {
+        Ok(nodes) => {
             *unknown = false;
-            Some(points.into())
+            Some(nodes.points.into())
         }
         Err(why) => {
             if !std::mem::replace(unknown, true) {

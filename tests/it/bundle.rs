@@ -3,7 +3,7 @@
 //! level, as Astra DB does.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use crate::support::cassandra::{Cassandra, run_dir, setup};
@@ -207,4 +207,130 @@ fn a_check_says_what_is_wrong() {
         "{words}"
     );
     assert!(words.contains("--target-secure-connect-bundle"), "{words}");
+}
+
+/// `twinring copy`, `verify` or `replay` into what the bundle leads to: exit code and words.
+fn tool(words: &[&str], bundle: &Path) -> (Option<i32>, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(env!("CARGO_BIN_EXE_twinring"))
+        .args(words)
+        .arg("--target-secure-connect-bundle")
+        .arg(bundle)
+        .args(["--target-username", LOGIN.0, "--target-password-file"])
+        .arg(word_file())
+        .output()
+        .unwrap();
+    let words = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let words = words.concat();
+    assert!(!words.contains(LOGIN.1), "{words}");
+    assert!(!words.contains("PRIVATE KEY"), "{words}");
+    (status.code(), words)
+}
+
+/// The name that a node has in a cloud: its host id.
+fn own_name(node: &Cassandra) -> String {
+    let rows = node.connect().query("SELECT host_id FROM system.local");
+    let id = rows.unwrap()[0][0].clone().unwrap();
+    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+    parts.map(|part| hex[part].to_owned()).join("-")
+}
+
+/// The command line of `copy` or `verify`.
+fn of_history<'a>(what: &'a str, source: &'a str, keyspace: &'a str) -> Vec<&'a str> {
+    vec![what, source, "--keyspace", keyspace]
+}
+
+#[test]
+fn copy_and_verify_go_through_a_bundle() {
+    let _turn = lab::beside_others();
+    let pair = pair("bundle_history");
+    let name = own_name(pair.target);
+    let cloud = Cloud::new("bundle_history", pair.target.address, &[&name]);
+    let (source, keyspace) = (pair.source.address.to_string(), pair.keyspace.as_str());
+    let run = |sql: &str, node: &Cassandra| {
+        let text = sql.replace("INTO T", &format!("INTO {keyspace}.t"));
+        node.connect().query(&text).unwrap();
+    };
+    for k in 0..300 {
+        let text = format!("INSERT INTO T (k, v) VALUES ({k}, 'old')");
+        run(&text, pair.source);
+    }
+    let checkpoint = run_dir().join("bundle_history.checkpoint");
+    let mut words = of_history("copy", &source, keyspace);
+    words.extend(["--checkpoint", checkpoint.to_str().unwrap()]);
+    let (code, said) = tool(&words, &cloud.bundle);
+    assert_eq!(code, Some(0), "{said}");
+    pair.assert_equal(&[]);
+    assert!(cloud.was_asked_for(&name));
+
+    // one value that is older at the target, one row that it lacks
+    run("INSERT INTO T (k, v) VALUES (900, 'x')", pair.source);
+    run("INSERT INTO T (k, v) VALUES (901, 'x')", pair.source);
+    let older = "INSERT INTO T (k, v) VALUES (901, 'y') USING TIMESTAMP 1";
+    run(older, pair.target);
+    let words = of_history("verify", &source, keyspace);
+    let (code, said) = tool(&words, &cloud.bundle);
+    assert_eq!(code, Some(4), "{said}");
+    let repair = [&words[..], &["--repair"]].concat();
+    let (code, said) = tool(&repair, &cloud.bundle);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = tool(&words, &cloud.bundle);
+    assert_eq!(code, Some(0), "{said}");
+    pair.assert_equal(&[]);
+}
+
+/// The clients wrote at ONE, which the target refuses: a replay sends at LOCAL_QUORUM.
+#[test]
+fn a_spill_is_replayed_through_a_bundle() {
+    let _turn = lab::beside_others();
+    let pair = pair("bundle_replay");
+    let name = own_name(pair.target);
+    let cloud = Cloud::new("bundle_replay", pair.target.address, &[&name]);
+    cloud.forget();
+    let proxy = start(&pair, &flags(&cloud.bundle));
+    write(&pair, &proxy, 0..50);
+    let dir = proxy.data_dir.clone();
+    proxy.terminate(LIMIT);
+    let words = ["replay", dir.to_str().unwrap()];
+    let (code, said) = tool(&words, &cloud.bundle);
+    assert_eq!(code, Some(1), "{said}"); // nothing is lost
+    cloud.rename(&[&name]);
+    let (code, said) = tool(&words, &cloud.bundle);
+    assert_eq!(code, Some(0), "{said}");
+    pair.assert_equal(&[]);
+}
+
+#[test]
+fn the_tools_say_what_is_wrong() {
+    let _turn = lab::beside_others();
+    let node = target();
+    let source = lab::source_41().address.to_string();
+    let says = |bundle: &Path, expected: &str| {
+        for what in ["copy", "verify"] {
+            let (code, said) = tool(&of_history(what, &source, "any"), bundle);
+            assert_eq!(code, Some(1), "{what}: {said}");
+            assert!(said.contains(expected), "{what}: {said}");
+            assert!(said.contains("bundle"), "{what}: {said}");
+        }
+    };
+    says(Path::new("/none.zip"), "/none.zip: cannot be read");
+
+    let stale = Cloud::new("tools_stale", node.address, &NAMES);
+    stale.forget();
+    says(&stale.bundle, "TLS failed: the other side ended it");
+
+    let (other, port) = (Authority::new("tools-other"), stale.service.port());
+    let (cert, key) = other.sign("tools-other-client", "client.example");
+    let config = format!("{{\"host\":\"localhost\",\"port\":{port}}}");
+    let strange = cloud::zipped("tools_strange", &config, [&other.file, &cert, &key]);
+    says(&strange, "signed by nobody who is trusted here");
+    let outdated = cloud::zipped("tools_outdated", &config, [&stale.authority, &cert, &key]);
+    says(&outdated, "leads to no nodes");
+    let nobody = "{\"host\":\"localhost\",\"port\":1}";
+    let nobody = cloud::zipped("tools_nobody", nobody, [&other.file, &cert, &key]);
+    says(&nobody, "https://localhost:1/metadata: ");
 }

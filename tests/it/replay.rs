@@ -103,6 +103,7 @@ fn args(path: &Path, target: String) -> ReplayArgs {
     ReplayArgs {
         dir: path.to_owned(),
         target: vec![target],
+        target_bundle: Default::default(),
         target_port: 9042,
         target_username: None,
         target_password_file: None,
