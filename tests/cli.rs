@@ -211,3 +211,37 @@ fn a_replay_of_nothing_says_so() {
     assert_eq!(output.status.code(), Some(0), "{words}");
     assert!(words.contains("complete: the target has all"), "{words}");
 }
+
+/// Nobody is asked anything before the bundle is read.
+#[test]
+fn the_tools_take_a_bundle_for_the_target() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let bundle = dir.path().join("shop.zip");
+    let shown = bundle.display().to_string();
+    let flag = ["--target-secure-connect-bundle", &shown, "--keyspace", "ks"];
+    for tool in ["copy", "verify"] {
+        let line = [&[tool, "127.0.0.1:1"], &flag[..]].concat();
+        let output = twinring(&line).output().unwrap();
+        let words = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        let expected = format!("--target-secure-connect-bundle {shown}: cannot be read");
+        assert!(words.contains(&expected), "{words}");
+        assert!(
+            words.contains("name a file that this user can read"),
+            "{words}"
+        );
+        let both = [&[tool, "127.0.0.1:1", "127.0.0.2:1"], &flag[..]].concat();
+        let output = twinring(&both).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        // by its variable, as for the proxy
+        let output = twinring(&[tool, "127.0.0.1:1", "--keyspace", "ks"])
+            .env("TWINRING_TARGET_SECURE_CONNECT_BUNDLE", &bundle)
+            .output();
+        let words = said(&output.unwrap());
+        assert!(words.contains("cannot be read"), "{words}");
+    }
+    for tool in ["copy", "verify", "replay"] {
+        let help = said(&twinring(&[tool, "--help"]).output().unwrap());
+        assert!(help.contains("--target-secure-connect-bundle"), "{help}");
+    }
+}
