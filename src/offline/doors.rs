@@ -241,9 +241,8 @@ impl Shared {
             }
             Err(_) => return, // the runtime ends
         }
-        let mut far = match self.reach(name).await {
-            Ok(far) => far,
-            Err(words) => return self.failed(words),
+        let Some(mut far) = self.reach(name).await else {
+            return;
         };
         let _ = near.set_nodelay(true);
         let sizes = BUFFER_BYTES;
@@ -265,42 +264,37 @@ impl Shared {
         }
     }
 
-    /// Connects to the node of this name; `None`: to any, and the service is asked again before all
-    /// is given up.
-    async fn reach(&self, name: Option<String>) -> Result<TlsStream<TcpStream>, String> {
+    /// Connects to the node called `name`; no name: to any, and the service is asked again before
+    /// all is given up. `None`: it cannot be reached.
+    async fn reach(&self, name: Option<String>) -> Option<TlsStream<TcpStream>> {
         let is_any = name.is_none();
         let ways = ways(&lock(&self.nodes), name.as_deref());
         let reached = self.first_of(&ways).await;
-        if reached.is_ok() || !is_any {
+        if reached.is_some() || !is_any {
             return reached;
         }
         self.ask_again().await;
         let others = self::ways(&lock(&self.nodes), None);
         if others == ways {
-            return reached;
+            return None;
         }
         self.first_of(&others).await
     }
 
-    async fn first_of(
-        &self,
-        ways: &[(SocketAddr, String)],
-    ) -> Result<TlsStream<TcpStream>, String> {
-        let mut last = "the bundle's service names no nodes".to_owned();
+    async fn first_of(&self, ways: &[(SocketAddr, String)]) -> Option<TlsStream<TcpStream>> {
         for (address, name) in ways {
-            match timeout(TRY, self.shake(*address, name)).await {
+            let why = match timeout(TRY, self.shake(*address, name)).await {
                 Ok(Ok(far)) => {
                     *lock(&self.failure) = None;
-                    return Ok(far);
+                    return Some(far);
                 }
-                Ok(Err(error)) => {
-                    let words = words_of_tls(&error).unwrap_or_else(|| error.to_string());
-                    last = format!("{name} at {address}: {words}");
-                }
-                Err(_) => last = format!("{name} at {address}: no answer for {TRY:?}"),
-            }
+                Ok(Err(error)) => words_of_tls(&error).unwrap_or_else(|| error.to_string()),
+                Err(_) => format!("no answer for {TRY:?}"),
+            };
+            // at once: the driver may not wait until all were tried
+            self.failed(format!("{name} at {address}: {why}"));
         }
-        Err(last)
+        None
     }
 
     async fn shake(&self, address: SocketAddr, name: &str) -> io::Result<TlsStream<TcpStream>> {
