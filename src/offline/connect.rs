@@ -81,7 +81,8 @@ impl Endpoint<'_> {
             return match doors.failure() {
                 Some(why) => format!("cannot reach the {side} at {place}: {why}; {}", cloud::MEND),
                 None => format!(
-                    "cannot use the {side} at {place}; are --{side}-username and the password right?"
+                    "cannot use the {side} at {place}; are --{side}-username and the password \
+                     right?"
                 ),
             };
         }
