@@ -28,7 +28,7 @@ pub fn is_own_connection(from: SocketAddrV4, at: SocketAddrV4) -> io::Result<boo
 }
 
 /// The number of the socket with these ends in a table of `/proc/net/tcp`.
-fn number_of<'a>(table: &'a str, local: SocketAddrV4, remote: SocketAddrV4) -> Option<&'a str> {
+fn number_of(table: &str, local: SocketAddrV4, remote: SocketAddrV4) -> Option<&str> {
     let (local, remote) = (written(local), written(remote));
     table.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip(1);
