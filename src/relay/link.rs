@@ -180,7 +180,7 @@ impl Link {
     fn start(&mut self, now_us: i64) {
         if let Some(stream) = self.claim(Waiting::Startup, now_us) {
             self.put(stream, Opcode::Startup, |body| {
-                request::startup::encode(body, [("CQL_VERSION", "3.0.0")]);
+                request::startup::encode(body, request::startup::OWN);
             });
         }
     }

@@ -75,7 +75,7 @@ impl Client {
             events: 0,
         };
         let hello = client.ask(Opcode::Startup, |body| {
-            request::startup::encode(body, [("CQL_VERSION", "3.0.0")]);
+            request::startup::encode(body, request::startup::OWN);
         });
         let (mut opcode, _) = hello.await?;
         if opcode == Opcode::Authenticate {

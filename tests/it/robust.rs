@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::cql::Cql;
-use crate::support::lab::{self, Pair};
+use crate::support::lab::{self, Pair, wait_until};
 use crate::support::ledger::{self, Writers};
 
 const IDLE_CONNECTIONS: u64 = 1000;
@@ -110,6 +110,27 @@ fn health_and_metrics_answer() {
         samples += 1;
     }
     assert!(samples > 10, "only {samples} samples:\n{body}");
+    assert!(writers.finish().errors.is_empty());
+    pair.assert_equal(&[]);
+}
+
+/// The operator of a cluster sees whose the proxy's own connections are.
+#[test]
+fn own_connections_have_a_name() {
+    let _turn = lab::beside_others();
+    let pair = pair_with_ledger("named");
+    if pair.proxy.is_none() {
+        return;
+    }
+    let writers = Writers::start(pair.contact(), &pair.keyspace, 2, 50);
+    for node in [pair.source, pair.target] {
+        wait_until("twinring is among the clients", || {
+            let text = "SELECT driver_name FROM system_views.clients";
+            let names = node.connect().query(text).unwrap();
+            let own = Some(&b"twinring"[..]);
+            names.iter().any(|row| row[0].as_deref() == own)
+        });
+    }
     assert!(writers.finish().errors.is_empty());
     pair.assert_equal(&[]);
 }

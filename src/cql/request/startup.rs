@@ -3,6 +3,14 @@
 use crate::error::DecodeError;
 use crate::primitive::{Reader, StringMap, Writer};
 
+/// The options of connections that are twinring's own: as a driver's, they tell an operator whose
+/// they are (`system_views.clients` of Cassandra 4.0 and later).
+pub const OWN: [(&str, &str); 3] = [
+    ("CQL_VERSION", "3.0.0"),
+    ("DRIVER_NAME", "twinring"),
+    ("DRIVER_VERSION", env!("CARGO_PKG_VERSION")),
+];
+
 /// STARTUP: the options of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Startup<'a> {
