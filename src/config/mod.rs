@@ -24,6 +24,7 @@ use std::time::Duration;
 
 pub use build::{Surroundings, read_file};
 pub use error::{ConfigError, Problem};
+pub use resources::LEVEL_WITH_BUNDLE;
 pub use secret::Secret;
 pub use settings::Settings;
 pub use tls::{Authorities, ClientTls, Identity, ListenerTls, Verify};

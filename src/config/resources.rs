@@ -14,6 +14,10 @@ use super::{
 };
 use crate::limits;
 
+/// The consistency level of writes when nothing is said and the target is reached by a bundle:
+/// Astra DB, which bundles come from, takes no writes at ANY, ONE and LOCAL_ONE.
+pub const LEVEL_WITH_BUNDLE: &str = "local_quorum";
+
 /// Consistency levels that a write can have, with their numbers in the protocol.
 const LEVELS: [(&str, Option<u16>); 9] = [
     ("any", Some(0)),
@@ -179,11 +183,8 @@ impl Check {
 
     /// A number of the protocol's `[consistency]`.
     fn level(&mut self, s: &Settings) -> Option<u16> {
-        // Astra DB, which bundles come from, takes no writes at ANY, ONE and LOCAL_ONE
-        let with_bundle = s
-            .target_secure_connect_bundle
-            .as_ref()
-            .map(|_| "local_quorum");
+        let with_bundle = s.target_secure_connect_bundle.as_ref();
+        let with_bundle = with_bundle.map(|_| LEVEL_WITH_BUNDLE);
         let said = s.target_consistency.as_deref().or(with_bundle)?;
         self.one_of("--target-consistency", Some(said), &LEVELS)
     }

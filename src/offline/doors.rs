@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -339,13 +339,12 @@ fn is_own(from: SocketAddr, at: SocketAddr) -> io::Result<bool> {
     let (SocketAddr::V4(from), SocketAddr::V4(at)) = (from, at) else {
         return Ok(false);
     };
-    let is_found = |from: SocketAddrV4| is_own_connection(from, at);
-    for _ in 1..TRIES {
-        if is_found(from)? {
+    for _ in 0..TRIES {
+        if is_own_connection(from, at)? {
             return Ok(true);
         }
     }
-    is_found(from)
+    Ok(false)
 }
 
 /// Words for what TLS says; `None`: it is not TLS.

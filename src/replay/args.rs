@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::ArgPredicate::IsPresent;
 
+use crate::config::LEVEL_WITH_BUNDLE;
 use crate::cql::Consistency;
 use crate::offline::doors::TargetBundleArgs;
 use crate::offline::tls::TargetTlsArgs;
@@ -41,7 +43,13 @@ pub struct ReplayArgs {
     pub target_tls: TargetTlsArgs,
     /// Consistency level of all writes: one, local_quorum, … [default: what the clients asked for;
     /// with a bundle local_quorum]
-    #[arg(long, value_name = "LEVEL", env = "TWINRING_TARGET_CONSISTENCY", value_parser = level)]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "TWINRING_TARGET_CONSISTENCY",
+        value_parser = level,
+        default_value_if("target_secure_connect_bundle", IsPresent, LEVEL_WITH_BUNDLE)
+    )]
     pub target_consistency: Option<Consistency>,
     /// Key file of a spill that was written with --spill-key-file
     #[arg(long, value_name = "FILE", env = "TWINRING_SPILL_KEY_FILE")]
@@ -83,13 +91,6 @@ fn level(name: &str) -> Result<Consistency, &'static str> {
 }
 
 impl ReplayArgs {
-    /// The level of all writes; `None`: each has its own. Astra DB, which bundles come from, takes
-    /// none at ANY, ONE and LOCAL_ONE.
-    pub(super) fn level(&self) -> Option<Consistency> {
-        let with_bundle = self.target_bundle.path().map(|_| Consistency::LocalQuorum);
-        self.target_consistency.or(with_bundle)
-    }
-
     /// What is sent.
     pub(super) fn wanted(&self) -> &'static [Holds] {
         match (self.only_rejected, self.include_rejected) {

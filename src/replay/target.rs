@@ -74,7 +74,7 @@ impl Target {
             builder,
             contact,
             main: Rc::new(session),
-            level: args.level().and_then(of_number),
+            level: args.target_consistency.and_then(of_number),
             by_keyspace: Mutex::default(),
             prepared: RefCell::default(),
             tables: RefCell::new(Rc::new(tables)),

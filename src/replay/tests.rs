@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::log::{Logs, Turn};
 use super::*;
+use crate::cql::Consistency;
 use crate::spill::{Body, DirWriter, Record, WriterConfig};
 
 fn args(dir: &Path) -> ReplayArgs {
@@ -236,4 +237,23 @@ fn damage_costs_its_record_only_and_the_segment_is_kept() {
     let mut name = files[0].path.clone().into_os_string();
     name.push(".damaged");
     assert_eq!(std::fs::read(PathBuf::from(name)).unwrap(), bytes);
+}
+
+#[test]
+fn with_a_bundle_the_level_is_local_quorum_unless_one_is_named() {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ReplayArgs,
+    }
+    let level = |line: &str| {
+        let words = ["replay", "dir"].into_iter().chain(line.split_whitespace());
+        let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
+        line.args.target_consistency
+    };
+    let bundle = "--target-secure-connect-bundle b.zip";
+    assert_eq!(level("new"), None);
+    assert_eq!(level(bundle), Some(Consistency::LocalQuorum));
+    let quorum = format!("{bundle} --target-consistency quorum");
+    assert_eq!(level(&quorum), Some(Consistency::Quorum));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::cassandra::{Cassandra, run_dir, setup};
 use crate::support::cloud::{self, Cloud};
-use crate::support::cql::Cql;
+use crate::support::cql::{Cql, uuid_text};
 use crate::support::lab::{self, Pair, wait_until};
 use crate::support::proxy::Proxy;
 use crate::support::tls::{self, Authority, Flags};
@@ -162,6 +162,15 @@ fn a_level_that_the_target_refuses() {
     pair.assert_equal(&[]);
 }
 
+/// A bundle for a service at this port, with the certificate of an authority that the service does
+/// not know. `trusted`: the file of the one that the bundle trusts; `None`: the same.
+fn of_another(name: &str, port: u16, trusted: Option<&PathBuf>) -> PathBuf {
+    let other = Authority::new(&format!("{name}-other"));
+    let (cert, key) = other.sign(&format!("{name}-client"), "client.example");
+    let config = format!("{{\"host\":\"localhost\",\"port\":{port}}}");
+    cloud::zipped(name, &config, [trusted.unwrap_or(&other.file), &cert, &key])
+}
+
 #[test]
 fn a_check_says_what_is_wrong() {
     let _turn = lab::beside_others();
@@ -182,10 +191,8 @@ fn a_check_says_what_is_wrong() {
     assert!(words.contains("writes go to the spill"), "{words}");
 
     // signed by somebody else
-    let (other, port) = (Authority::new("other-cloud"), cloud.service.port());
-    let (cert, key) = other.sign("other-cloud-client", "client.example");
-    let config = format!("{{\"host\":\"localhost\",\"port\":{port}}}");
-    let strange = cloud::zipped("strange", &config, [&other.file, &cert, &key]);
+    let port = cloud.service.port();
+    let strange = of_another("strange", port, None);
     let (well, words) = check("strange", &strange);
     let expected = format!(
         "https://localhost:{port}/metadata: TLS failed: the certificate is signed \
@@ -194,7 +201,7 @@ fn a_check_says_what_is_wrong() {
     assert!(well && words.contains(&expected), "{words}");
 
     // not in force any more: the service does not let it in
-    let outdated = cloud::zipped("outdated", &config, [&cloud.authority, &cert, &key]);
+    let outdated = of_another("outdated", port, Some(&cloud.authority));
     let (well, words) = check("outdated", &outdated);
     assert!(well && words.contains("leads to no nodes"), "{words}");
 
@@ -233,10 +240,7 @@ fn tool(words: &[&str], bundle: &Path) -> (Option<i32>, String) {
 /// The name that a node has in a cloud: its host id.
 fn own_name(node: &Cassandra) -> String {
     let rows = node.connect().query("SELECT host_id FROM system.local");
-    let id = rows.unwrap()[0][0].clone().unwrap();
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
-    parts.map(|part| hex[part].to_owned()).join("-")
+    uuid_text(rows.unwrap()[0][0].as_deref().unwrap())
 }
 
 /// The command line of `copy` or `verify`.
@@ -323,14 +327,11 @@ fn the_tools_say_what_is_wrong() {
     stale.forget();
     says(&stale.bundle, "TLS failed: the other side ended it");
 
-    let (other, port) = (Authority::new("tools-other"), stale.service.port());
-    let (cert, key) = other.sign("tools-other-client", "client.example");
-    let config = format!("{{\"host\":\"localhost\",\"port\":{port}}}");
-    let strange = cloud::zipped("tools_strange", &config, [&other.file, &cert, &key]);
+    let port = stale.service.port();
+    let strange = of_another("tools_strange", port, None);
     says(&strange, "signed by nobody who is trusted here");
-    let outdated = cloud::zipped("tools_outdated", &config, [&stale.authority, &cert, &key]);
+    let outdated = of_another("tools_outdated", port, Some(&stale.authority));
     says(&outdated, "leads to no nodes");
-    let nobody = "{\"host\":\"localhost\",\"port\":1}";
-    let nobody = cloud::zipped("tools_nobody", nobody, [&other.file, &cert, &key]);
+    let nobody = of_another("tools_nobody", 1, None);
     says(&nobody, "https://localhost:1/metadata: ");
 }

@@ -3,6 +3,8 @@
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use crate::support::cql::uuid_text;
+
 /// The types of the columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -69,15 +71,7 @@ impl Value {
     }
 
     fn uuid(bytes: [u8; 16]) -> Value {
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        let parts = [
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..],
-        ];
-        let text = parts.join("-");
+        let text = uuid_text(&bytes);
         Value::new(&text, format!("\"{text}\""), bytes.to_vec())
     }
 

@@ -95,6 +95,13 @@ const PAGE_ROWS: i32 = 1000;
 /// What one frame of v5 holds.
 const FRAME_MAX: usize = 131_071;
 
+/// A uuid as CQL writes it.
+pub fn uuid_text(bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+    parts.map(|part| hex[part].to_owned()).join("-")
+}
+
 impl Cql {
     /// Connects and says STARTUP; waits at most 30 s for any answer.
     pub fn connect(address: SocketAddr) -> Result<Cql, Failure> {
