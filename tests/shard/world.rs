@@ -126,7 +126,7 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         let received = Vec::new();
         Self { stream, received }
@@ -136,6 +136,23 @@ impl Line {
         let mut bytes = Vec::new();
         envelope(&mut bytes, stream, opcode, body);
         let _ = self.stream.write_all(&bytes);
+    }
+
+    /// Says hello.
+    pub fn start(&mut self) {
+        self.send(0, Opcode::Startup, |w| {
+            w.string_map([("CQL_VERSION", "3.0.0")])
+        });
+    }
+
+    /// Waits for so many answers.
+    pub fn take_answers(&mut self, mut left: i16) {
+        while left > 0 {
+            match self.take() {
+                Some(_) => left -= 1,
+                None => assert!(self.receive(), "the connection ended"),
+            }
+        }
     }
 
     /// Takes an envelope out of what has come.
@@ -234,9 +251,7 @@ impl World {
             now_us,
             _folder: folder,
         };
-        world.client.send(0, Opcode::Startup, |w| {
-            w.string_map([("CQL_VERSION", "3.0.0")])
-        });
+        world.client.start();
         assert_eq!(world.answer(), (0, Opcode::Ready));
         world
     }

@@ -25,12 +25,12 @@ impl Ring {
     /// Handles one completion; `None` if there is nothing to tell.
     pub(super) fn complete(&mut self, completion: Completion) -> Option<Outcome> {
         let operation = operation_of(&completion)?;
-        // The low half is the index.
-        let index = u32::try_from(completion.user_data & 0xffff_ffff).unwrap_or(u32::MAX);
+        let index = index_of(&completion);
         match operation {
             Operation::Cancel => return None,
             Operation::Watch => return self.watch_fired(index, completion).map(Outcome::Event),
             Operation::Sync => return self.synced(completion.result).map(Outcome::Event),
+            Operation::Send => self.hear_of_send(index),
             _ => {}
         }
         let (id, slot) = self.sockets.slot(index)?;
@@ -59,6 +59,9 @@ impl Ring {
         };
         if operation != Operation::Cancel && !completion.more() {
             self.in_flight -= 1;
+        }
+        if operation == Operation::Send {
+            self.hear_of_send(index_of(&completion));
         }
         self.drop_unwanted(operation, completion);
     }
@@ -157,7 +160,7 @@ impl Ring {
             Ok(sent) => {
                 slot.sent += sent;
                 if slot.sent < buffer.len() && sent > 0 {
-                    self.push_send(id);
+                    self.push_send(id, false);
                     return None;
                 }
                 if slot.sent < buffer.len() {
@@ -167,7 +170,7 @@ impl Ring {
                 }
             }
             Err(_) if matches!(-result, libc::EINTR | libc::EAGAIN) => {
-                self.push_send(id);
+                self.push_send(id, false);
                 return None;
             }
             Err(_) => Err(io::Error::from_raw_os_error(-result)),
@@ -224,6 +227,11 @@ impl Ring {
             }
         }
     }
+}
+
+/// The low half of the `user_data`.
+fn index_of(completion: &Completion) -> u32 {
+    u32::try_from(completion.user_data & 0xffff_ffff).unwrap_or(u32::MAX)
 }
 
 fn operation_of(completion: &Completion) -> Option<Operation> {

@@ -260,6 +260,11 @@ impl Kernel {
         u32::try_from(queue.len()).unwrap_or(u32::MAX)
     }
 
+    /// Whether nothing is queued any more.
+    pub(super) fn is_all_submitted(&mut self) -> bool {
+        self.waiting.is_empty() && self.ring.submission().is_empty()
+    }
+
     /// How often the kernel was called.
     pub(super) fn calls(&self) -> u64 {
         self.calls

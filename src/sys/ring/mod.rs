@@ -22,6 +22,7 @@ mod complete;
 mod error;
 mod event;
 mod kernel;
+mod send;
 mod sockets;
 mod spin;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use io_uring::{opcode, squeue, types};
 
 use self::buffers::Buffers;
 use self::kernel::Kernel;
+use self::send::Quiet;
 use self::sockets::{Intake, Kind, Payload, Sockets};
 use self::spin::Spinning;
 use super::{scheduling, socket};
@@ -53,8 +55,6 @@ pub use self::spin::Spin;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a dropped ring waits for the kernel to let go of its memory.
 const QUIESCE_LIMIT: Duration = Duration::from_secs(1);
-/// The most that one send operation carries: its result is an `i32`.
-const SEND_BYTES_MAX: usize = 1 << 30;
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +157,7 @@ pub struct Ring {
     syncing: Option<Arc<File>>,
     /// Something happened on a ring of the executor.
     executor_stirred: bool,
+    quiet: Quiet,
     spinning: Spinning,
     /// Not `Send`, not `Sync`.
     thread: PhantomData<*const ()>,
@@ -172,7 +173,9 @@ impl Ring {
         // While an executor is being built, rings that appear are taken to be its own.
         let _building = super::executor::building();
         let (submissions, completions) = (config.submission_entries, config.completion_entries);
-        let kernel = Kernel::new(submissions, completions, config.spin != Spin::Never)?;
+        let mut kernel = Kernel::new(submissions, completions, config.spin != Spin::Never)?;
+        let works =
+            send::works(&mut kernel).map_err(|error| RingError::from_os("try a send", error))?;
         let buffers = Buffers::new(&kernel, config.buffers, config.buffer_bytes)?;
         Ok(Ring {
             kernel,
@@ -185,6 +188,7 @@ impl Ring {
             in_flight: 0,
             syncing: None,
             executor_stirred: false,
+            quiet: Quiet::new(works),
             spinning: Spinning::new(config.spin),
             thread: PhantomData,
         })
@@ -271,13 +275,21 @@ impl Ring {
         slot.payload = Payload::Bytes(buffer);
         slot.sent = 0;
         slot.sending = true;
-        self.push_send(id);
+        self.push_send(id, true);
     }
 
-    /// Whether a send is under way: from `send` until its [`Event::Sent`].
+    /// Whether a send is under way: from `send` until its [`Event::Sent`]. That comes with what
+    /// happens next; who asks and hears yes waits for it, and the next wait does not sleep if it is
+    /// known by then.
     #[must_use]
     pub fn is_sending(&self, id: SocketId) -> bool {
-        self.sockets.peek(id).is_some_and(|slot| slot.sending)
+        let Some(slot) = self.sockets.peek(id) else {
+            return false;
+        };
+        if slot.quiet {
+            self.quiet.await_it();
+        }
+        slot.sending
     }
 
     /// Tells the peer that nothing more will be sent. Call it after the last [`Event::Sent`]: it
@@ -305,7 +317,7 @@ impl Ring {
         };
         slot.closing = true;
         let (listener, intake) = (slot.kind == Kind::Listener, slot.intake);
-        let (sending, connecting) = (slot.sending, slot.connecting);
+        let (sending, connecting, quiet) = (slot.sending, slot.connecting, slot.quiet);
         if intake == Intake::Armed {
             slot.intake = Intake::Cancelling;
             let intake = if listener {
@@ -315,7 +327,9 @@ impl Ring {
             };
             self.cancel(user_data(intake, id));
         }
-        if sending {
+        if quiet {
+            self.quiet.await_it(); // the descriptor shall go soon
+        } else if sending {
             self.cancel(user_data(Operation::Send, id));
         }
         if connecting {
@@ -388,13 +402,16 @@ impl Ring {
     /// # Errors
     /// Those of `io_uring_enter(2)` that say that the ring is of no more use.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
-        if self.own.is_empty() {
+        if self.own.is_empty() && !self.quiet.is_awaited() {
             let timeout = self.wake_rested(timeout);
             self.look_or_sleep(timeout)?;
         } else {
             self.kernel.enter(0, None)?;
         }
-        Ok(self.kernel.ready() + self.own.len())
+        if self.kernel.is_all_submitted() {
+            self.quiet.have_ended();
+        }
+        Ok(self.kernel.ready() + self.own.len() + self.quiet.ended())
     }
 
     fn look_or_sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -427,7 +444,7 @@ impl Ring {
                 if self.kernel.flush_overflow() {
                     continue;
                 }
-                return None;
+                return self.next_quietly_sent();
             };
             match self.complete(completion) {
                 None => {}
@@ -497,23 +514,6 @@ impl Ring {
             }
         };
         self.push(operation, id, entry);
-    }
-
-    /// Queues the unsent rest of the payload.
-    fn push_send(&mut self, id: SocketId) {
-        let Some(slot) = self.sockets.open(id) else {
-            return;
-        };
-        let Payload::Bytes(buffer) = &slot.payload else {
-            return;
-        };
-        let rest = &buffer[slot.sent.min(buffer.len())..];
-        let rest = &rest[..rest.len().min(SEND_BYTES_MAX)];
-        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(slot.fd(), rest.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build();
-        self.push(Operation::Send, id, entry);
     }
 
     fn cancel(&mut self, operation: u64) {
@@ -614,6 +614,10 @@ impl Drop for Ring {
             while let Some(completion) = self.kernel.pop() {
                 self.discard(completion);
             }
+            if self.kernel.is_all_submitted() {
+                self.quiet.have_ended();
+            }
+            while self.next_quietly_sent().is_some() {}
         }
         if self.in_flight > 0 {
             tracing::error!(

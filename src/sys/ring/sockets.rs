@@ -52,6 +52,8 @@ pub(super) struct Slot {
     /// The owner wants bytes (or connections).
     pub(super) wanted: bool,
     pub(super) sending: bool,
+    /// The send under way is quiet, and the kernel has not told of it.
+    pub(super) quiet: bool,
     pub(super) connecting: bool,
     pub(super) closing: bool,
 }
@@ -93,6 +95,7 @@ impl Sockets {
                 intake: Intake::Idle,
                 wanted: false,
                 sending: false,
+                quiet: false,
                 connecting: false,
                 closing: false,
             });
@@ -155,6 +158,7 @@ impl Sockets {
             intake: Intake::Idle,
             wanted: false,
             sending: false,
+            quiet: false,
             connecting: false,
             closing: false,
         };

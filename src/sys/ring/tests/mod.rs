@@ -278,6 +278,70 @@ fn a_slow_reader_gets_all_of_a_large_send() {
 }
 
 #[test]
+fn a_send_that_goes_through_ends_no_wait() {
+    const ROUNDS: u64 = 100;
+    let (mut ring, _, address) = ring_with_listener(&small());
+    assert!(send::works(&mut ring.kernel).unwrap(), "else all is slower");
+    let (id, mut peer) = pair(&mut ring, address);
+    ring.start_recv(id);
+    let partner = thread::spawn(move || {
+        for round in 0..ROUNDS {
+            let message = [u8::try_from(round).unwrap(); 100];
+            peer.write_all(&message).unwrap();
+            let mut answer = [0; 100];
+            peer.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, message);
+        }
+    });
+    let (before, mut sent) = (ring.calls(), 0);
+    for _ in 0..ROUNDS {
+        let mut received = None;
+        while received.is_none() {
+            assert!(ring.wait(Some(PATIENCE)).unwrap() > 0);
+            while let Some(seen) = next(&mut ring) {
+                match seen {
+                    Seen::Received(_, bytes) => received = Some(bytes),
+                    Seen::Sent(.., result) => sent += u64::from(result.is_ok()),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        ring.send(id, received.unwrap());
+    }
+    let calls = ring.calls() - before;
+    assert_eq!(calls, ROUNDS, "one for each thing that comes");
+    assert_eq!(sent, ROUNDS - 1, "all but the last are known to have ended");
+    ring.submit().unwrap();
+    partner.join().unwrap();
+}
+
+#[test]
+fn who_waits_for_the_end_of_a_send_need_not_wait_long() {
+    let (mut ring, _, address) = ring_with_listener(&small());
+    let (id, mut peer) = pair(&mut ring, address);
+    ring.send(id, b"one".to_vec());
+    assert!(ring.is_sending(id));
+    assert_eq!(ring.wait(Some(PATIENCE)).unwrap(), 1, "nothing else comes");
+    assert!(matches!(next(&mut ring), Some(Seen::Sent(sent, ..)) if sent == id));
+    assert!(!ring.is_sending(id));
+    assert_eq!(ring.wait(Some(Duration::ZERO)).unwrap(), 0);
+    // a full socket: the kernel tells of it, and of the rest when that is through
+    ring.send(id, pattern(8 << 20));
+    assert!(ring.is_sending(id));
+    let reader = thread::spawn(move || {
+        let mut got = vec![0; 3 + (8 << 20)];
+        peer.read_exact(&mut got).unwrap();
+        assert!(got[..3] == *b"one" && got[3..] == pattern(8 << 20));
+    });
+    run(&mut ring, |_, seen| match seen {
+        Seen::Sent(.., result) => result.is_ok(),
+        other => panic!("{other:?}"),
+    });
+    reader.join().unwrap();
+    assert_eq!(ring.in_flight, 1, "the listener");
+}
+
+#[test]
 fn a_paused_socket_makes_its_peer_wait_and_loses_nothing() {
     let (mut ring, _, address) = ring_with_listener(&small());
     let (id, mut peer) = pair(&mut ring, address);
