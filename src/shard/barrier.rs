@@ -65,6 +65,8 @@ pub struct Barriers {
     pub earlier: Vec<Earlier>,
     /// Places in the journal of the changes that a stop puts into the spill.
     pub spilled: Vec<Place>,
+    /// How often in a row the target has answered one that it cannot, for no reason that passes.
+    pub failures: u32,
     next: u64,
 }
 

@@ -6,17 +6,22 @@ use std::sync::Arc;
 use super::Shard;
 use super::barrier::{Change, ChangeId, Hold};
 use super::inbox::Message;
+use crate::cql::response::ErrorCode;
 use crate::journal::State;
 use crate::metrics::{Event as Counted, Gauge};
 use crate::relay::link::Ticket;
 use crate::relay::mirror::{Entry, Origin};
 use crate::relay::spilled;
 use crate::relay::verdict::{self, Unknown};
-use crate::relay::write::Write;
+use crate::relay::write::{Body, Write};
+use crate::spill::Kind;
 use crate::tables::Known;
 
 /// Pause after a failed try (µs).
 const RETRY_US: i64 = 500_000;
+/// So often a change is tried whose only answer is an error of the server: for some twenty seconds,
+/// with each one's own second tries.
+const TRIES: u32 = 10;
 
 impl Shard {
     /// The node that refused it has not heard of the table yet: the target has it.
@@ -260,6 +265,32 @@ impl Shard {
             change.write = Some(*entry.write);
             change.ticket = None;
             change.not_before_us = not_before_us;
+        }
+    }
+
+    /// The target has an error of its own for a change. True: it was asked often enough. What the
+    /// source could not do either, such as a function in a language that its Java lacks, fails for
+    /// ever, and everything waits for it.
+    pub(super) fn change_tires(&mut self) -> bool {
+        self.barriers.failures += 1;
+        self.barriers.failures >= TRIES
+    }
+
+    /// A schema change that an earlier try, or somebody else, has made.
+    pub(super) fn is_done_already(&self, entry: &Entry, code: i32, message: &str) -> bool {
+        let dropped = |text: &str| {
+            let starts = text.trim_start().get(..4);
+            starts.is_some_and(|word| word.eq_ignore_ascii_case("drop"))
+        };
+        match (&entry.write.body, entry.write.kind) {
+            (_, Kind::Ddl) if code == ErrorCode::AlreadyExists.number() => true,
+            // its first answer was lost, or came too late
+            (Body::Query { text, .. }, Kind::Ddl) if dropped(text) => {
+                ["doesn't exist", "does not exist", "unconfigured table"]
+                    .iter()
+                    .any(|words| message.contains(words))
+            }
+            _ => false,
         }
     }
 

@@ -160,6 +160,15 @@ impl Spiller {
         self.writer.end().is_some() || self.busy_bytes.is_some() || self.failed.is_some()
     }
 
+    /// Whether there is nothing to do before something comes.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.unsafe_bytes() == 0
+            && self.busy_bytes.is_none()
+            && self.failed.is_none()
+            && self.ended.borrow().is_none()
+    }
+
     /// Starts the next write if none is under way. True if a task was spawned: the executor must
     /// get its turn.
     pub fn kick(&mut self, now_us: i64, disk: &dyn Disk) -> bool {

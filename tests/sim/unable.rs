@@ -4,6 +4,7 @@
 use crate::aside::Aside;
 use crate::check;
 use crate::cluster::{SOURCE, TARGET};
+use crate::ledger::{Deed, Step};
 use crate::weather::Forecast;
 use crate::world::World;
 
@@ -16,8 +17,14 @@ fn run_for(world: &mut World, time_us: i64) {
 
 #[test]
 fn a_write_that_fails_for_ever_is_in_doubt_in_the_end() {
+    for error in ["write_failure", "server"] {
+        fails_for_ever(error);
+    }
+}
+
+fn fails_for_ever(error: &str) {
     let mut world = World::new(7, |_| Forecast::calm(1), false);
-    world.clusters[SOURCE].set_faults(&["kind=write->error=write_failure".to_owned()]);
+    world.clusters[SOURCE].set_faults(&[format!("kind=write->error={error}")]);
     run_for(&mut world, 2 * MINUTE_US);
     assert!(world.clients[0].is_done());
     assert!(!world.is_settled(), "it is still asked for");
@@ -50,4 +57,30 @@ fn a_node_that_has_not_heard_of_a_table_is_waited_for() {
     for deed in &world.ledger.deeds {
         assert!(!aside.names(&deed.table, &deed.key), "{deed:?}");
     }
+}
+
+/// What neither cluster can do: everything of the keyspace waits behind it, but not for ever.
+#[test]
+fn a_change_that_fails_for_ever_is_in_doubt_in_the_end() {
+    let slowly = |_: &mut _| Forecast {
+        pause_us: 50_000,
+        ..Forecast::calm(600)
+    };
+    let mut world = World::new(7, slowly, false);
+    let faults = ["kind=schema->error=server".to_owned()];
+    world.clusters[SOURCE].set_faults(&faults);
+    world.clusters[TARGET].set_faults(&faults);
+    run_for(&mut world, 30 * MINUTE_US);
+    assert!(world.clients[0].is_done());
+    assert!(world.is_settled(), "{}", world.owed());
+    world.stop().unwrap();
+    let aside = Aside::read(world.folder.path(), &world.ledger, false);
+    let told = |deed: &Deed| {
+        let (_, name) = deed.table.split_once('.').unwrap_or(("", &deed.table));
+        matches!(deed.step, Step::Created) && aside.names(&deed.table, name)
+    };
+    assert!(
+        world.ledger.deeds.iter().any(told),
+        "no CREATE TABLE is in doubt"
+    );
 }

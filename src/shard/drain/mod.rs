@@ -82,6 +82,8 @@ pub struct Drain {
     logs: Vec<Log>,
     done: Rc<RefCell<Vec<Done>>>,
     storing: bool,
+    /// All that is done was found to be written down, and nothing has been done since.
+    stored_all: bool,
     store_at_us: i64,
     /// Where the records in the mirror lie, by the mirror's name for them.
     sending: HashMap<u64, (usize, Position)>,
@@ -150,6 +152,7 @@ impl Drain {
                 .collect(),
             done: Rc::default(),
             storing: false,
+            stored_all: false,
             store_at_us: 0,
             sending: HashMap::new(),
             next_key: 0,
@@ -165,8 +168,15 @@ impl Drain {
         }
     }
 
+    /// Whether there is nothing to do before something comes: another turn would change nothing.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.stored_all && self.is_empty() && self.recount == 0 && self.done.borrow().is_empty()
+    }
+
     /// The shard's own log got a complete segment.
     pub fn add_segment(&mut self, segment: u64, bytes: u64) {
+        self.stored_all = false;
         if let Some(own) = self.logs.first_mut() {
             own.add_segment(segment, bytes);
         }
@@ -248,6 +258,7 @@ impl Drain {
         let Some((log, at)) = self.sending.remove(&key) else {
             return;
         };
+        self.stored_all = false;
         if let Some(log) = self.logs.get_mut(log) {
             log.ledger.finish(at);
         }
@@ -265,6 +276,7 @@ impl Drain {
 
     /// Feeds the mirror as far as window and rate allow. True if a task was spawned.
     pub fn fill(&mut self, means: &mut Means<'_>, rules: &impl Rules) -> bool {
+        self.stored_all = false;
         if means.now_us >= self.postponed_until_us {
             let again = self.postponed.len().min(means.limit);
             means.limit -= again;
@@ -529,6 +541,7 @@ impl Drain {
             let due = progress != log.stored || !log.retiring.is_empty();
             due.then_some((i, log, progress))
         }) else {
+            self.stored_all = true;
             return false;
         };
         self.store_at_us = now_us + STORE_US;
