@@ -27,9 +27,6 @@ pub const SHARDS_MAX: usize = 256;
 pub const CONNECTIONS_DEFAULT: usize = 10_000;
 /// Most client connections that may be configured for one process.
 pub const CONNECTIONS_MAX: usize = 1_000_000;
-/// The kernel spreads connections over listeners by hash, not evenly: a shard accepts its share of
-/// the process's connections and a quarter more, and at least this many.
-pub const CONNECTIONS_PER_SHARD_MIN: usize = 16;
 /// Requests of one client connection that may be without an answer; more stop the reading.
 pub const IN_FLIGHT_PER_CONNECTION: usize = 4096;
 /// Unsent bytes towards one peer at which reading from the other side stops, unless configured.

@@ -187,7 +187,7 @@ impl ProxyConfig {
             spill: check.spill(s, cores.len()),
             journal: check.journal(s),
             spill_key_file: s.spill_key_file.clone(),
-            clients: check.clients(s, cores.len()),
+            clients: check.clients(s),
             cores,
             busy_poll,
             drain_timeout: Duration::from_millis(drain_ms),

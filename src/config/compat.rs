@@ -115,7 +115,8 @@ pub fn seed_flag(name: &str) -> Option<&'static SeedFlag> {
 }
 
 /// What no usual parser reads, put right before the arguments are parsed: the seed's `-mp`, two
-/// letters behind one dash, becomes `--metrics-port`, and a `--debug` without a value is `true`.
+/// letters behind one dash, becomes `--metrics-port`, a `--debug` without a value is `true`, and an
+/// option that is a list takes all that follows and can be in it (`--protocol-version 3 4`).
 pub fn normalise_args<I, T>(args: I) -> Vec<std::ffi::OsString>
 where
     I: IntoIterator<Item = T>,
@@ -135,8 +136,33 @@ where
         } else {
             arg
         });
+        let flag = normal.last().and_then(|arg| arg.to_str());
+        if let Some(fits) = flag.and_then(in_list)
+            && let Some(first) = args.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"))
+        {
+            normal.push(first);
+            while let Some(more) = args.next_if(|next| next.to_str().is_some_and(fits)) {
+                if let Some(list) = normal.last_mut() {
+                    list.push(",");
+                    list.push(more);
+                }
+            }
+        }
     }
     normal
+}
+
+/// For an option that is a list in the seed: whether a word can be in it, and is no host.
+fn in_list(flag: &str) -> Option<fn(&str) -> bool> {
+    match flag {
+        "--protocol-version" => Some(|word| matches!(word, "1" | "2" | "3" | "4" | "5")),
+        "--cql-version" => Some(|word| {
+            let numbers = word.split('.').map(str::parse::<u32>);
+            word.split('.').count() == 3 && numbers.into_iter().all(|number| number.is_ok())
+        }),
+        "--compression" => Some(|word| matches!(word, "lz4" | "snappy")),
+        _ => None,
+    }
 }
 
 /// The log lines for options that are accepted and replaced.
@@ -177,5 +203,37 @@ mod tests {
             normal(&["--debug", "false", "a"]),
             ["--debug", "false", "a"]
         );
+    }
+
+    #[test]
+    fn a_list_takes_what_can_be_in_it() {
+        let normal = |line: &str| normalise_args(line.split(' '));
+        let cases = [
+            ("a b --protocol-version 3 4", "a b --protocol-version 3,4"),
+            (
+                "--protocol-version 4 10.0.0.5 4",
+                "--protocol-version 4 10.0.0.5 4",
+            ),
+            (
+                "--cql-version 3.4.4 3.4.5 10.0.0.5 b",
+                "--cql-version 3.4.4,3.4.5 10.0.0.5 b",
+            ),
+            (
+                "--compression lz4 snappy a b",
+                "--compression lz4,snappy a b",
+            ),
+            (
+                "--compression --compression lz4",
+                "--compression --compression lz4",
+            ),
+            ("a --protocol-version", "a --protocol-version"),
+        ];
+        for (given, meant) in cases {
+            assert_eq!(
+                normal(given),
+                meant.split(' ').collect::<Vec<_>>(),
+                "{given}"
+            );
+        }
     }
 }

@@ -298,8 +298,6 @@ impl Spill {
 pub struct Clients {
     /// Most connections of the process, `--max-connections`.
     pub max_connections: usize,
-    /// Most connections of one shard; its share of `--max-connections` and a quarter more.
-    pub max_connections_per_shard: usize,
     /// Largest envelope body, in bytes.
     pub max_envelope_bytes: usize,
     /// Unsent bytes towards a peer at which reading from the other side stops.

@@ -278,16 +278,13 @@ impl Check {
         }
     }
 
-    pub(super) fn clients(&mut self, s: &Settings, shards: usize) -> Clients {
+    pub(super) fn clients(&mut self, s: &Settings) -> Clients {
         let total = self.bounded_usize(
             "--max-connections",
             s.max_connections,
             limits::CONNECTIONS_DEFAULT,
             (1, limits::CONNECTIONS_MAX),
         );
-        let share = total.div_ceil(shards.max(1));
-        let uneven = if shards > 1 { share + share / 4 } else { share };
-        let floor = limits::CONNECTIONS_PER_SHARD_MIN.min(total);
         let narrow = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let envelope = s.max_envelope_bytes.map(|size| narrow(size.0));
         let max_envelope_bytes = self.bounded_usize(
@@ -305,7 +302,6 @@ impl Check {
         let idle_s = self.bounded("--tcp-idle-time-out", s.tcp_idle_time_out, 0, idle_range);
         Clients {
             max_connections: total,
-            max_connections_per_shard: uneven.max(floor).min(total),
             max_envelope_bytes,
             out_high_water_bytes,
             out_low_water_bytes: out_high_water_bytes / limits::OUT_LOW_WATER_DIVISOR,

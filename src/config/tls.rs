@@ -7,6 +7,9 @@ use super::build::Check;
 use super::error::Problem;
 use super::{ProxyConfig, Secret, Settings};
 
+/// What the seed proxy takes for `--proxy-jks-password` if nothing is said, as `keytool` does.
+const JKS_PASSWORD_DEFAULT: &str = "changeit";
+
 /// A certificate and its key: two PEM files, one with both, or a JKS or PKCS#12 store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -299,6 +302,10 @@ impl Check {
                     "keep the file and remove --proxy-jks-password or TWINRING_PROXY_JKS_PASSWORD",
                 );
                 None
+            }
+            (None, None) => {
+                let store = s.proxy_jks_file.is_some();
+                store.then(|| Secret::new(JKS_PASSWORD_DEFAULT))
             }
             (said, None) => said.clone(),
             (None, Some(file)) => match secret_from("--proxy-jks-password-file", file) {

@@ -12,6 +12,7 @@ use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::{self, ShardView};
 use crate::shard::inbox::{self, Address, Ask};
+use crate::shard::seats::Seats;
 use crate::shard::{Inherited, Setup};
 use crate::spill::dir::{ShardDir, SpillDir};
 use crate::spill::progress::Progress;
@@ -43,6 +44,7 @@ pub fn prepare(
     let count = config.cores.len();
     let (recorders, views) = metrics::shards(count);
     let (inboxes, addresses) = inbox::make(count).context("failed to make the inboxes")?;
+    let seats = Seats::new(config.clients.max_connections, count);
     let (asks, asked) = crossbeam_channel::bounded(limits::ASKS);
     let found = spill.shards()?.into_iter().map(look);
     let found: Vec<Inherited> = found.collect::<Result<_, _>>()?;
@@ -53,7 +55,9 @@ pub fn prepare(
     let [b0, b1, b2, b3, b4, b5, b6, b7, ..] = random()?;
     let instance = u64::from_le_bytes([b0, b1, b2, b3, b4, b5, b6, b7]);
     let mut setups = Vec::new();
-    for (index, (inbox, recorder)) in inboxes.into_iter().zip(recorders).enumerate() {
+    for (index, ((inbox, recorder), seats)) in
+        inboxes.into_iter().zip(recorders).zip(seats).enumerate()
+    {
         let own = std::mem::take(&mut inherited[index]);
         let dir = own[0].dir.clone();
         setups.push(Setup {
@@ -62,6 +66,7 @@ pub fn prepare(
             config: Arc::clone(config),
             inbox,
             asks: asks.clone(),
+            seats,
             recorder,
             first_segments: first_segments(&dir, &own)?,
             kept: kept(spill, index, &numbers)?,

@@ -13,13 +13,18 @@ use crate::topology::Facts;
 
 impl Shard {
     pub(super) fn accept<N: Net>(&mut self, stream: N::Stream, ring: &mut N) {
-        if self.stop_at_us.is_some()
-            || self.clients.len() >= self.config.clients.max_connections_per_shard
-        {
+        if self.stop_at_us.is_some() || !self.clients.seats.take() {
             return; // dropped: the driver tries again elsewhere or later
         }
+        if !self.take_over(stream, ring) {
+            self.clients.seats.give();
+        }
+    }
+
+    /// False: nothing has become of it.
+    fn take_over<N: Net>(&mut self, stream: N::Stream, ring: &mut N) -> bool {
         let Ok((id, address)) = ring.adopt(stream) else {
-            return; // it has closed already
+            return false; // it has closed already
         };
         let here = SocketAddr::new(address.ip().to_canonical(), address.port());
         let facts = Facts::new(here, &self.clients.shown, &self.clients.offer);
@@ -32,7 +37,8 @@ impl Shard {
             connection.client.tls = Some(Box::new(secure));
             connection.phase = Phase::Greeting;
         } else if listener.is_some() {
-            return ring.close(id); // never in plain where TLS is wanted
+            ring.close(id); // never in plain where TLS is wanted
+            return false;
         }
         let at = self.clients.insert(connection);
         self.own(id, Owner::Client(at));
@@ -41,6 +47,7 @@ impl Shard {
         if !greeting {
             self.connect_source(at, ring);
         }
+        true
     }
 
     pub(super) fn connect_source(&mut self, at: ConnectionId, ring: &mut impl Net) {

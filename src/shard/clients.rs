@@ -7,6 +7,7 @@ use super::connection::{Connection, ConnectionId, Half, Phase, WaterMarks};
 use super::inbox::{Ask, Inbox, Message};
 use super::net::Net;
 use super::points::Points;
+use super::seats::Seats;
 use super::secured::say_goodbye;
 use crate::config::{ProxyConfig, Topology};
 use crate::cql::decoder::{self, DecodeLimits};
@@ -37,10 +38,11 @@ pub(super) struct Clients {
     pub(super) shown: Rc<Shown>,
     pub(super) offer: Rc<Offer>,
     pub(super) points: Points,
+    pub(super) seats: Seats,
 }
 
 impl Clients {
-    pub(super) fn new(config: &ProxyConfig) -> Self {
+    pub(super) fn new(config: &ProxyConfig, seats: Seats) -> Self {
         let shown = match &config.topology {
             Topology::Single => Shown::Single,
             Topology::PerNode { ghost_ips } => Shown::PerNode(ghost_ips.clone()),
@@ -67,6 +69,7 @@ impl Clients {
             shown: Rc::new(shown),
             offer: Rc::new(offer),
             points: Points::new(config.source.contact_points.len()),
+            seats,
         }
     }
 
@@ -509,6 +512,7 @@ impl Shard {
             return;
         };
         self.clients.free.push(at);
+        self.clients.seats.give();
         // its place may be another connection's before these are looked at
         self.tls.due.retain(|(of, _)| *of != at);
         self.count_unfinished(connection.phase, late);

@@ -49,6 +49,7 @@ mod readback;
 pub mod refused;
 mod remote;
 mod schema;
+pub mod seats;
 mod secured;
 mod spiller;
 mod start;

@@ -15,6 +15,7 @@ use super::inbox::{Ask, Inbox};
 use super::lanes::Lanes;
 use super::readback::ReadBack;
 use super::remote::{Remote, RemoteConfig};
+use super::seats::Seats;
 use super::spiller::Spiller;
 use super::{Earlier, Shard, Unsettled, full, secured};
 use crate::config::ProxyConfig;
@@ -70,6 +71,8 @@ pub struct Setup {
     pub inbox: Inbox,
     /// Takes its questions to the control plane; what does not fit is asked again later.
     pub asks: crossbeam_channel::Sender<Ask>,
+    /// Room for clients, shared by all.
+    pub seats: Seats,
     /// What it counts.
     pub recorder: Recorder,
     /// Its directory in the spill.
@@ -115,7 +118,7 @@ impl Shard {
             table_owners: setup.owners,
             now_us,
             common: common(setup.seed, setup.stamp_floor_us, setup.journal, &config),
-            clients: Clients::new(&config),
+            clients: Clients::new(&config, setup.seats),
             tls: secured::Tls::new(&setup.tls),
             owners: Vec::new(),
             listener: Some(listener),
