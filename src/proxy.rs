@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::certificates::Certificates;
 use self::journals::{Journals, Start};
@@ -59,9 +60,37 @@ pub fn run(config: ProxyConfig) -> anyhow::Result<()> {
     let stamps = config.data_dir.join(STAMPS_FILE);
     let floor_us = read_stamps(&stamps)?;
     let time = TimeBase::start(floor_us);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // before the first client: from then on a signal must not end it without a drain
+    let signals = {
+        let _context = runtime.enter();
+        Signals::catch()?
+    };
     let mut running = Running::start(&config, &spill, &time, floor_us)?;
-    let result = running.supervise(&config, &time, &stamps);
+    let supervised = running.supervise(&config, &time, &stamps, signals);
+    let result = runtime.block_on(supervised);
+    runtime.shutdown_background(); // a question to the target's bundle may not be answered yet
     running.end(&config, &time, &stamps).and(result)
+}
+
+/// What ends the process, and what has it read its certificates anew.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Those that come from now on, also before anybody asks.
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
 }
 
 /// The threads of a running proxy.
@@ -155,59 +184,49 @@ impl Running {
     }
 
     /// Returns when a signal came or a shard has ended.
-    fn supervise(
+    async fn supervise(
         &mut self,
         config: &ProxyConfig,
         time: &TimeBase,
         stamps: &Path,
+        mut signals: Signals,
     ) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let result = runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate())?;
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut tick = tokio::time::interval(Duration::from_secs(1));
-            let mut questions = tokio::time::interval(QUESTION_INTERVAL);
-            let addresses = self.addresses.clone();
-            let mut hangup = signal(SignalKind::hangup())?;
-            let watch = Watch::start(config, self.certificates.material(), move |news| {
-                for (shard, address) in addresses.iter().enumerate() {
-                    address.tell(match &news {
-                        watch::News::Tables(known) => Message::Tables(Arc::clone(known)),
-                        watch::News::Nodes(nodes) => Message::Nodes(Arc::clone(nodes)),
-                        watch::News::Points(points) => Message::Points(Arc::clone(points)),
-                        watch::News::Agreed(_) if shard > 0 => continue, // shard 0 has asked
-                        watch::News::Agreed(question) => Message::Agreed(*question),
-                    });
-                }
-            });
-            let mut clock_is_back = false;
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => break,
-                    _ = interrupt.recv() => break,
-                    _ = hangup.recv() => self.certificates.renew(&self.addresses, &watch),
-                    _ = questions.tick() => self.answer(Some(&watch)),
-                    _ = tick.tick() => {
-                        report_clock(time.follow(), &mut clock_is_back);
-                        write_stamps(stamps, time);
-                        self.tend_journals(time);
-                        self.certificates.tick(&self.addresses, &watch);
-                        self.check()?;
-                    }
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut questions = tokio::time::interval(QUESTION_INTERVAL);
+        let addresses = self.addresses.clone();
+        let watch = Watch::start(config, self.certificates.material(), move |news| {
+            for (shard, address) in addresses.iter().enumerate() {
+                address.tell(match &news {
+                    watch::News::Tables(known) => Message::Tables(Arc::clone(known)),
+                    watch::News::Nodes(nodes) => Message::Nodes(Arc::clone(nodes)),
+                    watch::News::Points(points) => Message::Points(Arc::clone(points)),
+                    watch::News::Agreed(_) if shard > 0 => continue, // shard 0 has asked
+                    watch::News::Agreed(question) => Message::Agreed(*question),
+                });
+            }
+        });
+        let mut clock_is_back = false;
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+                _ = signals.hangup.recv() => self.certificates.renew(&self.addresses, &watch),
+                _ = questions.tick() => self.answer(Some(&watch)),
+                _ = tick.tick() => {
+                    report_clock(time.follow(), &mut clock_is_back);
+                    write_stamps(stamps, time);
+                    self.tend_journals(time);
+                    self.certificates.tick(&self.addresses, &watch);
+                    self.check()?;
                 }
             }
-            let timeout_s = config.drain_timeout.as_secs();
-            tracing::info!(
-                timeout_s,
-                "stopping: no new clients, finishing what is in flight"
-            );
-            Ok(())
-        });
-        runtime.shutdown_background(); // a question to the target's bundle may not be answered yet
-        result
+        }
+        let timeout_s = config.drain_timeout.as_secs();
+        tracing::info!(
+            timeout_s,
+            "stopping: no new clients, finishing what is in flight"
+        );
+        Ok(())
     }
 
     fn tend_journals(&mut self, time: &TimeBase) {

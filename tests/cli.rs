@@ -47,6 +47,46 @@ fn check(source: &str, dir: &Path, more: &[&str]) -> Command {
     command
 }
 
+/// It drains and leaves with 0 whenever the signal comes, from the first client on.
+#[test]
+fn a_signal_just_after_the_start_ends_it_well() {
+    let free = || cluster().1; // of a listener that is gone
+    let source = free();
+    let mut node = twinring(&["node", "--listen", &source])
+        .spawn()
+        .expect("the program runs");
+    let connects = |address: &str| std::net::TcpStream::connect(address).is_ok();
+    let until = |address: &str| {
+        let began = std::time::Instant::now();
+        while !connects(address) {
+            assert!(began.elapsed().as_secs() < 60, "nothing listens");
+            std::thread::yield_now();
+        }
+    };
+    until(&source);
+    for _ in 0..5 {
+        let (dir, listen) = (tempfile::tempdir().expect("a folder"), free());
+        let mut command = twinring(&["proxy", &source, "127.0.0.1:1", "--cores", "1"]);
+        command.env("TWINRING_DISABLE_SOURCE_TLS", "true");
+        command.env("TWINRING_DISABLE_TARGET_TLS", "true");
+        command.args(["--metrics", "false", "--listen", &listen, "--data-dir"]);
+        command.arg(dir.path());
+        let pipe = std::process::Stdio::piped;
+        let proxy = command.stdout(pipe()).stderr(pipe()).spawn();
+        let proxy = proxy.expect("the program runs");
+        until(&listen);
+        let id = proxy.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(asked.expect("kill runs").success());
+        let output = proxy.wait_with_output().expect("it ends");
+        let words = said(&output);
+        assert_eq!(output.status.code(), Some(0), "{:?} {words}", output.status);
+        assert!(words.contains("stopping"), "{words}");
+    }
+    node.kill().expect("it runs");
+    node.wait().expect("it ends");
+}
+
 #[test]
 fn usage_errors_are_2_and_help_is_0() {
     for (args, code) in [

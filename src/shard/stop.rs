@@ -106,6 +106,8 @@ impl Shard {
             && self.spiller.unsafe_bytes() == 0
             && !self.spiller.is_open()
             && self.rejects.unsafe_bytes() == 0
+            // its file is closed by the executor, which ends then
+            && !self.rejects.is_open()
             && self.full.is_told()
             && self.drain.is_stored()
     }
