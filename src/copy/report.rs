@@ -90,20 +90,15 @@ impl FailedRange {
     /// Takes out the tables that cannot be read, and says why, for the whole `window`.
     pub(crate) fn unreadable(tables: &mut Vec<Table>, window: TokenRange) -> Vec<FailedRange> {
         let failed = |table: &Table| {
-            let column = table.custom_column()?;
             Some(FailedRange {
                 table: table.name.clone(),
                 pass: "all".to_owned(),
                 range: window.to_string(),
-                words: format!(
-                    "column {} has the type {}, which only the cluster itself can read; use \
-                     another tool for this table",
-                    column.name, column.cql_type
-                ),
+                words: table.unreadable()?,
             })
         };
         let all = tables.iter().filter_map(failed).collect();
-        tables.retain(|table| table.custom_column().is_none());
+        tables.retain(|table| table.unreadable().is_none());
         all
     }
 }

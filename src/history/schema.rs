@@ -56,6 +56,8 @@ pub(crate) struct Table {
     /// 0: none.
     pub default_ttl_s: i64,
     pub gc_grace_s: i64,
+    /// WITH COMPACT STORAGE and without clustering key.
+    pub is_static_compact: bool,
 }
 
 impl Table {
@@ -74,12 +76,23 @@ impl Table {
         values.any(|column| column.shape == Shape::Counter)
     }
 
-    /// A column whose type only Java classes of the cluster can read, such as
-    /// `'org.apache.cassandra.db.marshal.LexicalUUIDType'`.
-    pub(crate) fn custom_column(&self) -> Option<&Column> {
+    /// Why its rows cannot be read by name and type; none if they can.
+    pub(crate) fn unreadable(&self) -> Option<String> {
+        if self.is_static_compact {
+            return Some(
+                "WITH COMPACT STORAGE and without clustering key it lists columns that no SELECT \
+                 may name; use another tool for this table, or DROP COMPACT STORAGE first"
+                    .to_owned(),
+            );
+        }
         let key = self.partition_key.iter().chain(&self.clustering);
         let mut columns = key.chain(&self.statics).chain(&self.regulars);
-        columns.find(|column| is_custom(&column.cql_type))
+        let column = columns.find(|column| is_custom(column))?;
+        Some(format!(
+            "column {} has the type {}, which only the cluster itself can read; use another tool \
+             for this table",
+            column.name, column.cql_type
+        ))
     }
 
     /// What keeps cells of this table from being written to `other`; none if nothing does.
@@ -118,11 +131,12 @@ pub(crate) fn quote(name: &str) -> String {
 pub(crate) async fn load(session: &Session, keyspace: &str) -> Result<BTreeMap<String, Table>> {
     let types = user_types(session, keyspace).await?;
     let mut tables = BTreeMap::new();
-    let text = "SELECT table_name, default_time_to_live, gc_grace_seconds \
+    let text = "SELECT table_name, default_time_to_live, gc_grace_seconds, flags \
                 FROM system_schema.tables WHERE keyspace_name = ?";
-    for (name, ttl, grace) in
-        rows::<(String, Option<i32>, Option<i32>)>(session, text, keyspace).await?
-    {
+    type Row = (String, Option<i32>, Option<i32>, Option<Vec<String>>);
+    for (name, ttl, grace, flags) in rows::<Row>(session, text, keyspace).await? {
+        let flags = flags.unwrap_or_default();
+        let has = |flag: &str| flags.iter().any(|one| one == flag);
         let table = Table {
             keyspace: keyspace.to_owned(),
             name: name.clone(),
@@ -132,6 +146,8 @@ pub(crate) async fn load(session: &Session, keyspace: &str) -> Result<BTreeMap<S
             regulars: Vec::new(),
             default_ttl_s: ttl.unwrap_or(0).into(),
             gc_grace_s: grace.unwrap_or(0).into(),
+            // as TableMetadata.isStaticCompactTable of Cassandra has it
+            is_static_compact: !has("compound") && !has("dense") && !has("super"),
         };
         tables.insert(name, table);
     }
@@ -192,10 +208,13 @@ where
     rows.collect::<Result<_, _>>().with_context(what)
 }
 
-/// Whether the name of a class stands in this type: in single quotes, outside of double ones.
-fn is_custom(cql_type: &str) -> bool {
-    let outside = cql_type.split('"').step_by(2);
-    outside.into_iter().any(|part| part.contains('\''))
+/// Whether only classes of the cluster can read it: the name of one stands in the type, such as
+/// `'org.apache.cassandra.db.marshal.LexicalUUIDType'`, in single quotes, outside of double ones;
+/// or it is `empty`, which DROP COMPACT STORAGE leaves behind and no driver knows.
+fn is_custom(column: &Column) -> bool {
+    let mut outside = column.cql_type.split('"').step_by(2);
+    let class = outside.any(|part| part.contains('\''));
+    class || (column.cql_type == "empty" && column.shape == Shape::Single)
 }
 
 /// How a column of this type is stored.
@@ -225,13 +244,19 @@ mod tests {
 
     #[test]
     fn classes_are_told_from_names() {
+        let column = |cql_type: &str, shape| Column {
+            name: "v".to_owned(),
+            cql_type: cql_type.to_owned(),
+            shape,
+        };
         let class = "'org.apache.cassandra.db.marshal.LexicalUUIDType'";
-        for custom in [class, &format!("frozen<map<text, {class}>>")] {
-            assert!(is_custom(custom), "{custom}");
+        for custom in [class, &format!("frozen<map<text, {class}>>"), "empty"] {
+            assert!(is_custom(&column(custom, Shape::Single)), "{custom}");
         }
         for other in ["map<text, int>", "\"it's\"", "list<frozen<\"a\"\"'b\">>"] {
-            assert!(!is_custom(other), "{other}");
+            assert!(!is_custom(&column(other, Shape::Single)), "{other}");
         }
+        assert!(!is_custom(&column("empty", Shape::Udt(Vec::new()))));
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn table() -> Table {
             column("l", Shape::List),
         ],
         default_ttl_s: 0,
+        is_static_compact: false,
         gc_grace_s: 0,
     }
 }

@@ -15,8 +15,8 @@ use twinring::cql::{Consistency, Opcode};
 
 use crate::world::{LIMIT, Line, World, envelope, node};
 
-/// For a mirrored write alone on its way: the request, the source's answer, the target's, and one to
-/// hand over what lingered. With a completion for each send it was 4.07.
+/// For a mirrored write alone on its way: the request, the source's answer, the target's, and one
+/// to hand over what lingered. With a completion for each send it was 4.07.
 const ALONE: f64 = 4.0;
 /// For each of [`TOGETHER`] that come together.
 const SHARED: f64 = 0.1;
