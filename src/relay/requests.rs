@@ -19,6 +19,7 @@ use crate::cql::request::prepare;
 use crate::cql::stamp::{FLAGS_AT, STAMP_LEN, Tail};
 use crate::cql::{Flags, Header, Opcode, QueryFlags, Reader, Version};
 use crate::spill::Kind as RecordKind;
+use crate::statement;
 
 /// A client's stamp that is this far ahead of the clock is counted (µs).
 const FUTURE_US: i64 = 60_000_000;
@@ -222,7 +223,8 @@ impl Session {
             Treatment::Use => Pending::Use,
             Treatment::Mirror => return self.write(plan, opened, before, envelope, cx, body),
             Treatment::Lwt | Treatment::Schema => {
-                let mut write = new_write(plan, cx, None, body(as_v4(params, opened.version())));
+                let body = dated(body(as_v4(params, opened.version())), plan, cx.now_us);
+                let mut write = new_write(plan, cx, None, body);
                 let conditional = plan.treatment == Treatment::Lwt;
                 if !self.journal(&mut write, conditional, cx) {
                     return;
@@ -353,6 +355,27 @@ pub(super) fn new_write(
         deletes: plan.deletes,
         ..Write::new(cx.now_us, plan.keyspace.clone(), plan.table.clone(), body)
     })
+}
+
+/// Columns are dropped at the target as of the moment when the request came. Left alone, the target
+/// would take its own, which is later than the stamp of what is written to a column of the same
+/// name that is added right behind, and hide that for ever.
+fn dated(body: Body, plan: &Plan, now_us: i64) -> Body {
+    let drops = |ddl: &statement::Ddl| ddl.undated_drop.is_some();
+    if !plan.statement.ddl.as_deref().is_some_and(drops) {
+        return body;
+    }
+    let text = &plan.target_text;
+    match statement::rewrite::date_drop(text, &statement::classify(text), now_us) {
+        None => body,
+        Some(text) => match body {
+            Body::Query { params, .. } | Body::Execute { params, .. } => Body::Query {
+                text: text.into(),
+                params,
+            },
+            Body::Batch { .. } => body,
+        },
+    }
 }
 
 /// Appends a request whose body was rewritten; it is not compressed, which any server accepts.

@@ -137,6 +137,13 @@ impl Bench {
         }
     }
 
+    fn schema_change(&mut self) -> Write {
+        match self.outputs.pop() {
+            Some(Output::Schema(write)) => *write,
+            other => panic!("no change of the schema: {other:?}"),
+        }
+    }
+
     pub fn prepare(&mut self, stream: i16, text: &str, binds: &[(&str, ColumnType)]) {
         self.request(&envelope(stream, Opcode::Prepare, |w| {
             request::prepare::encode(w, text)
@@ -388,6 +395,34 @@ fn unqualified_names_follow_the_session() {
         panic!("a text")
     };
     assert_eq!(&**text, "INSERT INTO \"My Ks\".t (k) VALUES (1)");
+}
+
+/// What is added and written again right after it has a later stamp.
+#[test]
+fn columns_are_dropped_at_the_target_as_of_the_request() {
+    let text = "ALTER TABLE ks.t DROP v";
+    let mut bench = Bench::new();
+    bench.request(&query(1, text, None));
+    bench.applied(1);
+    let as_text = bench.schema_change();
+    bench.prepare(2, text, &[]);
+    bench.outputs.clear();
+    let params = QueryParams::new(Consistency::Quorum);
+    bench.request(&envelope(3, Opcode::Execute, |w| {
+        request::execute::encode(w, b"0123456789abcdef", &params);
+    }));
+    bench.applied(3);
+    let prepared = bench.schema_change();
+    for write in [as_text, prepared] {
+        let Body::Query { text, params } = &write.body else {
+            panic!("a text")
+        };
+        assert_eq!(
+            **text,
+            format!("ALTER TABLE ks.t DROP v USING TIMESTAMP {NOW_US}")
+        );
+        QueryParams::parse(params).unwrap();
+    }
 }
 
 #[test]

@@ -113,9 +113,31 @@ fn named(
             if object == Object::Table && cursor.take_word("LIKE") {
                 ddl.on = Some(cursor.table_name()?);
             }
+            if (object, action) == (Object::Table, Action::Alter) && cursor.take_word("DROP") {
+                ddl.undated_drop = undated_drop(cursor)?;
+            }
         }
     }
     Ok(())
+}
+
+/// The columns behind DROP: where their timestamp goes, if they are columns and have none.
+fn undated_drop(cursor: &mut Cursor<'_>) -> Result<Option<u32>> {
+    let next = cursor.peek();
+    if cursor.at_word("COMPACT") && super::cursor::is_word(next, cursor.text, "STORAGE") {
+        return Ok(None);
+    }
+    guard(cursor)?;
+    if cursor.at(TokenKind::OpenParen) {
+        cursor.brackets()?;
+    } else {
+        cursor.name()?;
+        while cursor.take(TokenKind::Comma) {
+            cursor.name()?;
+        }
+    }
+    let at_end = matches!(cursor.token.kind, TokenKind::End | TokenKind::Semicolon);
+    Ok(at_end.then_some(cursor.previous_end))
 }
 
 /// The table below an index or a view: without a keyspace of its own it is in that of `object`,

@@ -207,6 +207,8 @@ pub struct Ddl {
     pub on: Option<TableName>,
     /// The `{…}` behind `replication =` of CREATE or ALTER KEYSPACE.
     pub replication: Option<Span>,
+    /// Where `USING TIMESTAMP` can go in an ALTER TABLE that drops columns and has none.
+    pub undated_drop: Option<u32>,
 }
 
 /// The tables that drivers read to learn about the cluster.

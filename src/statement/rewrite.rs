@@ -27,6 +27,19 @@ pub fn qualify<'a>(text: &'a str, statement: &Statement, keyspace: &str) -> Cow<
     Cow::Owned(edit.finish())
 }
 
+/// Gives an ALTER TABLE that drops columns, and does not say when, this timestamp (µs): what was
+/// written to them before it is gone, also if columns of these names are added again. None if
+/// `text` is no such statement.
+#[must_use]
+pub fn date_drop(text: &str, statement: &Statement, stamp_us: i64) -> Option<String> {
+    let at = statement.ddl.as_ref()?.undated_drop?;
+    let mut edit = Edit::new(text, 40);
+    edit.replace(Span { start: at, end: at }, |out| {
+        _ = write!(out, " USING TIMESTAMP {stamp_us}");
+    });
+    Some(edit.finish())
+}
+
 /// Puts `values`, one for each of [`Statement::functions`], in the place of the calls, as
 /// literals. Calls without a value stay.
 pub fn replace_functions(text: &str, statement: &Statement, values: &[GeneratedValue]) -> String {

@@ -2,12 +2,43 @@
 
 use crate::limits;
 use crate::statement::rewrite::{
-    parametrize_functions, qualify, replace_functions, ttl_left, with_ttl,
+    date_drop, parametrize_functions, qualify, replace_functions, ttl_left, with_ttl,
 };
 use crate::statement::{GeneratedValue, classify, quote};
 
 fn qualified(text: &str) -> String {
     qualify(text, &classify(text), "ks").into_owned()
+}
+
+#[test]
+fn dropped_columns_get_a_date_where_they_have_none() {
+    for (text, expected) in [
+        (
+            "ALTER TABLE t DROP a",
+            Some("ALTER TABLE t DROP a USING TIMESTAMP 7"),
+        ),
+        (
+            "alter columnfamily ks.t drop (\"A\", b) ; -- gone",
+            Some("alter columnfamily ks.t drop (\"A\", b) USING TIMESTAMP 7 ; -- gone"),
+        ),
+        (
+            "ALTER TABLE IF EXISTS t DROP IF EXISTS compact/**/",
+            Some("ALTER TABLE IF EXISTS t DROP IF EXISTS compact USING TIMESTAMP 7/**/"),
+        ),
+        (
+            "ALTER TABLE t DROP a, b",
+            Some("ALTER TABLE t DROP a, b USING TIMESTAMP 7"),
+        ),
+        ("ALTER TABLE t DROP a USING TIMESTAMP 5", None),
+        ("ALTER TABLE t DROP COMPACT STORAGE", None),
+        ("ALTER TABLE t ADD drop int", None),
+        ("ALTER TABLE t RENAME drop TO b", None),
+        ("ALTER TABLE t ALTER a DROP MASKED", None),
+        ("DROP TABLE t", None),
+    ] {
+        let dated = date_drop(text, &classify(text), 7);
+        assert_eq!(dated.as_deref(), expected, "{text}");
+    }
 }
 
 #[test]
