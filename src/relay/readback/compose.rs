@@ -206,15 +206,19 @@ impl Composer<'_> {
     }
 
     /// The row exists by itself: it gets the stamp of the cells that came with it, if there are
-    /// any.
+    /// any. Those with another time to live than the INSERT's came later, and the row outlives
+    /// them, or they it.
     fn insert(&mut self, groups: &mut Groups<'_>, row: &Answer<'_>) {
         let first = groups
             .keys()
-            .find(|(stamp_us, _)| self.is_recent(*stamp_us))
+            .find(|life| self.came_with_the_row(**life))
             .copied();
         let (life, cells) = match (first, self.moment.fence_us) {
             (Some(life), _) => (life, groups.remove(&life).unwrap_or_default()),
-            (None, Some(fence_us)) => ((fence_us, self.ttl_left()), Vec::new()),
+            (None, Some(fence_us)) => {
+                let ttl_s = self.left_of(self.look.inserted_ttl_s);
+                ((fence_us, ttl_s), Vec::new())
+            }
             (None, None) => {
                 self.out.settled = false;
                 return;
@@ -241,10 +245,20 @@ impl Composer<'_> {
         self.put(piece, life.0, Kind::Write, false);
     }
 
-    /// What is left of the time to live that the statement gave (s); 0 for none.
-    fn ttl_left(&self) -> i32 {
+    fn came_with_the_row(&self, (stamp_us, left_s): Life) -> bool {
+        const INEXACT_S: i64 = 2;
+        let age_s = (self.moment.now_us - stamp_us) / 1_000_000;
+        let fits = match (self.look.inserted_ttl_s, left_s) {
+            (0, _) | (_, 0) => self.look.inserted_ttl_s == i64::from(left_s),
+            (ttl_s, _) => (ttl_s - age_s - i64::from(left_s)).abs() <= INEXACT_S,
+        };
+        fits && self.is_recent(stamp_us)
+    }
+
+    /// What is left of a time to live that a statement gave (s); 0 for none.
+    fn left_of(&self, ttl_s: i64) -> i32 {
         let elapsed_s = (self.moment.now_us - self.look.since_us) / 1_000_000;
-        match self.look.ttl_s {
+        match ttl_s {
             0 => 0,
             ttl_s => i32::try_from((ttl_s - elapsed_s).max(1)).unwrap_or(i32::MAX),
         }
@@ -322,7 +336,7 @@ impl Composer<'_> {
         };
         let ttl_s = match lives(read) {
             Some(lives) => lives.into_iter().flatten().map(|life| life.1).min(),
-            None => Some(self.ttl_left()),
+            None => Some(self.left_of(self.look.ttl_s)),
         };
         let ttl_s = ttl_s.unwrap_or(0);
         let kind = match shape {

@@ -78,6 +78,8 @@ pub struct Look {
     pub level: Consistency,
     /// Time to live that the statement gave (s); 0 for none.
     pub ttl_s: i64,
+    /// The same of the last statement that inserted the row: that of the row's marker.
+    pub inserted_ttl_s: i64,
     /// When the first of its requests arrived (µs).
     pub since_us: i64,
     /// When the source answered the last of them (µs).
@@ -124,7 +126,10 @@ impl Look {
         }
         self.whole_row |= later.whole_row;
         self.range |= later.range;
-        self.inserted |= later.inserted;
+        if later.inserted {
+            self.inserted = true;
+            self.inserted_ttl_s = later.inserted_ttl_s;
+        }
         if later.serial == Consistency::Serial {
             self.serial = Consistency::Serial;
         }

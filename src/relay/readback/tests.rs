@@ -294,7 +294,7 @@ fn made(text: &str, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> Made {
     made_of(&looks_of(text, &[]).unwrap()[0], cells, fence_us)
 }
 
-fn made_of(look: &Look, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> Made {
+fn composed_of(look: &Look, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> Composed {
     let plans = plans();
     let table = plans.known().source.get("ks", &look.table).unwrap();
     let message = answered(look, cells);
@@ -305,7 +305,11 @@ fn made_of(look: &Look, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> Made 
         fence_us,
         is_taken: &|_| false,
     };
-    let composed = compose(look, table, row.as_ref(), moment);
+    compose(look, table, row.as_ref(), moment)
+}
+
+fn made_of(look: &Look, cells: &[Option<&[u8]>], fence_us: Option<i64>) -> Made {
+    let composed = composed_of(look, cells, fence_us);
     let text = |write: Write| {
         let Body::Query { text, params } = write.body else {
             panic!("a text")
@@ -349,11 +353,49 @@ fn cells_keep_the_sources_stamps() {
     assert_eq!(writes, [(update("b"), early), (update("a"), late)]);
 
     // an INSERT: the row's own stamp is that of the cells that came with it
-    let text = "INSERT INTO ks.t (p, c, a, b) VALUES (1, 1, 2, 3) IF NOT EXISTS";
+    let text = "INSERT INTO ks.t (p, c, a, b) VALUES (1, 1, 2, 3) IF NOT EXISTS USING TTL 9";
     let (writes, settled) = made(text, cells, None);
     assert!(settled);
     let insert = "INSERT INTO ks.t (p, c, a) VALUES (?, ?, ?) USING TTL ?";
     assert_eq!(writes, [(insert.to_owned(), late), (update("b"), early)]);
+}
+
+/// Cells that came right after the INSERT, with another time to live, are not the row's.
+#[test]
+fn a_row_lives_as_long_as_its_insert_said() {
+    let stamp = (SINCE_US + 5).to_be_bytes();
+    let nine = 9i32.to_be_bytes();
+    let insert =
+        |ttl: &str| format!("INSERT INTO ks.t (p, c, a) VALUES (1, 1, 2) IF NOT EXISTS{ttl}");
+    let update = |ttl: &str| format!("UPDATE ks.t{ttl} SET a = 3 WHERE p = 1 AND c = 1 IF a = 2");
+    for (insert, update, left, row_s) in [
+        (insert(""), update(" USING TTL 9"), Some(&nine[..]), 0i32),
+        (
+            insert(" USING TTL 60"),
+            update(" USING TTL 9"),
+            Some(&nine),
+            60,
+        ),
+        (insert(" USING TTL 60"), update(""), None, 60),
+    ] {
+        let mut look = looks_of(&insert, &[]).unwrap().remove(0);
+        look.merge(looks_of(&update, &[]).unwrap().remove(0));
+        let cells: &[Option<&[u8]>] = &[Some(&[1]), Some(&[1]), Some(b"x"), Some(&stamp), left];
+        let (writes, settled) = made_of(&look, cells, None);
+        assert_eq!((writes.len(), settled), (1, false), "{insert}, {update}");
+        let composed = composed_of(&look, cells, FENCE);
+        let marker = composed.writes.iter().find(|write| match &write.body {
+            Body::Query { text, .. } => text.starts_with("INSERT INTO ks.t (p, c) "),
+            _ => false,
+        });
+        let Body::Query { params, .. } = &marker.unwrap().body else {
+            panic!("a text")
+        };
+        let left_s = (row_s - 2).max(0).to_be_bytes();
+        let values = QueryParams::parse(params).unwrap().values.unwrap();
+        let last = values.iter().last().unwrap();
+        assert_eq!(last.value, Value::Bytes(&left_s), "{insert}, {update}");
+    }
 }
 
 #[test]

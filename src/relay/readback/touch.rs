@@ -48,6 +48,7 @@ pub fn looks(
         }
         for mutation in &plan.statement.mutations {
             let keyspace = mutation.table.keyspace_or(session).ok_or(Unclear::Rows)?;
+            let ttl_s = ttl_s(mutation, &bound, known, keyspace);
             let frame = Look {
                 keyspace: keyspace.into(),
                 table: (*mutation.table.name).into(),
@@ -59,7 +60,8 @@ pub fn looks(
                 inserted: false,
                 serial: levels.1,
                 level: levels.0,
-                ttl_s: ttl_s(mutation, &bound, known, keyspace),
+                ttl_s,
+                inserted_ttl_s: ttl_s,
                 since_us: write.arrived_us,
                 answered_us,
                 may_be_there,
