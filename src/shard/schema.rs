@@ -15,6 +15,7 @@ use crate::relay::spilled;
 use crate::relay::verdict::{self, Unknown};
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
+use crate::statement::rewrite;
 use crate::tables::Known;
 
 /// Pause after a failed try (µs).
@@ -292,6 +293,19 @@ impl Shard {
             }
             _ => false,
         }
+    }
+
+    /// A target that does not know `ALTER TABLE … DROP … USING TIMESTAMP` gets it without. False if
+    /// that is not what it refused.
+    pub(super) fn take_date_out(write: &mut Write, code: i32) -> bool {
+        let Body::Query { text, .. } = &mut write.body else {
+            return false;
+        };
+        if write.kind != Kind::Ddl || code != ErrorCode::Syntax.number() {
+            return false;
+        }
+        let plain = rewrite::undate_drop(text);
+        plain.map(|plain| *text = plain.into()).is_some()
     }
 
     fn release(&mut self, id: ChangeId) {

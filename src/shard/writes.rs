@@ -327,6 +327,12 @@ impl Shard {
             Some(Outcome::Rejected(entry)) if self.is_behind(&entry.write, code, message) => {
                 Some(Outcome::Spill(entry))
             }
+            Some(Outcome::Rejected(mut entry)) => {
+                match Self::take_date_out(&mut entry.write, code) {
+                    true => Some(Outcome::Spill(entry)),
+                    false => Some(Outcome::Rejected(entry)),
+                }
+            }
             Some(Outcome::Spill(entry))
                 if entry.write.kind.is_barrier()
                     && code == ErrorCode::Server.number()

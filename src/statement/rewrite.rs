@@ -40,6 +40,15 @@ pub fn date_drop(text: &str, statement: &Statement, stamp_us: i64) -> Option<Str
     Some(edit.finish())
 }
 
+/// Takes out what [`date_drop`] put in. None if it is not there.
+#[must_use]
+pub fn undate_drop(text: &str) -> Option<String> {
+    const DATED: &str = " USING TIMESTAMP ";
+    let (before, after) = text.rsplit_once(DATED)?;
+    let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    (rest.len() < after.len()).then(|| format!("{before}{rest}"))
+}
+
 /// Puts `values`, one for each of [`Statement::functions`], in the place of the calls, as
 /// literals. Calls without a value stay.
 pub fn replace_functions(text: &str, statement: &Statement, values: &[GeneratedValue]) -> String {

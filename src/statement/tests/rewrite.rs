@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::statement::rewrite::{
-    date_drop, parametrize_functions, qualify, replace_functions, ttl_left, with_ttl,
+    date_drop, parametrize_functions, qualify, replace_functions, ttl_left, undate_drop, with_ttl,
 };
 use crate::statement::{GeneratedValue, classify, quote};
 
@@ -38,6 +38,9 @@ fn dropped_columns_get_a_date_where_they_have_none() {
     ] {
         let dated = date_drop(text, &classify(text), 7);
         assert_eq!(dated.as_deref(), expected, "{text}");
+        if let Some(dated) = dated {
+            assert_eq!(undate_drop(&dated).as_deref(), Some(text));
+        }
     }
 }
 
