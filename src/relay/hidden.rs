@@ -37,6 +37,16 @@ pub fn hide(
     prepared.hide_binds(out, &ordinals).ok()
 }
 
+/// Gives added markers without a name the one that the server calls them by: clients may bind by
+/// name what they wrote as `?`, and then all values have names.
+pub fn name(added: &mut [AddedMarker], prepared: &Prepared<'_>) {
+    for marker in added.iter_mut().filter(|marker| marker.name.is_none()) {
+        let mut columns = prepared.bind.columns();
+        let column = columns.nth(usize::from(marker.ordinal));
+        marker.name = column.map(|column| column.name.into());
+    }
+}
+
 /// Values for the added markers of one execution.
 fn generate(added: &[AddedMarker], generator: &mut Generator, now_us: i64) -> Vec<GeneratedBytes> {
     let value = |kind: Generated, generator: &mut Generator| generator.value(kind, now_us).bytes();

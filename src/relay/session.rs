@@ -617,14 +617,18 @@ fn learn_prepared(
         .collect();
     let plans = &cx.common.plans;
     let mut plan = plans.prepared(text, keyspace.clone(), binds.clone());
-    plan.added = added.into();
+    let mut added: Box<[_]> = added.into();
+    if !plan.statement.markers.is_empty() {
+        super::hidden::name(&mut added, &prepared);
+    }
+    plan.added = added.clone();
     cx.common.registry.insert(id, Rc::new(plan));
     cx.outputs.push(Output::Publish(Box::new(News::Prepared {
         id: id.into(),
         text: text.into(),
         keyspace: keyspace.as_deref().map(Into::into),
         binds,
-        added: added.into(),
+        added,
     })));
 }
 

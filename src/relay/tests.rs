@@ -559,6 +559,51 @@ fn now_is_a_hidden_marker_in_prepared_statements() {
     );
 }
 
+/// What a client wrote as `?` it may bind by the column's name.
+#[test]
+fn hidden_markers_have_the_servers_name_where_values_have_names() {
+    let mut bench = Bench::new();
+    let text = "INSERT INTO ks.t (k,t,v) VALUES (?,now(),?)";
+    let binds = [
+        ("k", ColumnType::Int),
+        ("(timeuuid)?", ColumnType::Timeuuid),
+        ("v", ColumnType::Int),
+    ];
+    bench.prepare(1, text, &binds);
+    for named in [true, false] {
+        bench.to_source.clear();
+        let mut block = Vec::new();
+        let name = |name: &'static str| named.then_some(name);
+        let (one, two) = (Value::Bytes(&[0, 0, 0, 1]), Value::Bytes(&[0, 0, 0, 2]));
+        let given = match named {
+            true => [(name("v"), two), (name("k"), one)],
+            false => [(None, one), (None, two)],
+        };
+        crate::cql::values::write(&mut block, given).unwrap();
+        let params = QueryParams {
+            values: Some(crate::cql::Values::parse(&block, named).unwrap()),
+            ..QueryParams::new(Consistency::One)
+        };
+        bench.request(&envelope(2, Opcode::Execute, |w| {
+            request::execute::encode(w, b"0123456789abcdef", &params);
+        }));
+        let limits = DecodeLimits::requests(1 << 20);
+        let sent = split(&bench.to_source, &limits).unwrap().unwrap();
+        let sent = request::Execute::parse(sent.body).unwrap();
+        let values = sent.params.values.unwrap();
+        let mut found: Vec<_> = values
+            .iter()
+            .map(|bound| (bound.name, bound.value))
+            .collect();
+        let made = found.remove(1);
+        assert_eq!(found, given);
+        assert_eq!(made.0, name("(timeuuid)?"));
+        assert!(matches!(made.1, Value::Bytes(uuid) if uuid.len() == 16));
+        bench.applied(2);
+        bench.mirrored();
+    }
+}
+
 #[test]
 fn compressed_requests_are_looked_into() {
     let mut bench = Bench::new();

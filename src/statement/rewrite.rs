@@ -74,7 +74,8 @@ pub struct Parametrized {
 pub struct AddedMarker {
     /// Its ordinal among all markers of the new text.
     pub ordinal: u16,
-    /// Its name, for requests that bind by name; none when the statement's markers have none.
+    /// Its name, for requests that bind by name; none when the statement's markers have none, until
+    /// the server has said what it calls them.
     pub name: Option<Box<str>>,
     /// What to bind.
     pub returns: Generated,
