@@ -56,12 +56,13 @@ fn generate(added: &[AddedMarker], generator: &mut Generator, now_us: i64) -> Ve
         .collect()
 }
 
-fn edits<'e>(added: &'e [AddedMarker], bytes: &'e [GeneratedBytes]) -> Vec<Edit<'e>> {
+/// `named`: the client's values have names. Those of a statement in a BATCH never do.
+fn edits<'e>(added: &'e [AddedMarker], bytes: &'e [GeneratedBytes], named: bool) -> Vec<Edit<'e>> {
     (0..)
         .zip(added.iter().zip(bytes))
         .map(|(earlier, (marker, bytes))| Edit::Insert {
             before: usize::from(marker.ordinal) - earlier,
-            name: marker.name.as_deref(),
+            name: marker.name.as_deref().filter(|_| named),
             value: Value::Bytes(bytes),
         })
         .collect()
@@ -79,7 +80,8 @@ pub fn with_values(
     let bytes = generate(added, generator, now_us);
     let mut out = Vec::with_capacity(params.len() + 20 * added.len());
     let parsed = QueryParams::parse_as(params, version).ok()?;
-    let edits = edits(added, &bytes);
+    let named = parsed.values.as_ref().is_some_and(Values::is_named);
+    let edits = edits(added, &bytes, named);
     parsed.rewrite_as(&mut out, version, &edits, None).ok()?;
     Some(out)
 }
@@ -95,6 +97,6 @@ pub fn with_batch_values(
 ) -> Option<()> {
     let bytes = generate(added, generator, now_us);
     let parsed = Values::parse(bound, false).ok()?;
-    values::rewrite(out, Some(parsed), &edits(added, &bytes)).ok()?;
+    values::rewrite(out, Some(parsed), &edits(added, &bytes, false)).ok()?;
     Some(())
 }
