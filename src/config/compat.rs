@@ -1,6 +1,7 @@
 //! The command line of the seed proxy (Azure-Samples/cassandra-proxy, `Proxy.java`): every option
 //! that its users' runbooks may hold, and what becomes of it here. Nothing is silently ignored.
 
+use super::network::COMPRESSIONS;
 use super::settings::Settings;
 
 /// What becomes of an option of the seed proxy.
@@ -157,10 +158,10 @@ fn in_list(flag: &str) -> Option<fn(&str) -> bool> {
     match flag {
         "--protocol-version" => Some(|word| matches!(word, "1" | "2" | "3" | "4" | "5")),
         "--cql-version" => Some(|word| {
-            let numbers = word.split('.').map(str::parse::<u32>);
-            word.split('.').count() == 3 && numbers.into_iter().all(|number| number.is_ok())
+            let numbers: Result<Vec<u32>, _> = word.split('.').map(str::parse).collect();
+            numbers.is_ok_and(|numbers| numbers.len() == 3)
         }),
-        "--compression" => Some(|word| matches!(word, "lz4" | "snappy")),
+        "--compression" => Some(|word| COMPRESSIONS.contains(&word)),
         _ => None,
     }
 }

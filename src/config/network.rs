@@ -12,6 +12,8 @@ const CLUSTER_PORT: u16 = 9042;
 const PROXY_PORT: u16 = 29042;
 /// Default port for metrics, the seed's.
 const METRICS_PORT: u16 = 28000;
+/// Compressions of the protocol.
+pub(super) const COMPRESSIONS: [&str; 2] = ["lz4", "snappy"];
 
 impl Check {
     pub(super) fn cluster(
@@ -342,7 +344,7 @@ impl Check {
         protocol_versions.dedup();
         let compressions: Vec<String> = all(&s.compression);
         for word in &compressions {
-            if !["lz4", "snappy"].contains(&word.as_str()) {
+            if !COMPRESSIONS.contains(&word.as_str()) {
                 let what = format!("`{word}` is no compression of the protocol");
                 self.wrong("--compression", what, "choose lz4 or snappy");
             }

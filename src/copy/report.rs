@@ -89,16 +89,18 @@ impl FailedRange {
 
     /// Takes out the tables that cannot be read, and says why, for the whole `window`.
     pub(crate) fn unreadable(tables: &mut Vec<Table>, window: TokenRange) -> Vec<FailedRange> {
-        let failed = |table: &Table| {
-            Some(FailedRange {
+        let mut all = Vec::new();
+        tables.retain(|table| {
+            let why = table.unreadable();
+            let is_readable = why.is_none();
+            all.extend(why.map(|words| FailedRange {
                 table: table.name.clone(),
                 pass: "all".to_owned(),
                 range: window.to_string(),
-                words: table.unreadable()?,
-            })
-        };
-        let all = tables.iter().filter_map(failed).collect();
-        tables.retain(|table| table.unreadable().is_none());
+                words,
+            }));
+            is_readable
+        });
         all
     }
 }

@@ -15,7 +15,7 @@ use crate::relay::spilled;
 use crate::relay::verdict::{self, Unknown};
 use crate::relay::write::{Body, Write};
 use crate::spill::Kind;
-use crate::statement::rewrite;
+use crate::statement::{self, Action, rewrite};
 use crate::tables::Known;
 
 /// Pause after a failed try (µs).
@@ -280,8 +280,10 @@ impl Shard {
     /// A schema change that an earlier try, or somebody else, has made.
     pub(super) fn is_done_already(&self, entry: &Entry, code: i32, message: &str) -> bool {
         let dropped = |text: &str| {
-            let starts = text.trim_start().get(..4);
-            starts.is_some_and(|word| word.eq_ignore_ascii_case("drop"))
+            matches!(
+                statement::classify(text).kind,
+                statement::Kind::Ddl(Action::Drop, _)
+            )
         };
         match (&entry.write.body, entry.write.kind) {
             (_, Kind::Ddl) if code == ErrorCode::AlreadyExists.number() => true,

@@ -518,8 +518,7 @@ impl Shard {
 
     /// The source has been asked very often. Unless the write fails there, it is asked on.
     fn resolver_tires(&mut self, entry: Entry, ticket: Ticket, code: i32, message: &str) {
-        let fails = [ErrorCode::WriteFailure, ErrorCode::Server];
-        if fails.iter().any(|error| error.number() == code) {
+        if let ErrorCode::WriteFailure | ErrorCode::Server = ErrorCode::from_number(code) {
             // nothing else is to be expected, and changes of the schema wait for it
             let words = format!("it fails at the source each time: {message}");
             return match self.readback.is_look(ticket) {

@@ -27,6 +27,9 @@ pub fn qualify<'a>(text: &'a str, statement: &Statement, keyspace: &str) -> Cow<
     Cow::Owned(edit.finish())
 }
 
+/// What stands before the moment of a drop.
+const DATED: &str = " USING TIMESTAMP ";
+
 /// Gives an ALTER TABLE that drops columns, and does not say when, this timestamp (µs): what was
 /// written to them before it is gone, also if columns of these names are added again. None if
 /// `text` is no such statement.
@@ -35,7 +38,7 @@ pub fn date_drop(text: &str, statement: &Statement, stamp_us: i64) -> Option<Str
     let at = statement.ddl.as_ref()?.undated_drop?;
     let mut edit = Edit::new(text, 40);
     edit.replace(Span { start: at, end: at }, |out| {
-        _ = write!(out, " USING TIMESTAMP {stamp_us}");
+        _ = write!(out, "{DATED}{stamp_us}");
     });
     Some(edit.finish())
 }
@@ -43,7 +46,6 @@ pub fn date_drop(text: &str, statement: &Statement, stamp_us: i64) -> Option<Str
 /// Takes out what [`date_drop`] put in. None if it is not there.
 #[must_use]
 pub fn undate_drop(text: &str) -> Option<String> {
-    const DATED: &str = " USING TIMESTAMP ";
     let (before, after) = text.rsplit_once(DATED)?;
     let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
     (rest.len() < after.len()).then(|| format!("{before}{rest}"))

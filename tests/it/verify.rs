@@ -305,8 +305,7 @@ fn a_table_that_only_the_cluster_can_read_is_named() {
     assert_eq!((copied.tally.rows, copied.is_complete()), (1, false));
     let found = copying.verify(&[]);
     assert_eq!((found.tables, found.equal, found.is_equal()), (1, 1, true));
-    for failed in [copied.failed, found.failed] {
-        let mut failed = failed;
+    for mut failed in [copied.failed, found.failed] {
         failed.sort_by_key(|failed| failed.table.clone());
         let [odd, old] = &failed[..] else {
             panic!("{failed:?}");

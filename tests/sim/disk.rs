@@ -161,6 +161,15 @@ impl SimDisk {
         self.0.borrow().faults.write_errors
     }
 
+    /// Whether something is being written.
+    pub fn is_writing(&self) -> bool {
+        let state = self.0.borrow();
+        state
+            .jobs
+            .values()
+            .any(|job| !matches!(job, Job::Read { .. }))
+    }
+
     /// The number of the next job that is begun.
     pub fn next_job(&self) -> u64 {
         self.0.borrow().next

@@ -454,6 +454,7 @@ impl World {
     fn end_if_through(&mut self) {
         let through = |proxy: &mut Proxy| proxy.slots.iter().all(|slot| slot.through);
         if let Some(mut proxy) = self.proxy.take_if(through) {
+            assert!(!self.disk.is_writing(), "it ends before its files do");
             while let Ok(ask) = proxy.asked.try_recv() {
                 if let Ask::Dropping(note) = ask {
                     proxy.keeper.hear(note);

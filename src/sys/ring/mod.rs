@@ -408,9 +408,7 @@ impl Ring {
         } else {
             self.kernel.enter(0, None)?;
         }
-        if self.kernel.is_all_submitted() {
-            self.quiet.have_ended();
-        }
+        self.end_quiet_sends();
         Ok(self.kernel.ready() + self.own.len() + self.quiet.ended())
     }
 
@@ -614,9 +612,7 @@ impl Drop for Ring {
             while let Some(completion) = self.kernel.pop() {
                 self.discard(completion);
             }
-            if self.kernel.is_all_submitted() {
-                self.quiet.have_ended();
-            }
+            self.end_quiet_sends();
             while self.next_quietly_sent().is_some() {}
         }
         if self.in_flight > 0 {

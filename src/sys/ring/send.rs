@@ -105,6 +105,13 @@ impl Ring {
         self.push(Operation::Send, id, entry);
     }
 
+    /// After a call of the kernel: what it has submitted has ended.
+    pub(super) fn end_quiet_sends(&mut self) {
+        if self.kernel.is_all_submitted() {
+            self.quiet.have_ended();
+        }
+    }
+
     /// The next of the sends that went through without a word.
     pub(super) fn next_quietly_sent(&mut self) -> Option<Event<'static>> {
         loop {
