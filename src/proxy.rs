@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::certificates::Certificates;
@@ -313,10 +313,15 @@ impl Running {
         }
         write_stamps(stamps, time);
         let result = self.keeper.end().and(result);
-        self.journals.end(result.is_ok());
-        if result.is_ok() {
-            let data = config.data_dir.display();
-            tracing::info!(%data, "stopped: nothing is left in memory");
+        let left = self.journals.end(result.is_ok());
+        let data = config.data_dir.display();
+        match (&result, left) {
+            (Ok(()), 0) => tracing::info!(%data, "stopped: nothing is left in memory"),
+            (Ok(()), _) => bail!(
+                "{left} writes are left in the journal of {data}; start the proxy again, which \
+                 settles them"
+            ),
+            (Err(_), _) => {}
         }
         result
     }

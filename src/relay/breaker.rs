@@ -16,6 +16,10 @@
 use super::mirror::retry_after_us;
 use crate::cql::response::ErrorCode;
 
+/// So many failures that may be the write's own fault count as one of the node's, if nothing went
+/// well between them.
+const DOUBTS: u32 = 10;
+
 /// What a node did wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -83,6 +87,8 @@ pub struct Breaker {
     /// Nothing is sent before this (µs).
     rest_until_us: i64,
     failures_in_row: u32,
+    /// Likewise, of those of which the write may be the reason.
+    doubts_in_row: u32,
     pause_us: i64,
     random: u64,
 }
@@ -99,6 +105,7 @@ impl Breaker {
             immune: 0,
             rest_until_us: 0,
             failures_in_row: 0,
+            doubts_in_row: 0,
             pause_us: 0,
             random: seed,
         }
@@ -139,9 +146,17 @@ impl Breaker {
         }
     }
 
+    /// The node has answered a question whether it lives: it is given writes again; but should it
+    /// take none, it is left alone for longer than before.
+    pub fn lives(&mut self) {
+        let pause_us = self.pause_us;
+        self.succeeded();
+        self.pause_us = pause_us;
+    }
+
     /// A request was answered: the node works.
     pub fn succeeded(&mut self) {
-        self.failures_in_row = 0;
+        (self.failures_in_row, self.doubts_in_row) = (0, 0);
         self.immune = self.immune.saturating_sub(1);
         match self.state {
             State::Closed => self.grow(),
@@ -192,6 +207,21 @@ impl Breaker {
             self.window = (self.window / 2).max(1);
             self.credit = 0;
             self.immune = in_flight;
+        }
+    }
+
+    /// A request failed that may itself be the reason: it has failed before, or the last one of its
+    /// table did. While the node takes others, that says nothing about the node.
+    pub fn doubted(&mut self, now_us: i64) {
+        self.doubts_in_row = self.doubts_in_row.saturating_add(1);
+        self.immune = self.immune.saturating_sub(1);
+        let opens = match self.state {
+            State::Closed => self.doubts_in_row >= self.config.failures.saturating_mul(DOUBTS),
+            State::Open { until_us } => now_us >= until_us,
+            State::HalfOpen { .. } => true,
+        };
+        if opens {
+            self.open(now_us);
         }
     }
 
@@ -253,6 +283,25 @@ mod tests {
         breaker.succeeded();
         assert!(!breaker.is_open());
         assert_eq!(breaker.window(until_us), 16);
+    }
+
+    #[test]
+    fn writes_that_may_be_the_reason_count_only_while_nothing_goes_well() {
+        let mut breaker = Breaker::new(CONFIG, 3);
+        for _ in 0..1_000 {
+            (0..49).for_each(|_| breaker.doubted(0));
+            breaker.succeeded();
+        }
+        assert_eq!((breaker.is_open(), breaker.window(0)), (false, 256));
+        (0..50).for_each(|_| breaker.doubted(0));
+        assert!(breaker.is_open());
+        let first_us = breaker.resumes_us(0).unwrap();
+        breaker.lives();
+        breaker.lives();
+        assert!(!breaker.is_open(), "it answers");
+        (0..50).for_each(|_| breaker.doubted(first_us));
+        let second_us = breaker.resumes_us(first_us).unwrap() - first_us;
+        assert!(second_us >= 100_000, "longer: {second_us}");
     }
 
     #[test]

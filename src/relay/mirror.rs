@@ -4,16 +4,25 @@
 //! spill. The data plane moves the bytes.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::rc::Rc;
 
 use super::link::Ticket;
 use super::plan::Repeat;
 use super::verdict::{self, AtTarget, Verdict};
 use super::write::Write;
 use crate::cql::response::ErrorCode;
+use crate::limits;
 
 /// One write of the spill is sent for every so many of all, while live ones wait.
 const SPILL_SHARE: u8 = 8;
+
+/// Keyspace and table.
+type Table = (Rc<str>, Rc<str>);
+
+fn table_of(write: &Write) -> Table {
+    (write.keyspace.clone(), write.table.clone())
+}
 
 /// Where a write came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +86,8 @@ pub struct Mirror {
     policy: RetryPolicy,
     bytes: usize,
     spilled_records: usize,
+    /// Tables of which the target could not take a write, and has not taken one since.
+    failing: HashSet<Table>,
 }
 
 impl Mirror {
@@ -95,6 +106,7 @@ impl Mirror {
             policy,
             bytes: 0,
             spilled_records: 0,
+            failing: HashSet::new(),
         }
     }
 
@@ -128,6 +140,20 @@ impl Mirror {
             self.arrivals.push_back((sequence, ticket, arrived_us));
         }
         self.queue_of(origin).push_back(ticket);
+        ticket
+    }
+
+    /// Takes a write in again that the target could not take before: once more, and not for longer.
+    pub fn admit_again(&mut self, write: Box<Write>, origin: Origin) -> Ticket {
+        let attempts = self.policy.retries.saturating_sub(1).max(1);
+        let ticket = self.admit(write, origin);
+        if let Some(entry) = self
+            .entries
+            .get_mut(ticket as usize)
+            .and_then(Option::as_mut)
+        {
+            entry.attempts = attempts;
+        }
         ticket
     }
 
@@ -198,7 +224,27 @@ impl Mirror {
 
     /// The target has it.
     pub fn applied(&mut self, ticket: Ticket) -> Option<Entry> {
-        self.remove(ticket)
+        let entry = self.remove(ticket);
+        if !self.failing.is_empty()
+            && let Some(Entry { write, .. }) = &entry
+        {
+            self.failing.remove(&table_of(write));
+        }
+        entry
+    }
+
+    /// Whether a failure may say more about the write than about the node that answered: it has
+    /// failed before, or the last one of its table did.
+    #[must_use]
+    pub fn is_doubtful(&self, ticket: Ticket) -> bool {
+        let doubtful = |entry: &Entry| entry.attempts > 0 || self.is_failing(&entry.write);
+        self.get(ticket).is_some_and(doubtful)
+    }
+
+    /// Whether the last write of the same table failed.
+    #[must_use]
+    pub fn is_failing(&self, write: &Write) -> bool {
+        !self.failing.is_empty() && self.failing.contains(&table_of(write))
     }
 
     /// The target answered a try with an error.
@@ -254,6 +300,9 @@ impl Mirror {
         let retries = self.policy.retries;
         let entry = self.entries.get_mut(ticket as usize)?.as_mut()?;
         entry.attempts = entry.attempts.saturating_add(1);
+        if pause_us > 0 && self.failing.len() < limits::TABLES_NAMED {
+            self.failing.insert(table_of(&entry.write));
+        }
         if entry.attempts > retries {
             return self.remove(ticket).map(Outcome::Spill);
         }

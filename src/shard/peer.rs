@@ -137,10 +137,18 @@ impl Node {
         })
     }
 
-    /// What an answer to a write says about the node.
-    pub(super) fn judge(&mut self, answer: &LinkEvent, in_flight: usize, now_us: i64) {
+    /// What an answer to a write says about the node. `doubtful`: a failure would say more about
+    /// the write.
+    pub(super) fn judge(
+        &mut self,
+        answer: &LinkEvent,
+        doubtful: bool,
+        in_flight: usize,
+        now_us: i64,
+    ) {
         match answer {
             LinkEvent::Failed { code, message, .. } => match Failure::of_error(*code, message) {
+                Some(Failure::Unable) if doubtful => self.breaker.doubted(now_us),
                 Some(failure) => self.breaker.failed(failure, in_flight, now_us),
                 None => self.breaker.succeeded(),
             },

@@ -387,9 +387,13 @@ impl Remote {
                     happened.push(RemoteEvent::Up);
                 }
                 LinkEvent::Broken(words) => broken = broken.or(Some(words)),
-                LinkEvent::Alive => node.breaker.succeeded(),
+                LinkEvent::Alive => node.breaker.lives(),
                 answer => {
-                    node.judge(&answer, in_flight, now_us);
+                    let doubtful = match &answer {
+                        LinkEvent::Failed { ticket, .. } => self.owed.is_doubtful(*ticket),
+                        _ => false,
+                    };
+                    node.judge(&answer, doubtful, in_flight, now_us);
                     happened.push(RemoteEvent::Answer(answer));
                 }
             }

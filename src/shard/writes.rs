@@ -21,8 +21,6 @@ use crate::spill::record::{self, TooLarge};
 
 /// A target that is down for longer than this gets its writes through the spill (µs).
 const GRACE_US: i64 = 1_000_000;
-/// Pause before a spilled write that the target could not take is tried again (µs).
-const POSTPONE_US: i64 = 1_000_000;
 /// What goes from the spill into a journal in memory leaves the spill after this (µs): by then the
 /// `running` file, renewed each second, says how far back the window reaches if the machine dies.
 const PARTING_US: i64 = 2_200_000;
@@ -423,7 +421,7 @@ impl Shard {
     pub(super) fn put_back(&mut self, entry: Entry, ticket: Ticket) {
         let overtaken = entry.origin == Origin::Live && self.lanes.left(ticket) == Some(true);
         match entry.origin {
-            Origin::Spill(_) => self.drain.postpone(entry, self.now_us + POSTPONE_US),
+            Origin::Spill(key) => self.drain.postpone(key, entry.write, self.now_us),
             Origin::Live if entry.write.kind.is_barrier() => self.change_failed(entry, ticket),
             // in the spill it would come behind its successors
             Origin::Live if overtaken && entry.write.kind == Kind::List => {
@@ -618,6 +616,7 @@ impl Shard {
                 disk: &*self.disk,
                 now_us: self.now_us,
                 limit: if up { usize::MAX } else { room },
+                is_tried: !up,
                 found: Vec::new(),
             };
             spawned |= self.drain.fill(&mut means, &rules);

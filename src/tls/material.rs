@@ -12,7 +12,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::bundle::{self, Bundle};
 use super::files::{self, Pair, at};
-use super::verify::{Anybody, Chain};
+use super::verify::{Anybody, Chain, Clients};
 use crate::config::{ClientTls, Identity, ListenerTls, Problem, ProxyConfig, Verify};
 use crate::limits;
 
@@ -94,7 +94,7 @@ fn taken<T>(read: Option<Result<T, Problem>>, problems: &mut Vec<Problem>) -> Op
 }
 
 impl Listener {
-    fn load(wanted: &ListenerTls) -> Result<Self, Problem> {
+    pub(super) fn load(wanted: &ListenerTls) -> Result<Self, Problem> {
         let pair = files::identity(&wanted.identity)?;
         let expiry_s = expiry_s(&wanted.identity, &pair)?;
         let builder = ServerConfig::builder_with_provider(provider())
@@ -104,13 +104,16 @@ impl Listener {
             None => builder.with_no_client_auth(),
             Some(authorities) => {
                 let all = files::authorities(authorities)?;
-                let roots = Arc::new(roots(&authorities.flag, &authorities.file, all)?);
+                let roots = Arc::new(roots(&authorities.flag, &authorities.file, all.clone())?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
                 let verifier = verifier.build().map_err(|error| {
                     let place = at(&authorities.flag, &authorities.file);
                     Problem::new(place, error.to_string(), "name another file")
                 })?;
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(Arc::new(Clients {
+                    inner: verifier,
+                    trusted: all,
+                }))
             }
         };
         let mut config = builder

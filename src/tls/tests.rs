@@ -8,9 +8,9 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use super::files;
-use super::material::Outgoing;
+use super::material::{Listener, Outgoing};
 use super::*;
-use crate::config::{Authorities, ClientTls, Identity, Problem, Secret, Verify};
+use crate::config::{Authorities, ClientTls, Identity, ListenerTls, Problem, Secret, Verify};
 use crate::metrics::TlsFailure;
 
 fn golden(name: &str) -> PathBuf {
@@ -409,4 +409,33 @@ fn an_expired_certificate_is_refused_even_when_it_is_trusted_itself() {
     line.carry(usize::MAX);
     let got = line.failed[0].as_ref().map(SecureError::reason);
     assert_eq!(got, Some(TlsFailure::Expired), "{:?}", line.failed);
+}
+
+#[test]
+fn clients_are_trusted_by_their_issuer_or_themselves() {
+    let rows = [
+        // self-signed, and an authority by its own words
+        ("sec1-cert.pem", "sec1.pem", "sec1-cert.pem", true),
+        ("cert.pem", "pkcs8.pem", "cert.pem", true),
+        ("sec1-cert.pem", "sec1.pem", "cert.pem", false),
+    ];
+    for (certificate, key, trusted, good) in rows {
+        let listener = Listener::load(&ListenerTls {
+            identity: identity("rsa.jks", None, Some("changeit")),
+            client_authorities: Some(Authorities {
+                flag: "--x-client-ca".to_owned(),
+                file: golden(trusted),
+                password: None,
+            }),
+        })
+        .unwrap();
+        let own = identity(certificate, Some(key), None);
+        let client = outgoing(None, Verify::Nothing, Some(own)).unwrap();
+        let mut line = Line::new(&client.config, &listener.config, "node.example");
+        line.carry(usize::MAX);
+        let got = line.failed[1].as_ref().map(SecureError::reason);
+        let want = (!good).then_some(TlsFailure::Untrusted);
+        assert_eq!(got, want, "{certificate} {trusted}: {:?}", line.failed);
+        assert_eq!(line.is_ready(), good, "{certificate} {trusted}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Who is trusted as a server: by chain and name, by chain alone, or anybody.
+//! Who is trusted: a server by chain and name, by chain alone, or whoever it is; a client by chain.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 /// Checks the chain as rustls does, with two differences that an operator may know from Java: a
 /// certificate that is itself among the trusted ones needs no issuer, and the name can be left
@@ -56,6 +57,63 @@ impl ServerCertVerifier for Chain {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 }
                 Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Checks a client's chain as rustls does, but that a certificate which is itself among the trusted
+/// ones needs no issuer: `openssl req -x509` makes one that says it is an authority.
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub inner: Arc<dyn ClientCertVerifier>,
+    /// Certificates that are trusted as they are.
+    pub trusted: Vec<CertificateDer<'static>>,
+}
+
+impl ClientCertVerifier for Clients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let checked = self
+            .inner
+            .verify_client_cert(end_entity, intermediates, now);
+        match checked {
+            Err(Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.trusted.iter().any(|one| one == end_entity) =>
+            {
+                in_its_time(end_entity, now)?;
+                Ok(ClientCertVerified::assertion())
             }
             other => other,
         }

@@ -3,6 +3,7 @@
 
 use crate::aside::Aside;
 use crate::check;
+use crate::client::Client;
 use crate::cluster::{SOURCE, TARGET};
 use crate::ledger::{Deed, Step};
 use crate::weather::Forecast;
@@ -83,4 +84,31 @@ fn a_change_that_fails_for_ever_is_in_doubt_in_the_end() {
         world.ledger.deeds.iter().any(told),
         "no CREATE TABLE is in doubt"
     );
+}
+
+/// One table, which most writes are for, cannot be written to at the target: the others arrive all
+/// the same, out of the spill too, and all is well when it can be.
+#[test]
+fn a_table_that_fails_for_ever_holds_up_no_other() {
+    let slowly = |_: &mut _| Forecast {
+        pause_us: 2_000,
+        clients: 4,
+        schema: false,
+        ..Forecast::calm(6_000)
+    };
+    let mut world = World::new(7, slowly, false);
+    let fault = "kind=write,table=sim.u->error=server".to_owned();
+    world.clusters[TARGET].set_faults(&[fault]);
+    run_for(&mut world, 12 * MINUTE_US);
+    assert!(world.clients.iter().all(Client::is_done));
+    assert!(!world.is_settled(), "they are still tried");
+    let others: Vec<_> = check::all(&world)
+        .into_iter()
+        .filter(|line| line.contains("differs") && !line.contains("sim.u"))
+        .collect();
+    assert_eq!(others, Vec::<String>::new());
+    world.clusters[TARGET].set_faults(&[]);
+    world.settle().unwrap();
+    world.stop().unwrap();
+    assert_eq!(check::all(&world), Vec::<String>::new());
 }

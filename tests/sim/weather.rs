@@ -81,6 +81,8 @@ pub struct Forecast {
     pub machine: bool,
     /// What a full disk does not take is dropped, and its time remembered.
     pub drops: bool,
+    /// Clients truncate tables and change the schema.
+    pub schema: bool,
     /// Clients do nothing but append to lists of so many partitions.
     pub lists: Option<usize>,
 }
@@ -167,6 +169,7 @@ impl Forecast {
             journal_bytes: 2 << 20,
             machine: false,
             drops: false,
+            schema: true,
             lists: None,
         }
     }
@@ -190,6 +193,7 @@ impl Forecast {
             journal_bytes: rng.pick(&[32 << 10, 1 << 20, 2 << 20]),
             machine: scope.kills && rng.chance(300),
             drops: rng.chance(200),
+            schema: true,
             lists: None,
         };
         if days {

@@ -82,6 +82,8 @@ pub struct Work {
     /// The proxy's clock is behind those of the nodes: its stamps on deletes of counters do not
     /// reach the time at which the source counted.
     pub behind: bool,
+    /// It truncates tables and changes the schema.
+    schema: bool,
     /// It does nothing but append to lists of so many partitions.
     lists: Option<usize>,
     /// It makes conditional writes: not where a clock is set, which none of them survives.
@@ -136,6 +138,7 @@ impl Work {
             table_altered: false,
             own_stamps,
             behind: false,
+            schema: forecast.schema,
             lists: forecast.lists,
             conditions: !forecast.steps,
             last_value: "none".to_owned(),
@@ -156,7 +159,8 @@ impl Work {
         if let Some(partitions) = self.lists {
             return Self::append(partitions, keys);
         }
-        match self.rng.below(100) {
+        let kinds = if self.schema { 100 } else { 90 };
+        match self.rng.below(kinds) {
             0..12 if self.conditions => self.conditional(keys),
             0..30 => self.unique(keys, now_us),
             30..48 => self.hot(now_us),

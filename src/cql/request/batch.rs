@@ -60,9 +60,10 @@ pub struct Batch<'a> {
 /// Offset of the first entry: behind type and count.
 const ENTRIES_AT: usize = 3;
 
-/// Flags whose fields BATCH has. Names of values cannot work there (CASSANDRA-10246: the flag
-/// stands behind the values), the others have no field.
-const BATCH_FLAGS: QueryFlags = QueryFlags(0x30).with(QueryFlags::V5_ONLY);
+/// Flags whose fields BATCH has; and two that the specification does not give it, but Cassandra's
+/// own clients do, and its nodes read (`QueryOptions.Codec`): no metadata, and a page size. Names
+/// of values cannot work there (CASSANDRA-10246: the flag stands behind the values).
+const BATCH_FLAGS: QueryFlags = QueryFlags(0x36).with(QueryFlags::V5_ONLY);
 
 impl<'a> Batch<'a> {
     /// Reads the message of v3 or v4.
@@ -98,6 +99,9 @@ impl<'a> Batch<'a> {
                 at: flags_at,
                 found,
             });
+        }
+        if flags.contains(QueryFlags::PAGE_SIZE) {
+            reader.int()?;
         }
         let serial_consistency = match flags.contains(QueryFlags::SERIAL_CONSISTENCY) {
             true => Some(reader.consistency()?),

@@ -12,9 +12,9 @@ const NATURES: [(Kind, Repeat); 3] = [
     (Kind::Ddl, Repeat::Free),
 ];
 
-/// The file of a journal with an applied record of each nature, made in this boot.
-fn left_in(boot: u64, path: &Path) {
-    let header = Header {
+/// What a journal made in this boot begins with.
+fn header(boot: u64) -> Header {
+    Header {
         shard: 0,
         instance: 1,
         created_us: 1,
@@ -23,7 +23,12 @@ fn left_in(boot: u64, path: &Path) {
             block_bytes: 4096,
             blocks: 2,
         },
-    };
+    }
+}
+
+/// The file of a journal with an applied record of each nature, made in this boot.
+fn left_in(boot: u64, path: &Path) -> Heap {
+    let header = header(boot);
     let heap = Heap::new(header);
     let mut journal = Journal::new([heap.words()].into(), 0, &header, heap.lend());
     for (number, (kind, repeat)) in (1..).zip(NATURES) {
@@ -37,6 +42,7 @@ fn left_in(boot: u64, path: &Path) {
     }
     drop(journal);
     fs::write(path, heap.image()).unwrap();
+    heap
 }
 
 fn states(path: &Path, boot: u64) -> Vec<Option<State>> {
@@ -78,4 +84,48 @@ fn a_boot_has_a_name_that_is_not_0() {
         0x6A3B_0C0E_0000_4A5B
     );
     assert_eq!((name_of(""), name_of("short")), (0, 0));
+}
+
+/// One shard has written all it had, another has not: the next start must find the files of both,
+/// or it would take one for lost.
+#[test]
+fn a_stop_that_leaves_writes_leaves_all_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [0, 1].map(|shard| {
+        dir.path()
+            .join(format!("shard-{shard:04}-{:016x}{SUFFIX}", 1))
+    });
+    let start = Start {
+        now_us: 1_000_000,
+        boot: "boot",
+    };
+    let journals = |heaps: [Heap; 2]| {
+        let own = paths.iter().zip(heaps).map(|(path, heap)| {
+            fs::write(path, heap.image()).unwrap();
+            Kept {
+                path: path.clone(),
+                words: heap.words(),
+                left: Vec::new(),
+                damaged: false,
+            }
+        });
+        let run = Run::new(1, Durability::Process, dir.path(), 2, start).unwrap();
+        run.store(dir.path()).unwrap();
+        Journals {
+            data_dir: dir.path().to_owned(),
+            run,
+            own: own.collect(),
+            old: Vec::new(),
+            old_us: None,
+            _locks: Vec::new(),
+        }
+    };
+    let empty = || Heap::new(header(7));
+    assert_eq!(journals([empty(), left_in(7, &paths[1])]).end(true), 3);
+    assert!(paths.iter().all(|path| path.exists()));
+    let run = Run::load(dir.path()).unwrap().unwrap();
+    assert_eq!(run.loss(&paths, "boot"), None, "nothing is lost");
+    assert_eq!(journals([empty(), empty()]).end(true), 0);
+    assert!(!paths.iter().any(|path| path.exists()));
+    assert!(Run::load(dir.path()).unwrap().is_none());
 }

@@ -12,7 +12,7 @@ use crate::relay::link::Ticket;
 use crate::relay::partition;
 use crate::relay::plan::{PlanCache, Repeat};
 use crate::relay::write::Write;
-use crate::shard::lanes::Lanes;
+use crate::shard::lanes::{Lanes, Table};
 use crate::spill::Kind;
 use crate::spill::append::Position;
 use crate::tables::Known;
@@ -55,6 +55,12 @@ impl Group {
     #[must_use]
     pub fn wants(&self, write: &Write) -> bool {
         write.repeat != Repeat::Free || self.lanes.is_ordered(write)
+    }
+
+    /// Whether the places of writes matter in a table.
+    #[must_use]
+    pub fn is_ordered(&self, table: &Table) -> bool {
+        self.lanes.has_order(table)
     }
 
     /// Takes a write. `place`: where it has to be stored as started.

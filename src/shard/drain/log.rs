@@ -169,6 +169,14 @@ impl Log {
         self.ledger.done_count() >= DONE_MAX_PLACES
     }
 
+    /// Whether something is left to read that an earlier process wrote.
+    pub(super) fn is_inherited(&self) -> bool {
+        let read = self.cursor.as_ref().map(|cursor| &cursor.segment);
+        read.into_iter()
+            .chain(&self.segments)
+            .any(|segment| segment.inherited)
+    }
+
     /// The files of segments that were retired are away.
     pub(super) fn retired(&mut self) {
         for segment in self.retiring.drain(..) {

@@ -3,6 +3,7 @@
 //! ```text
 //! log     segments → records, one directory each       pace   how many at once, and how fast
 //! group   records whose place matters, or that must not be repeated
+//! postponed    records that the target could not take
 //! ```
 //! Oldest first over all logs of the shard: none starves, and what came before a schema change goes
 //! before it. Only complete segments are read; the shard completes the open one when there is
@@ -14,9 +15,11 @@
 mod group;
 mod log;
 pub mod pace;
+mod postponed;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,18 +27,22 @@ use self::group::Group;
 pub use self::log::Inherited;
 use self::log::{Counted, Head, Log, Offer, Purpose};
 use self::pace::{Pace, Seen};
+use self::postponed::Postponed;
 use super::barrier::ChangeId;
 use super::disk::Disk;
-use crate::relay::mirror::{Entry, Mirror, Origin};
+use crate::relay::mirror::{Mirror, Origin};
 use crate::relay::plan::{PlanCache, Repeat};
 use crate::relay::write::Write;
+use crate::spill::Holds;
 use crate::spill::append::Position;
 use crate::spill::progress::{self, Progress, Standing};
-use crate::spill::{Holds, Kind};
 use crate::tables::Known;
 
 /// Progress is written down this often while something moves (µs).
 const STORE_US: i64 = 1_000_000;
+
+/// Records of failing tables that are passed over in one turn (each takes 2 µs or so).
+const SKIPPED_MAX: usize = 64;
 
 /// What a task has done.
 enum Done {
@@ -61,8 +68,10 @@ pub struct Means<'t> {
     pub disk: &'t dyn Disk,
     /// The time (µs).
     pub now_us: i64,
-    /// How many may be sent at most in this turn: few when the target is only to be tried.
+    /// How many may be sent at most in this turn.
     pub limit: usize,
+    /// The target is only to be tried.
+    pub is_tried: bool,
     /// What the shard has to see to.
     pub found: Vec<Found>,
 }
@@ -85,12 +94,13 @@ pub struct Drain {
     /// All that is done was found to be written down, and nothing has been done since.
     stored_all: bool,
     store_at_us: i64,
-    /// Where the records in the mirror lie, by the mirror's name for them.
+    /// Where the records lie that were read and are not done, by the mirror's name for them.
     sending: HashMap<u64, (usize, Position)>,
+    /// When each arrived (µs), and its name; in front one that is not done.
+    arrivals: BinaryHeap<Reverse<(i64, u64)>>,
     next_key: u64,
-    /// Records that came back from the mirror: the target could not take them then.
-    postponed: VecDeque<Entry>,
-    postponed_until_us: i64,
+    /// Those that came back from the mirror: the target could not take them then.
+    postponed: Postponed,
     group: Group,
     pace: Pace,
     /// A record that waits; nothing behind it is read.
@@ -99,8 +109,10 @@ pub struct Drain {
     barrier: Option<u64>,
     /// The held record waits for a schema change.
     at_gate: bool,
-    /// Arrival of the oldest record that is not on the target, as far as is known (µs).
+    /// Arrival of the oldest record that was not read yet, as far as is known (µs).
     oldest_us: Option<i64>,
+    /// Arrival of the oldest of those that went to the end of a log since all were empty (µs).
+    carried_us: Option<i64>,
     recount: i64,
 }
 
@@ -155,15 +167,16 @@ impl Drain {
             stored_all: false,
             store_at_us: 0,
             sending: HashMap::new(),
+            arrivals: BinaryHeap::new(),
             next_key: 0,
-            postponed: VecDeque::new(),
-            postponed_until_us: 0,
+            postponed: Postponed::default(),
             group: Group::default(),
             pace: Pace::new(rate),
             held: None,
             barrier: None,
             at_gate: false,
             oldest_us: None,
+            carried_us: None,
             recount: 0,
         }
     }
@@ -185,7 +198,7 @@ impl Drain {
     /// Whether nothing is left to read or to send.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.is_read() && self.sending.is_empty() && self.postponed.is_empty()
+        self.is_read() && self.sending.is_empty()
     }
 
     /// Whether nothing is left to read.
@@ -214,13 +227,20 @@ impl Drain {
 
     /// The spill is empty.
     pub fn clear_arrival(&mut self) {
-        self.oldest_us = None;
+        (self.oldest_us, self.carried_us) = (None, None);
     }
 
     /// When the oldest record arrived that is not on the target, as far as is known (µs).
     #[must_use]
     pub fn oldest_us(&self) -> Option<i64> {
-        self.oldest_us
+        let sent = self
+            .arrivals
+            .peek()
+            .map(|Reverse((arrived_us, _))| *arrived_us);
+        [self.oldest_us, self.carried_us, sent]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Bytes of complete segments that were not read yet.
@@ -258,6 +278,12 @@ impl Drain {
         let Some((log, at)) = self.sending.remove(&key) else {
             return;
         };
+        self.postponed.finish(key, true);
+        while let Some(Reverse((_, key))) = self.arrivals.peek()
+            && !self.sending.contains_key(key)
+        {
+            self.arrivals.pop();
+        }
         self.stored_all = false;
         if let Some(log) = self.logs.get_mut(log) {
             log.ledger.finish(at);
@@ -268,29 +294,28 @@ impl Drain {
         }
     }
 
-    /// The target could not take a record: later again.
-    pub fn postpone(&mut self, entry: Entry, until_us: i64) {
-        self.postponed.push_back(entry);
-        self.postponed_until_us = self.postponed_until_us.max(until_us);
+    /// The target could not take the record of this name: later again.
+    pub fn postpone(&mut self, key: u64, write: Box<Write>, now_us: i64) {
+        self.postponed.add(key, write, now_us);
     }
 
     /// Feeds the mirror as far as window and rate allow. True if a task was spawned.
     pub fn fill(&mut self, means: &mut Means<'_>, rules: &impl Rules) -> bool {
         self.stored_all = false;
-        if means.now_us >= self.postponed_until_us {
-            let again = self.postponed.len().min(means.limit);
-            means.limit -= again;
-            for entry in self.postponed.drain(..again) {
-                means.owed.admit(entry.write, entry.origin);
-            }
-        }
+
+        let begun = self.postponed.len();
         let mut spawned = false;
         let stuck = loop {
             let most = self
                 .pace
                 .window()
                 .min(means.limit.saturating_add(self.group.len()));
-            if self.sending.len() >= most || self.barrier.is_some() || means.limit == 0 {
+            let under_way = self.sending.len() - self.postponed.len();
+            if under_way >= most
+                || self.postponed.is_full()
+                || self.barrier.is_some()
+                || means.limit == 0
+            {
                 break true;
             }
             if let Some(held) = self.held.take() {
@@ -316,8 +341,19 @@ impl Drain {
             if let Some(head) = head {
                 self.dispatch(log, head, means, rules);
             }
+            if means.is_tried && self.postponed.len() >= begun + SKIPPED_MAX {
+                break true;
+            }
         };
         self.work_on_group(stuck, means);
+        let (limit, with_failing) = (means.limit, !means.is_tried);
+        let is_failing = |write: &Write| means.owed.is_failing(write);
+        let again = self
+            .postponed
+            .take_due(means.now_us, limit, with_failing, is_failing);
+        for (key, write) in again {
+            means.owed.admit_again(write, Origin::Spill(key));
+        }
         self.carry(means);
         spawned
     }
@@ -363,6 +399,8 @@ impl Drain {
         let key = self.next_key;
         self.next_key += 1;
         self.sending.insert(key, (log, head.place));
+        let arrived_us = head.write.arrived_us;
+        self.arrivals.push(Reverse((arrived_us, key)));
         if head.kind.is_barrier()
             && let Some(id) = rules.change(&head.write)
         {
@@ -381,6 +419,10 @@ impl Drain {
     /// Sends a record that nothing holds, or puts it into the group.
     fn route(&mut self, write: Write, key: u64, means: &mut Means<'_>) {
         if !self.group.wants(&write) {
+            // while the target is only to be tried: with what it may take
+            if means.is_tried && means.owed.is_failing(&write) {
+                return self.postponed.add(key, Box::new(write), means.now_us);
+            }
             means.limit = means.limit.saturating_sub(1);
             means.owed.admit(write, Origin::Spill(key));
             return;
@@ -426,7 +468,12 @@ impl Drain {
                 !stored.is_some_and(|started| started.contains(at))
             });
             let waiting = usize::from(self.held.is_some());
-            let alone = self.sending.len() == self.group.len() + waiting;
+            // but for what is postponed and can come at any time
+            let before = self.sending.len()
+                - self
+                    .postponed
+                    .harmless(|table| self.group.is_ordered(table));
+            let alone = before == self.group.len() + waiting;
             if !self.group.awaited.is_empty() {
                 self.store_at_us = self.store_at_us.min(means.now_us);
             } else if alone {
@@ -439,22 +486,22 @@ impl Drain {
         });
     }
 
-    /// A log in which too much is done behind a record that the target cannot take: that record
-    /// goes to the end, or nothing more could be read.
+    /// Where too much is done behind a record that the target cannot take, or too many such wait,
+    /// one of them goes to the end of the log, or nothing more could be read. Not past a change of
+    /// the schema: one may lie in what an earlier process left.
     fn carry(&mut self, means: &mut Means<'_>) {
-        if !self.logs.iter().any(Log::is_at_limit) {
+        if !self.postponed.is_full() && !self.logs.iter().any(Log::is_at_limit) {
             return;
         }
-        let free = |entry: &Entry| entry.write.kind == Kind::Write;
-        let Some(at) = self.postponed.iter().position(free) else {
-            return;
-        };
-        if let Some(Entry {
-            write,
-            origin: Origin::Spill(key),
-            ..
-        }) = self.postponed.remove(at)
+        if self.held.is_some() || self.barrier.is_some() || self.logs.iter().any(Log::is_inherited)
         {
+            return;
+        }
+        if let Some((key, write)) = self.postponed.take_first_free() {
+            self.postponed.finish(key, false);
+            let arrived_us = write.arrived_us;
+            let before_us = self.carried_us.unwrap_or(arrived_us);
+            self.carried_us = Some(arrived_us.min(before_us));
             means.found.push(Found::Carry(*write, key));
         }
     }

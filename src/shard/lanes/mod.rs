@@ -106,7 +106,19 @@ impl<N> Lanes<N> {
         if let Some(noted) = self.noted(write) {
             return Some(noted);
         }
-        let shown = self.known.source.get(&write.keyspace, &write.table);
+        self.shown(&write.keyspace, &write.table)
+    }
+
+    /// Whether a table has lanes.
+    #[must_use]
+    pub fn has_order(&self, table: &Table) -> bool {
+        let (keyspace, name) = table;
+        self.sensitive.contains_key(table) || self.shown(keyspace, name).is_some()
+    }
+
+    /// What the control plane knows of a table that was not noted.
+    fn shown(&self, keyspace: &str, table: &str) -> Option<Kind> {
+        let shown = self.known.source.get(keyspace, table);
         match shown.filter(|table| !table.columns.is_empty()) {
             Some(table) if table.has_shape(Shape::Counter) => Some(Kind::Counter),
             Some(table) => table.has_shape(Shape::List).then_some(Kind::List),

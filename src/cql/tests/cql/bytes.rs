@@ -378,6 +378,15 @@ fn a_batch_keeps_its_entries_and_takes_a_stamp() {
 }
 
 #[test]
+fn a_batch_may_have_the_page_size_that_cassandras_own_clients_give_it() {
+    let raw = b"\0\0\x01\0\0\0\0\x06INSERT\0\0\0\x01\0\0\0\x36\0\0\x13\x88\0\x08\0\0\0\0\0\0\0\x07";
+    let batch = Batch::parse_as(raw, Version::V5).unwrap();
+    assert_eq!(batch.timestamp, Some(7));
+    assert_eq!(batch.serial_consistency, Some(Consistency::Serial));
+    assert_eq!(batch.entries().count(), 1);
+}
+
+#[test]
 fn execute_of_v5_names_the_columns_that_the_client_knows() {
     let id = Execute {
         id: b"id",
