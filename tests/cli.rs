@@ -3,9 +3,11 @@
 //! `cargo test --test cli`. Needs nothing but the loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 const PASSWORD: &str = "correct-horse-battery";
 
@@ -47,23 +49,103 @@ fn check(source: &str, dir: &Path, more: &[&str]) -> Command {
     command
 }
 
+fn free() -> String {
+    cluster().1 // of a listener that is gone
+}
+
+/// Waits until somebody listens there.
+fn until_open(address: &str) -> TcpStream {
+    let began = std::time::Instant::now();
+    loop {
+        if let Ok(stream) = TcpStream::connect(address) {
+            let patience = Some(Duration::from_secs(60));
+            stream.set_read_timeout(patience).expect("it is open");
+            return stream;
+        }
+        assert!(began.elapsed().as_secs() < 60, "nothing listens");
+        std::thread::yield_now();
+    }
+}
+
+fn end(process: &Child) {
+    let id = process.id().to_string();
+    let asked = Command::new("kill").args(["-TERM", &id]).status();
+    assert!(asked.expect("kill runs").success());
+}
+
+/// Sends a request of v4 and reads its answer, which must be no error.
+fn ask(stream: &mut TcpStream, opcode: u8, body: &[u8]) {
+    let length = u32::try_from(body.len()).expect("a short request");
+    let mut request = vec![4, 0, 0, 1, opcode];
+    request.extend(length.to_be_bytes());
+    request.extend(body);
+    stream.write_all(&request).expect("it is open");
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).expect("an answer");
+    let length = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+    let mut answer = vec![0; length as usize];
+    stream.read_exact(&mut answer).expect("all of it");
+    assert_ne!(header[4], 0, "{}", String::from_utf8_lossy(&answer));
+}
+
+fn query(stream: &mut TcpStream, text: &str) {
+    let length = u32::try_from(text.len()).expect("a short text");
+    let mut body = length.to_be_bytes().to_vec();
+    body.extend(text.as_bytes());
+    body.extend([0, 1, 0]); // ONE, no flags
+    ask(stream, 7, &body);
+}
+
+/// As an operator tries it first: in some folder, with the data directory's default.
+#[test]
+fn writes_are_spilled_into_a_data_directory_that_is_named_by_a_relative_path() {
+    let (source, listen) = (free(), free());
+    let mut node = twinring(&["node", "--listen", &source])
+        .spawn()
+        .expect("the program runs");
+    drop(until_open(&source));
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = twinring(&["proxy", &source, "127.0.0.1:1", "--cores", "1"]);
+    command.env("TWINRING_DISABLE_SOURCE_TLS", "true");
+    command.env("TWINRING_DISABLE_TARGET_TLS", "true");
+    command.args(["--metrics", "false", "--listen", &listen]);
+    command.current_dir(dir.path());
+    let proxy = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let proxy = proxy.spawn().expect("the program runs");
+    let mut client = until_open(&listen);
+    ask(&mut client, 1, b"\0\x01\0\x0bCQL_VERSION\0\x053.0.0");
+    let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
+    query(
+        &mut client,
+        &format!("CREATE KEYSPACE k WITH replication = {replication}"),
+    );
+    query(&mut client, "CREATE TABLE k.t (k text PRIMARY KEY, v text)");
+    query(&mut client, "INSERT INTO k.t (k, v) VALUES ('a', 'b')");
+    drop(client);
+    end(&proxy);
+    let output = proxy.wait_with_output().expect("it ends");
+    let words = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{:?} {words}", output.status);
+    assert!(!words.contains("cannot be written"), "{words}");
+    let folder = dir.path().join("twinring-data/shard-0000");
+    let files = std::fs::read_dir(folder).expect("the shard's folder");
+    let spilled = files.flatten().filter(|file| {
+        let name = file.file_name();
+        name.to_string_lossy().ends_with(".spill")
+    });
+    assert_eq!(spilled.count(), 1, "{words}");
+    node.kill().expect("it runs");
+    node.wait().expect("it ends");
+}
+
 /// It drains and leaves with 0 whenever the signal comes, from the first client on.
 #[test]
 fn a_signal_just_after_the_start_ends_it_well() {
-    let free = || cluster().1; // of a listener that is gone
     let source = free();
     let mut node = twinring(&["node", "--listen", &source])
         .spawn()
         .expect("the program runs");
-    let connects = |address: &str| std::net::TcpStream::connect(address).is_ok();
-    let until = |address: &str| {
-        let began = std::time::Instant::now();
-        while !connects(address) {
-            assert!(began.elapsed().as_secs() < 60, "nothing listens");
-            std::thread::yield_now();
-        }
-    };
-    until(&source);
+    drop(until_open(&source));
     for _ in 0..5 {
         let (dir, listen) = (tempfile::tempdir().expect("a folder"), free());
         let mut command = twinring(&["proxy", &source, "127.0.0.1:1", "--cores", "1"]);
@@ -71,13 +153,10 @@ fn a_signal_just_after_the_start_ends_it_well() {
         command.env("TWINRING_DISABLE_TARGET_TLS", "true");
         command.args(["--metrics", "false", "--listen", &listen, "--data-dir"]);
         command.arg(dir.path());
-        let pipe = std::process::Stdio::piped;
-        let proxy = command.stdout(pipe()).stderr(pipe()).spawn();
-        let proxy = proxy.expect("the program runs");
-        until(&listen);
-        let id = proxy.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(asked.expect("kill runs").success());
+        let proxy = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let proxy = proxy.spawn().expect("the program runs");
+        drop(until_open(&listen));
+        end(&proxy);
         let output = proxy.wait_with_output().expect("it ends");
         let words = said(&output);
         assert_eq!(output.status.code(), Some(0), "{:?} {words}", output.status);

@@ -57,6 +57,8 @@ pub fn read_file(path: &Path) -> Result<Settings, ConfigError> {
         let line = before.matches('\n').count() + 1;
         let remedy = if e.message().contains("`target-password`") {
             "put the password into a file of its own and name it with target-password-file"
+        } else if e.message().contains("`source-password`") {
+            "put the password into a file of its own and name it with source-password-file"
         } else {
             "tuning/twinring.example.toml shows every key"
         };
@@ -179,7 +181,8 @@ impl ProxyConfig {
             source,
             target,
             discovery: check.discovery(s),
-            target_credentials: check.credentials(s),
+            source_credentials: check.source_credentials(s),
+            target_credentials: check.target_credentials(s),
             data_dir: s.data_dir.clone().unwrap_or_else(|| "twinring-data".into()),
             topology: check.topology(s, listen, around),
             offer: check.offer(s),

@@ -44,6 +44,9 @@ pub struct ProxyConfig {
     pub target: Cluster,
     /// Whether and how more nodes of the target are found; `None`: the contact points alone.
     pub discovery: Option<Discovery>,
+    /// The user of the proxy's own connections to the source; `None`: a client's credentials are
+    /// used there.
+    pub source_credentials: Option<Credentials>,
     /// The target's own user; `None`: the client's credentials are used there too.
     pub target_credentials: Option<Credentials>,
     /// One shard on each of these, sorted, none twice, at least one.

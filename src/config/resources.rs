@@ -1,6 +1,6 @@
 //! Checks of cores, credentials, mirror, spill and bounds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::Glob;
@@ -71,48 +71,68 @@ impl Check {
         usable
     }
 
-    pub(super) fn credentials(&mut self, s: &Settings) -> Option<Credentials> {
-        let password = match (&s.target_password, &s.target_password_file) {
+    pub(super) fn source_credentials(&mut self, s: &Settings) -> Option<Credentials> {
+        let said = (
+            &s.source_username,
+            &s.source_password,
+            &s.source_password_file,
+        );
+        self.credentials("source", said)
+    }
+
+    pub(super) fn target_credentials(&mut self, s: &Settings) -> Option<Credentials> {
+        let said = (
+            &s.target_username,
+            &s.target_password,
+            &s.target_password_file,
+        );
+        self.credentials("target", said)
+    }
+
+    fn credentials(
+        &mut self,
+        side: &str,
+        (username, password, file): (&Option<String>, &Option<Secret>, &Option<PathBuf>),
+    ) -> Option<Credentials> {
+        let (user_flag, file_flag) = (
+            format!("--{side}-username"),
+            format!("--{side}-password-file"),
+        );
+        let variable = format!("TWINRING_{}_PASSWORD", side.to_uppercase());
+        let password = match (password, file) {
             (Some(_), Some(_)) => {
                 self.wrong(
-                    "--target-password-file",
+                    &file_flag,
                     "the password is given twice, by value and by file",
-                    "keep the file and remove --target-password or TWINRING_TARGET_PASSWORD",
+                    format!("keep the file and remove --{side}-password or {variable}"),
                 );
                 return None;
             }
             (Some(password), None) => Some(password.clone()),
-            (None, Some(file)) => Some(self.password_from(file)?),
+            (None, Some(file)) => Some(self.password_from(&file_flag, file)?),
             (None, None) => None,
         };
         // The seed takes empty values for "none", and so does a template that was left empty.
-        let username = s.target_username.clone().filter(|name| !name.is_empty());
+        let username = username.clone().filter(|name| !name.is_empty());
         let password = password.filter(|password| !password.reveal().is_empty());
         match (username, password) {
             (None, None) => None,
             (Some(username), Some(password)) => Some(Credentials { username, password }),
             (Some(_), None) => {
-                self.wrong(
-                    "--target-username",
-                    "has no password",
-                    "name a file with --target-password-file, or set TWINRING_TARGET_PASSWORD",
-                );
+                let remedy = format!("name a file with {file_flag}, or set {variable}");
+                self.wrong(&user_flag, "has no password", remedy);
                 None
             }
             (None, Some(_)) => {
-                let what = "there is a password for the target but no user";
-                self.wrong(
-                    "--target-username",
-                    what,
-                    "name the user with --target-username",
-                );
+                let what = format!("there is a password for the {side} but no user");
+                self.wrong(&user_flag, what, format!("name the user with {user_flag}"));
                 None
             }
         }
     }
 
-    fn password_from(&mut self, file: &Path) -> Option<Secret> {
-        match secret_from("--target-password-file", file) {
+    fn password_from(&mut self, flag: &str, file: &Path) -> Option<Secret> {
+        match secret_from(flag, file) {
             Ok(secret) => Some(secret),
             Err(problem) => {
                 self.add(problem);

@@ -56,6 +56,23 @@ pub struct Settings {
         env = "TWINRING_TARGET_SECURE_CONNECT_BUNDLE"
     )]
     pub target_secure_connect_bundle: Option<PathBuf>,
+    /// User name of the proxy's own connections to the source, which settle writes of unknown fate
+    /// and read back conditional ones, when it is not the client's own
+    #[arg(long, value_name = "NAME", env = "TWINRING_SOURCE_USERNAME")]
+    pub source_username: Option<String>,
+    /// File whose first line is that user's password
+    #[arg(long, value_name = "FILE", env = "TWINRING_SOURCE_PASSWORD_FILE")]
+    pub source_password_file: Option<PathBuf>,
+    /// That password; visible to others in the process list, so prefer --source-password-file or
+    /// the variable
+    #[arg(
+        long,
+        value_name = "WORD",
+        env = "TWINRING_SOURCE_PASSWORD",
+        hide_env_values = true
+    )]
+    #[serde(skip)]
+    pub source_password: Option<Secret>,
     /// User name at the target, when it is not the client's own
     #[arg(long, value_name = "NAME", env = "TWINRING_TARGET_USERNAME")]
     pub target_username: Option<String>,
@@ -348,6 +365,7 @@ impl Settings {
     pub fn over(self, weaker: Self) -> Self {
         fill!(self, weaker:
             source target source_port target_port proxy_port listen cores busy_poll_us data_dir
+            source_username source_password_file source_password
             target_secure_connect_bundle target_username target_password_file target_password
             target_discovery target_dc topology ghost_ips advertise
             advertise_self mode

@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::{Cluster, Discovery, Durability, ProxyConfig, Topology, Verify};
 
-impl fmt::Display for ProxyConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ProxyConfig {
+    fn tell_listener(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.listener_tls {
             None => writeln!(
                 f,
@@ -21,6 +21,13 @@ impl fmt::Display for ProxyConfig {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ProxyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tell_listener(f)?;
         match self.admin {
             Some(admin) => writeln!(f, "  metrics    http://{admin}/metrics")?,
             None => writeln!(f, "  metrics    off")?,
@@ -36,6 +43,13 @@ impl fmt::Display for ProxyConfig {
                 None => writeln!(f, "  its nodes  found, of the data centre that answers")?,
                 Some(name) => writeln!(f, "  its nodes  found, of data centre {name}")?,
             },
+        }
+        if let Some(own) = &self.source_credentials {
+            let user = &own.username;
+            writeln!(
+                f,
+                "  reads back {user}, with its own password, at the source"
+            )?;
         }
         match &self.target_credentials {
             Some(own) => writeln!(f, "  target as  {}, with its own password", own.username)?,

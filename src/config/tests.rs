@@ -335,6 +335,10 @@ const WRONG: &[(&str, &str)] = &[
         "target-username = 'bob'",
         "--target-username: has no password",
     ),
+    (
+        "source-username = 'bob'",
+        "--source-username: has no password",
+    ),
     ("target-password-file = '/does/not/exist'", "cannot be read"),
 ];
 
@@ -587,6 +591,8 @@ fn example() -> (String, Vec<String>) {
 const WITHOUT_DEFAULT: &[&str] = &[
     "busy-poll-us",
     "target-secure-connect-bundle",
+    "source-username",
+    "source-password-file",
     "target-username",
     "target-password-file",
     "ghostIps",
@@ -632,7 +638,9 @@ fn the_example_has_every_key() {
     let mut flags: Vec<_> = command
         .get_arguments()
         .map(|flag| flag.get_long().unwrap_or(flag.get_id().as_str()).to_owned())
-        .filter(|name| !["target-password", "proxy-jks-password"].contains(&name.as_str()))
+        .filter(|name| {
+            !["source-password", "target-password", "proxy-jks-password"].contains(&name.as_str())
+        })
         .collect();
     keys.sort();
     flags.sort();

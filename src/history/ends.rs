@@ -8,6 +8,7 @@ use scylla::client::session::Session;
 use scylla::statement::prepared::PreparedStatement;
 
 use super::args::{EndsArgs, Passwords};
+use super::masks;
 use super::schema::{self, Table};
 use crate::offline::connect::Endpoint;
 use crate::side::Side;
@@ -127,9 +128,16 @@ impl Cluster {
         );
         let major = release.split('.').next().and_then(|part| part.parse().ok());
         let per_element = major.is_some_and(|major: u32| (5..1000).contains(&major));
-        let tables = schema::load(&session, keyspace)
+        let mut tables = schema::load(&session, keyspace)
             .await
             .with_context(|| format!("at the {side}"))?;
+        if let (Side::Source, true, Some(user)) = (side, per_element, endpoint.username) {
+            for name in masks::hidden_from(&session, user, keyspace).await? {
+                if let Some(table) = tables.get_mut(&name) {
+                    table.is_masked = true;
+                }
+            }
+        }
         Ok(Cluster {
             side,
             session,

@@ -13,6 +13,7 @@ pub(crate) mod cells;
 pub(crate) mod complaint;
 pub(crate) mod ends;
 pub(crate) mod jobs;
+mod masks;
 pub(crate) mod progress;
 pub(crate) mod scan;
 pub(crate) mod schema;

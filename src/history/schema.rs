@@ -58,6 +58,8 @@ pub(crate) struct Table {
     pub gc_grace_s: i64,
     /// WITH COMPACT STORAGE and without clustering key.
     pub is_static_compact: bool,
+    /// The user may see masks in the place of its values.
+    pub is_masked: bool,
 }
 
 impl Table {
@@ -82,6 +84,13 @@ impl Table {
             return Some(
                 "WITH COMPACT STORAGE and without clustering key it lists columns that no SELECT \
                  may name; use another tool for this table, or DROP COMPACT STORAGE first"
+                    .to_owned(),
+            );
+        }
+        if self.is_masked {
+            return Some(
+                "it has masked columns, and the source's user cannot be seen to have UNMASK for \
+                 it; grant that, or name another --source-username"
                     .to_owned(),
             );
         }
@@ -151,6 +160,7 @@ pub(crate) async fn load(session: &Session, keyspace: &str) -> Result<BTreeMap<S
             gc_grace_s: grace.unwrap_or(0).into(),
             // as TableMetadata.isStaticCompactTable of Cassandra has it
             is_static_compact: !has("compound") && !has("dense") && !has("super"),
+            is_masked: false,
         };
         tables.insert(name, table);
     }

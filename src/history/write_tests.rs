@@ -29,6 +29,7 @@ fn table() -> Table {
         ],
         default_ttl_s: 0,
         is_static_compact: false,
+        is_masked: false,
         gc_grace_s: 0,
     }
 }

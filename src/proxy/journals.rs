@@ -261,25 +261,31 @@ impl Journals {
         self.run.renew(oldest_us, now_us);
     }
 
-    /// After the shards have ended. `in_order`: all of them. How many writes are left for the next
-    /// start to settle, of those that this process has taken.
-    pub fn end(mut self, in_order: bool) -> usize {
+    /// After the shards have ended. `in_order`: all of them.
+    pub fn end(mut self, in_order: bool) {
         self.old
             .retain_mut(|old| !old.is_settled() || !old.remove());
         for own in &mut self.own {
             own.left = undone(own.words.words());
         }
-        let left = self.own.iter().map(|own| own.left.len()).sum();
-        if in_order && left == 0 {
-            for own in &self.own {
-                own.remove();
-            }
-            if self.old.is_empty() {
-                Run::remove(&self.data_dir);
-            }
+        let left: usize = self.own.iter().map(|own| own.left.len()).sum();
+        if !in_order {
+            return;
         }
-        // else all files stay: one that is missing would look as if it had been lost
-        left
+        if left > 0 {
+            // all files stay: one that is missing would look as if it had been lost
+            return tracing::info!(
+                left,
+                "changes of the schema are in the spill and the journal: the next start holds what \
+                 comes after them"
+            );
+        }
+        for own in &self.own {
+            own.remove();
+        }
+        if self.old.is_empty() {
+            Run::remove(&self.data_dir);
+        }
     }
 }
 

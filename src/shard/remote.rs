@@ -159,6 +159,12 @@ impl Remote {
         are_news
     }
 
+    /// Whether the links log in as somebody else than the operator has named.
+    #[must_use]
+    pub fn logs_in_as_client(&self) -> bool {
+        self.config.credentials.is_none() && self.credentials.is_some()
+    }
+
     /// Links to come use this; those that are there go on with what they have.
     pub fn secure_with(&mut self, tls: Option<Outgoing>) {
         self.tls = tls;

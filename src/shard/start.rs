@@ -18,7 +18,7 @@ use super::remote::{Remote, RemoteConfig};
 use super::seats::Seats;
 use super::spiller::Spiller;
 use super::{Earlier, Shard, Unsettled, full, secured};
-use crate::config::ProxyConfig;
+use crate::config::{self, ProxyConfig};
 use crate::cql::{Consistency, Version};
 use crate::journal::Journal;
 use crate::limits;
@@ -219,17 +219,17 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
     let seed = seed
         .first_chunk()
         .map_or(0, |first| u64::from_le_bytes(*first));
-    let credentials = config.target_credentials.as_ref().map(|own| Credentials {
+    let spoken = |own: &config::Credentials| Credentials {
         user: own.username.as_bytes().into(),
         password: own.password.reveal().as_bytes().into(),
-    });
+    };
     let discovery = config.discovery.as_ref();
     let names_center = discovery.and_then(|wanted| wanted.data_center.as_ref());
     let target = RemoteConfig {
         side: Side::Target,
         contact_points: config.target.contact_points.clone(),
         names: config.target.names.clone(),
-        credentials,
+        credentials: config.target_credentials.as_ref().map(spoken),
         newest: match config.mirror.v5 {
             true => Version::V5,
             false => Version::V4,
@@ -244,7 +244,7 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
         side: Side::Source,
         contact_points: config.source.contact_points.clone(),
         names: config.source.names.clone(),
-        credentials: None,
+        credentials: config.source_credentials.as_ref().map(spoken),
         newest: Version::V4, // nothing that is asked here needs more
         level: None,
         in_flight: 64,
@@ -261,9 +261,9 @@ fn remotes(config: &ProxyConfig, seed: &[u8; 32], now_us: i64) -> (Remote, Remot
 fn rules(config: &ProxyConfig) -> Rules {
     Rules {
         mirror_ddl: match config.mirror.ddl {
-            crate::config::MirrorDdl::None => MirrorDdl::None,
-            crate::config::MirrorDdl::Tables => MirrorDdl::Tables,
-            crate::config::MirrorDdl::All => MirrorDdl::All,
+            config::MirrorDdl::None => MirrorDdl::None,
+            config::MirrorDdl::Tables => MirrorDdl::Tables,
+            config::MirrorDdl::All => MirrorDdl::All,
         },
         replication: config.mirror.replication.clone(),
         filter: config.mirror.filter.clone(),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::limits;
 
 pub use nodes::{Nodes, NodesReading, OWN_QUERY, PEERS_QUERY, PEERS_V2_QUERY};
-pub use read::{COLUMNS_QUERY, Reading, TABLES_QUERY};
+pub use read::{COLUMNS_QUERY, MASKS_QUERY, MASKS_SINCE, Reading, TABLES_QUERY};
 
 /// How the server stores the values of a column, as far as a second write of the same matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -123,6 +123,8 @@ pub struct Table {
     /// Values of its partition key are the same where their bytes are, and only there. False if
     /// that is not known.
     pub has_plain_key: bool,
+    /// Some users see masks in the place of some of its values (Cassandra 5.0, `MASKED WITH`).
+    pub is_masked: bool,
     /// `default_time_to_live` (s); 0: none.
     pub default_ttl_s: u32,
     /// `gc_grace_seconds`: deletes are forgotten after this.

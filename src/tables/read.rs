@@ -13,6 +13,12 @@ pub const TABLES_QUERY: &str = "SELECT keyspace_name, table_name, default_time_t
 pub const COLUMNS_QUERY: &str = "SELECT keyspace_name, table_name, column_name, kind, position, \
                                  type FROM system_schema.columns";
 
+/// Asks for the tables with columns that only some users see as they are.
+pub const MASKS_QUERY: &str =
+    "SELECT keyspace_name, table_name, column_name FROM system_schema.column_masks";
+/// Releases from this one on have such columns.
+pub const MASKS_SINCE: u32 = 5;
+
 /// Keyspace and table.
 type Name = (Box<str>, Box<str>);
 
@@ -23,6 +29,7 @@ pub struct Reading {
     columns: HashMap<Name, Vec<(i32, Column)>>,
     /// Tables whose partition key has a column that is not plain.
     other_keys: HashSet<Name>,
+    masked: HashSet<Name>,
 }
 
 impl Reading {
@@ -68,6 +75,22 @@ impl Reading {
         })
     }
 
+    /// A page of the answer to [`MASKS_QUERY`].
+    ///
+    /// # Errors
+    /// The page is malformed.
+    pub fn masks_page(&mut self, message: &[u8]) -> Result<(), DecodeError> {
+        each_row(message, |row: &[_; 3]| {
+            self.masked.insert((text(row[0]), text(row[1])));
+        })
+    }
+
+    /// The release, 0 if it was not read.
+    #[must_use]
+    pub fn release(&self) -> u32 {
+        self.tables.release
+    }
+
     /// The answer to `SELECT release_version FROM system.local`.
     ///
     /// # Errors
@@ -85,6 +108,7 @@ impl Reading {
     pub fn finish(mut self) -> Tables {
         for (of, mut columns) in self.columns {
             let has_plain_key = !self.other_keys.contains(&of);
+            let is_masked = self.masked.contains(&of);
             let (keyspace, name) = of;
             let Some(tables) = self.tables.keyspaces.get_mut(&keyspace) else {
                 continue;
@@ -102,6 +126,7 @@ impl Reading {
                 (rank(a.role), one, &a.name).cmp(&(rank(b.role), two, &b.name))
             });
             table.has_plain_key = has_plain_key;
+            table.is_masked = is_masked;
             table.columns = columns.into_iter().map(|(_, column)| column).collect();
         }
         self.tables

@@ -23,8 +23,8 @@ use crate::config::{Cluster, Credentials, Discovery, ProxyConfig};
 use crate::limits;
 use crate::side::Side;
 use crate::tables::{
-    COLUMNS_QUERY, Known, Nodes, NodesReading, OWN_QUERY, PEERS_QUERY, PEERS_V2_QUERY, Reading,
-    TABLES_QUERY, Tables,
+    COLUMNS_QUERY, Known, MASKS_QUERY, MASKS_SINCE, Nodes, NodesReading, OWN_QUERY, PEERS_QUERY,
+    PEERS_V2_QUERY, Reading, TABLES_QUERY, Tables,
 };
 use crate::tls::{Material, Outgoing};
 
@@ -68,8 +68,8 @@ enum Found {
 pub struct Watch {
     source: watch::Sender<Wish>,
     target: watch::Sender<Wish>,
-    /// The operator gave the target's credentials.
-    own_credentials: bool,
+    /// Source and target: whether the operator gave no credentials for it.
+    takes_logins: [bool; 2],
 }
 
 /// What a task is told; a change wakes it.
@@ -108,9 +108,10 @@ impl Watch {
             tokio::spawn(follow((side, discovery), cluster.clone(), wished, tell));
             wishes
         };
-        let source = follow(Side::Source, &config.source, None, &material.source);
+        let own = config.source_credentials.clone();
+        let takes_logins = [own.is_none(), config.target_credentials.is_none()];
+        let source = follow(Side::Source, &config.source, own, &material.source);
         let own = config.target_credentials.clone();
-        let own_credentials = own.is_some();
         let target = follow(Side::Target, &config.target, own, &material.target);
         tokio::spawn(async move {
             let mut known = Known::default();
@@ -137,7 +138,7 @@ impl Watch {
         Self {
             source,
             target,
-            own_credentials,
+            takes_logins,
         }
     }
 
@@ -150,9 +151,13 @@ impl Watch {
                 news
             });
         };
-        offer(&self.source);
-        if !self.own_credentials {
-            offer(&self.target);
+        for (wishes, takes) in [&self.source, &self.target]
+            .into_iter()
+            .zip(self.takes_logins)
+        {
+            if takes {
+                offer(wishes);
+            }
         }
     }
 
@@ -433,5 +438,13 @@ async fn read(client: &mut Client) -> Result<Tables, Failure> {
     client
         .query(COLUMNS_QUERY, |page| reading.columns_page(page))
         .await?;
+    if reading.release() >= MASKS_SINCE {
+        let masks = client.query(MASKS_QUERY, |page| reading.masks_page(page));
+        match masks.await {
+            // a node of this release that calls it otherwise: it has no such masks
+            Ok(()) | Err(Failure::Server(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
     Ok(reading.finish())
 }

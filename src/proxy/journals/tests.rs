@@ -121,11 +121,11 @@ fn a_stop_that_leaves_writes_leaves_all_files() {
         }
     };
     let empty = || Heap::new(header(7));
-    assert_eq!(journals([empty(), left_in(7, &paths[1])]).end(true), 3);
+    journals([empty(), left_in(7, &paths[1])]).end(true);
     assert!(paths.iter().all(|path| path.exists()));
     let run = Run::load(dir.path()).unwrap().unwrap();
     assert_eq!(run.loss(&paths, "boot"), None, "nothing is lost");
-    assert_eq!(journals([empty(), empty()]).end(true), 0);
+    journals([empty(), empty()]).end(true);
     assert!(!paths.iter().any(|path| path.exists()));
     assert!(Run::load(dir.path()).unwrap().is_none());
 }

@@ -47,6 +47,8 @@ const AGAIN_US: i64 = 1_000_000;
 /// Why a write is in doubt.
 const ROWS_UNKNOWN: &str = "it does not tell which rows it changed";
 const TOO_MUCH: &str = "too much waits to be read back";
+const MASKED: &str = "columns of its table are masked, so what a client's login reads there may \
+                      not be what they hold; name a --source-username that may UNMASK";
 
 impl Shard {
     /// A write that only the source's rows tell of was applied there, or without `is_sure` may have
@@ -148,12 +150,13 @@ impl Shard {
             write.count(look.memory_bytes());
         }
         let full = self.readback.is_full();
+        let masked = looks.as_ref().is_ok_and(|looks| self.are_masked(looks));
         match looks {
             // applied, and nothing is changed by it
             Ok(looks) if looks.is_empty() => {
                 self.common.journal.mark(write.journal, State::Done);
             }
-            Ok(looks) if !full => {
+            Ok(looks) if !full && !masked => {
                 for look in looks {
                     let key: Key = look.key().into();
                     let wanted = Wanted {
@@ -174,6 +177,7 @@ impl Shard {
                 let _ = self.asks.try_send(Ask::Tables); // full: it is asked already
                 self.readback.unplanned.push_back(unplanned);
             }
+            Ok(_) if masked => self.give_up(write, MASKED),
             Ok(_) => self.give_up(write, TOO_MUCH),
             Err(Unclear::Table) if full => self.give_up(write, TOO_MUCH),
             Err(Unclear::Table) => self.give_up(write, "its table is not known"),
@@ -204,6 +208,16 @@ impl Shard {
         {
             self.plan_look(unplanned);
         }
+    }
+
+    /// Whether what is read may be masks instead of values.
+    fn are_masked(&self, looks: &[Look]) -> bool {
+        let source = &self.common.plans.known().source;
+        let is_masked = |look: &Look| {
+            let table = source.get(&look.keyspace, &look.table);
+            table.is_some_and(|table| table.is_masked)
+        };
+        self.resolver.logs_in_as_client() && looks.iter().any(is_masked)
     }
 
     /// Looks whose tables were not known are planned again.
