@@ -4,10 +4,12 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::cloud;
 use crate::config::{Durability, ProxyConfig};
@@ -244,15 +246,16 @@ fn longest_mount(mounts: &str, path: &Path) -> Option<String> {
 }
 
 /// Binds without SO_REUSEPORT, as the shards will with it: another process that listens there,
-/// even another twinring, is found now and not by half of the clients.
+/// even another twinring, is found now and not by half of the clients. Nor does it listen: a client
+/// that came at this moment would be reset.
 ///
 /// The listener of a process that was killed is there for some milliseconds more.
 #[allow(clippy::disallowed_methods)] // no shard runs yet
 fn port_free(purpose: &str, address: SocketAddr) -> Result<(), Finding> {
     let mut patience = 20;
     let e = loop {
-        match TcpListener::bind(address) {
-            Ok(_) => return Ok(()),
+        match bind(address) {
+            Ok(()) => return Ok(()),
             Err(e) if e.kind() == ErrorKind::AddrInUse && patience > 0 => patience -= 1,
             Err(e) => break e,
         }
@@ -273,6 +276,12 @@ fn port_free(purpose: &str, address: SocketAddr) -> Result<(), Finding> {
         format!("cannot listen for {purpose} at {address}: {e}"),
         mend,
     ))
+}
+
+fn bind(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?; // connections that were closed just now are no listener
+    socket.bind(&address.into())
 }
 
 /// Opens and closes a connection to the first contact point that answers; `tls`: shakes hands, too.

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
