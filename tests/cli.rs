@@ -31,21 +31,10 @@ fn cluster() -> (TcpListener, String) {
     (listener, address)
 }
 
-/// `twinring proxy --check` between `source` and a target where nobody listens.
+/// `twinring proxy --check`.
 fn check(source: &str, dir: &Path, more: &[&str]) -> Command {
-    let mut command = twinring(&["proxy", source, "127.0.0.1:1", "--check", "--cores", "1"]);
-    command.env("TWINRING_DISABLE_SOURCE_TLS", "true");
-    command.env("TWINRING_DISABLE_TARGET_TLS", "true");
-    command
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--metrics",
-            "false",
-            "--data-dir",
-        ])
-        .arg(dir);
-    command.args(more);
+    let mut command = proxy(source, "127.0.0.1:0");
+    command.args(["--check", "--data-dir"]).arg(dir).args(more);
     command
 }
 
@@ -65,6 +54,35 @@ fn until_open(address: &str) -> TcpStream {
         assert!(began.elapsed().as_secs() < 60, "nothing listens");
         std::thread::yield_now();
     }
+}
+
+/// `twinring node`, until the test ends, however it does.
+struct Node(Child);
+
+impl Node {
+    fn start(address: &str) -> Self {
+        let node = twinring(&["node", "--listen", address]).spawn();
+        let node = Self(node.expect("the program runs"));
+        drop(until_open(address));
+        node
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `twinring proxy` between `source` and a target where nobody listens.
+fn proxy(source: &str, listen: &str) -> Command {
+    let mut command = twinring(&["proxy", source, "127.0.0.1:1", "--cores", "1"]);
+    command.env("TWINRING_DISABLE_SOURCE_TLS", "true");
+    command.env("TWINRING_DISABLE_TARGET_TLS", "true");
+    command.args(["--metrics", "false", "--listen", listen]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 fn end(process: &Child) {
@@ -100,18 +118,10 @@ fn query(stream: &mut TcpStream, text: &str) {
 #[test]
 fn writes_are_spilled_into_a_data_directory_that_is_named_by_a_relative_path() {
     let (source, listen) = (free(), free());
-    let mut node = twinring(&["node", "--listen", &source])
-        .spawn()
-        .expect("the program runs");
-    drop(until_open(&source));
+    let _node = Node::start(&source);
     let dir = tempfile::tempdir().expect("a folder");
-    let mut command = twinring(&["proxy", &source, "127.0.0.1:1", "--cores", "1"]);
-    command.env("TWINRING_DISABLE_SOURCE_TLS", "true");
-    command.env("TWINRING_DISABLE_TARGET_TLS", "true");
-    command.args(["--metrics", "false", "--listen", &listen]);
-    command.current_dir(dir.path());
-    let proxy = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let proxy = proxy.spawn().expect("the program runs");
+    let proxy = proxy(&source, &listen).current_dir(dir.path()).spawn();
+    let proxy = proxy.expect("the program runs");
     let mut client = until_open(&listen);
     ask(&mut client, 1, b"\0\x01\0\x0bCQL_VERSION\0\x053.0.0");
     let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
@@ -134,27 +144,18 @@ fn writes_are_spilled_into_a_data_directory_that_is_named_by_a_relative_path() {
         name.to_string_lossy().ends_with(".spill")
     });
     assert_eq!(spilled.count(), 1, "{words}");
-    node.kill().expect("it runs");
-    node.wait().expect("it ends");
 }
 
 /// It drains and leaves with 0 whenever the signal comes, from the first client on.
 #[test]
 fn a_signal_just_after_the_start_ends_it_well() {
     let source = free();
-    let mut node = twinring(&["node", "--listen", &source])
-        .spawn()
-        .expect("the program runs");
-    drop(until_open(&source));
+    let _node = Node::start(&source);
     for _ in 0..5 {
         let (dir, listen) = (tempfile::tempdir().expect("a folder"), free());
-        let mut command = twinring(&["proxy", &source, "127.0.0.1:1", "--cores", "1"]);
-        command.env("TWINRING_DISABLE_SOURCE_TLS", "true");
-        command.env("TWINRING_DISABLE_TARGET_TLS", "true");
-        command.args(["--metrics", "false", "--listen", &listen, "--data-dir"]);
-        command.arg(dir.path());
-        let proxy = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let proxy = proxy.spawn().expect("the program runs");
+        let mut command = proxy(&source, &listen);
+        let proxy = command.arg("--data-dir").arg(dir.path()).spawn();
+        let proxy = proxy.expect("the program runs");
         drop(until_open(&listen));
         end(&proxy);
         let output = proxy.wait_with_output().expect("it ends");
@@ -162,8 +163,6 @@ fn a_signal_just_after_the_start_ends_it_well() {
         assert_eq!(output.status.code(), Some(0), "{:?} {words}", output.status);
         assert!(words.contains("stopping"), "{words}");
     }
-    node.kill().expect("it runs");
-    node.wait().expect("it ends");
 }
 
 #[test]

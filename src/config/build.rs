@@ -55,12 +55,14 @@ pub fn read_file(path: &Path) -> Result<Settings, ConfigError> {
             .and_then(|span| text.get(..span.start))
             .unwrap_or_default();
         let line = before.matches('\n').count() + 1;
-        let remedy = if e.message().contains("`target-password`") {
-            "put the password into a file of its own and name it with target-password-file"
-        } else if e.message().contains("`source-password`") {
-            "put the password into a file of its own and name it with source-password-file"
-        } else {
-            "tuning/twinring.example.toml shows every key"
+        let password = ["source-password", "target-password"]
+            .into_iter()
+            .find(|key| e.message().contains(&format!("`{key}`")));
+        let remedy = match password {
+            Some(key) => {
+                format!("put the password into a file of its own and name it with {key}-file")
+            }
+            None => "tuning/twinring.example.toml shows every key".to_owned(),
         };
         Problem::new(&place, format!("line {line}: {}", e.message()), remedy).into()
     })

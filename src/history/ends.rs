@@ -132,11 +132,7 @@ impl Cluster {
             .await
             .with_context(|| format!("at the {side}"))?;
         if let (Side::Source, true, Some(user)) = (side, per_element, endpoint.username) {
-            for name in masks::hidden_from(&session, user, keyspace).await? {
-                if let Some(table) = tables.get_mut(&name) {
-                    table.is_masked = true;
-                }
-            }
+            masks::mark(&session, user, keyspace, &mut tables).await?;
         }
         Ok(Cluster {
             side,

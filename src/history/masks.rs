@@ -1,48 +1,46 @@
 //! Dynamic data masking (Cassandra 5.0): who may not UNMASK a table reads masks in the place of
 //! some of its values, without a word. To copy them, or to compare with them, would be wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use scylla::client::session::Session;
-use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
+use scylla::errors::DbError;
 use scylla::value::{CqlValue, Row};
 
-use super::schema::quote;
+use super::schema::{Table, quote};
+use crate::offline::verdict::answered;
 
-/// The tables of the keyspace with masked columns that this user may not see as they are, or of
-/// whom that is not to be found out.
-pub(super) async fn hidden_from(
+/// Marks those tables of the keyspace of which this user may see masks, or of which that is not to
+/// be found out.
+pub(super) async fn mark(
     session: &Session,
     user: &str,
     keyspace: &str,
-) -> Result<BTreeSet<String>> {
+    tables: &mut BTreeMap<String, Table>,
+) -> Result<()> {
     let text = "SELECT table_name FROM system_schema.column_masks WHERE keyspace_name = ?";
     let what = || format!("cannot read which columns of keyspace {keyspace} are masked");
     let answer = match session.query_unpaged(text, (keyspace,)).await {
         Ok(answer) => answer.into_rows_result().with_context(what)?,
-        Err(error) if words_of(&error).is_some() => return Ok(BTreeSet::new()), // it has none
+        Err(error) if answered(&error).is_some() => return Ok(()), // it has none
         Err(error) => return Err(error).with_context(what),
     };
     let rows = answer.rows::<(String,)>().with_context(what)?;
-    let mut hidden = BTreeSet::new();
-    for row in rows {
-        let (table,) = row.with_context(what)?;
-        if !hidden.contains(&table) && !may_unmask(session, user, keyspace, &table).await? {
-            hidden.insert(table);
+    let masked: BTreeSet<_> = rows.collect::<Result<_, _>>().with_context(what)?;
+    for (name,) in masked {
+        if let Some(table) = tables.get_mut(&name) {
+            table.is_masked = !may_unmask(session, user, table).await?;
         }
     }
-    Ok(hidden)
+    Ok(())
 }
 
 /// Whether the user's roles have UNMASK for the table, what is above it, or everything. Users may
 /// list their own permissions and roles.
-async fn may_unmask(session: &Session, user: &str, keyspace: &str, table: &str) -> Result<bool> {
-    let (role, place) = (quote(user), (quote(keyspace), quote(table)));
-    let text = format!(
-        "LIST UNMASK PERMISSION ON TABLE {}.{} OF {role}",
-        place.0, place.1
-    );
+async fn may_unmask(session: &Session, user: &str, table: &Table) -> Result<bool> {
+    let (role, place) = (quote(user), table.quoted());
+    let text = format!("LIST UNMASK PERMISSION ON TABLE {place} OF {role}");
     match session.query_unpaged(text.as_str(), &[]).await {
         Ok(answer) if answer.is_rows() => {
             let granted = answer.into_rows_result()?;
@@ -52,8 +50,13 @@ async fn may_unmask(session: &Session, user: &str, keyspace: &str, table: &str) 
         }
         Ok(_) => {}
         Err(error) => {
-            let what = || format!("cannot find out whether {user} may UNMASK {keyspace}.{table}");
-            return match words_of(&error) {
+            let what = || {
+                format!(
+                    "cannot find out whether {user} may UNMASK {}",
+                    table.shown()
+                )
+            };
+            return match answered(&error) {
                 Some(DbError::Unauthorized) => Ok(false),
                 Some(_) => Ok(true), // without an authorizer everybody may do everything
                 None => Err(error).with_context(what),
@@ -77,12 +80,4 @@ async fn may_unmask(session: &Session, user: &str, keyspace: &str, table: &str) 
         }
     }
     Ok(false)
-}
-
-/// What the cluster itself answered, if it is that.
-fn words_of(error: &ExecutionError) -> Option<&DbError> {
-    match error {
-        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) => Some(error),
-        _ => None,
-    }
 }

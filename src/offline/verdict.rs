@@ -54,11 +54,19 @@ pub(crate) fn of(error: &ExecutionError) -> Verdict {
     }
 }
 
+/// What the cluster itself answered, if it is that.
+pub(crate) fn answered(error: &ExecutionError) -> Option<&DbError> {
+    match error {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) => Some(error),
+        _ => None,
+    }
+}
+
 /// Too few replicas took part for the consistency that was asked for: with a lower one it might
 /// have been done.
 pub(crate) fn lacks_replicas(error: &ExecutionError) -> bool {
     use DbError::{ReadFailure, ReadTimeout, Unavailable, WriteFailure, WriteTimeout};
-    let ExecutionError::LastAttemptError(RequestAttemptError::DbError(error, _)) = error else {
+    let Some(error) = answered(error) else {
         return false;
     };
     match error {

@@ -265,13 +265,11 @@ impl Journals {
     pub fn end(mut self, in_order: bool) {
         self.old
             .retain_mut(|old| !old.is_settled() || !old.remove());
-        for own in &mut self.own {
-            own.left = undone(own.words.words());
-        }
-        let left: usize = self.own.iter().map(|own| own.left.len()).sum();
         if !in_order {
             return;
         }
+        let left = |own: &Kept| undone(own.words.words()).len();
+        let left: usize = self.own.iter().map(left).sum();
         if left > 0 {
             // all files stay: one that is missing would look as if it had been lost
             return tracing::info!(

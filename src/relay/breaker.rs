@@ -195,12 +195,8 @@ impl Breaker {
             let rest_us = retry_after_us.clamp(0, self.config.pause_us.1);
             self.rest_until_us = self.rest_until_us.max(now_us + rest_us);
         }
-        let opens = match (failure, self.state) {
-            (_, State::Open { until_us }) => now_us >= until_us, // else sent before it opened
-            (_, State::HalfOpen { .. }) | (Failure::Gone, State::Closed) => true,
-            (_, State::Closed) => self.failures_in_row >= self.config.failures,
-        };
-        if opens {
+        let enough = failure == Failure::Gone || self.failures_in_row >= self.config.failures;
+        if self.opens(enough, now_us) {
             return self.open(now_us);
         }
         if self.state == State::Closed && self.immune == 0 {
@@ -215,13 +211,18 @@ impl Breaker {
     pub fn doubted(&mut self, now_us: i64) {
         self.doubts_in_row = self.doubts_in_row.saturating_add(1);
         self.immune = self.immune.saturating_sub(1);
-        let opens = match self.state {
-            State::Closed => self.doubts_in_row >= self.config.failures.saturating_mul(DOUBTS),
-            State::Open { until_us } => now_us >= until_us,
-            State::HalfOpen { .. } => true,
-        };
-        if opens {
+        let enough = self.doubts_in_row >= self.config.failures.saturating_mul(DOUBTS);
+        if self.opens(enough, now_us) {
             self.open(now_us);
+        }
+    }
+
+    /// Whether a failure opens it, from now on. `enough`: it does if it is closed.
+    fn opens(&self, enough: bool, now_us: i64) -> bool {
+        match self.state {
+            State::Closed => enough,
+            State::Open { until_us } => now_us >= until_us, // else sent before it opened
+            State::HalfOpen { .. } => true,
         }
     }
 

@@ -5,24 +5,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet, VecDeque};
-use std::rc::Rc;
 
 use super::link::Ticket;
 use super::plan::Repeat;
 use super::verdict::{self, AtTarget, Verdict};
-use super::write::Write;
+use super::write::{Table, Write};
 use crate::cql::response::ErrorCode;
 use crate::limits;
 
 /// One write of the spill is sent for every so many of all, while live ones wait.
 const SPILL_SHARE: u8 = 8;
-
-/// Keyspace and table.
-type Table = (Rc<str>, Rc<str>);
-
-fn table_of(write: &Write) -> Table {
-    (write.keyspace.clone(), write.table.clone())
-}
 
 /// Where a write came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +104,16 @@ impl Mirror {
 
     /// Takes a write in; it is sent in its turn.
     pub fn admit(&mut self, write: impl Into<Box<Write>>, origin: Origin) -> Ticket {
-        let write = write.into();
+        self.enter(write.into(), origin, 0)
+    }
+
+    /// Takes a write in again that the target could not take before: it has two tries more.
+    pub fn admit_again(&mut self, write: Box<Write>, origin: Origin) -> Ticket {
+        let attempts = self.policy.retries.saturating_sub(1).max(1);
+        self.enter(write, origin, attempts)
+    }
+
+    fn enter(&mut self, write: Box<Write>, origin: Origin, attempts: u8) -> Ticket {
         self.bytes += write.cost_bytes();
         let arrived_us = write.arrived_us;
         if matches!(origin, Origin::Spill(_)) {
@@ -123,7 +124,7 @@ impl Mirror {
         let entry = Some(Entry {
             write,
             origin,
-            attempts: 0,
+            attempts,
             sequence,
         });
         let ticket = match self.free.pop() {
@@ -140,20 +141,6 @@ impl Mirror {
             self.arrivals.push_back((sequence, ticket, arrived_us));
         }
         self.queue_of(origin).push_back(ticket);
-        ticket
-    }
-
-    /// Takes a write in again that the target could not take before: once more, and not for longer.
-    pub fn admit_again(&mut self, write: Box<Write>, origin: Origin) -> Ticket {
-        let attempts = self.policy.retries.saturating_sub(1).max(1);
-        let ticket = self.admit(write, origin);
-        if let Some(entry) = self
-            .entries
-            .get_mut(ticket as usize)
-            .and_then(Option::as_mut)
-        {
-            entry.attempts = attempts;
-        }
         ticket
     }
 
@@ -228,7 +215,7 @@ impl Mirror {
         if !self.failing.is_empty()
             && let Some(Entry { write, .. }) = &entry
         {
-            self.failing.remove(&table_of(write));
+            self.failing.remove(&write.of_table());
         }
         entry
     }
@@ -244,7 +231,7 @@ impl Mirror {
     /// Whether the last write of the same table failed.
     #[must_use]
     pub fn is_failing(&self, write: &Write) -> bool {
-        !self.failing.is_empty() && self.failing.contains(&table_of(write))
+        !self.failing.is_empty() && self.failing.contains(&write.of_table())
     }
 
     /// The target answered a try with an error.
@@ -301,7 +288,7 @@ impl Mirror {
         let entry = self.entries.get_mut(ticket as usize)?.as_mut()?;
         entry.attempts = entry.attempts.saturating_add(1);
         if pause_us > 0 && self.failing.len() < limits::TABLES_NAMED {
-            self.failing.insert(table_of(&entry.write));
+            self.failing.insert(entry.write.of_table());
         }
         if entry.attempts > retries {
             return self.remove(ticket).map(Outcome::Spill);

@@ -43,6 +43,9 @@ pub struct Write {
     pub body: Body,
 }
 
+/// Keyspace and table.
+pub type Table = (Rc<str>, Rc<str>);
+
 /// Statement and values of a write in the forms that the protocol has.
 #[derive(Debug)]
 pub enum Body {
@@ -126,6 +129,12 @@ impl Body {
 }
 
 impl Write {
+    /// The table it is counted to: its own, or the first one of a batch.
+    #[must_use]
+    pub fn of_table(&self) -> Table {
+        (self.keyspace.clone(), self.table.clone())
+    }
+
     /// A write that may be repeated as it is, deletes nothing, and has no stamp in its parameters.
     #[inline(always)] // put together where it stays: see `relay::spare`
     #[must_use]

@@ -13,12 +13,11 @@ use std::collections::HashMap;
 
 use super::Shard;
 use super::inbox::{Ask, Message};
-use super::lanes::Table;
 use crate::config::OnSpillFull;
 use crate::journal::State;
 use crate::limits;
 use crate::metrics::{Event as Counted, Gauge};
-use crate::relay::write::Write;
+use crate::relay::write::{Table, Write};
 use crate::spill::dirty::{Reason, Window};
 
 /// Bytes that wait for the disk before clients are held back, and at which they go on.
@@ -112,7 +111,7 @@ impl Full {
 
     fn note(&mut self, write: &Write) {
         let arrived_us = u64::try_from(write.arrived_us).unwrap_or_default();
-        let table = Some((write.keyspace.clone(), write.table.clone()));
+        let table = Some(write.of_table());
         let has_room = self.dropped.len() < TABLES_MAX;
         let table = match has_room || self.dropped.contains_key(&table) {
             true => table,

@@ -48,10 +48,7 @@ impl ServerCertVerifier for Chain {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.name_counts => Ok(ServerCertVerified::assertion()),
-            // a self-signed certificate that says it is an authority: webpki wants another below
-            Err(Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.trusted.iter().any(|one| one == end_entity) =>
-            {
+            Err(error) if needs_no_issuer(&error, end_entity, &self.trusted) => {
                 in_its_time(end_entity, now)?;
                 if self.name_counts {
                     verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
@@ -109,9 +106,7 @@ impl ClientCertVerifier for Clients {
             .inner
             .verify_client_cert(end_entity, intermediates, now);
         match checked {
-            Err(Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.trusted.iter().any(|one| one == end_entity) =>
-            {
+            Err(error) if needs_no_issuer(&error, end_entity, &self.trusted) => {
                 in_its_time(end_entity, now)?;
                 Ok(ClientCertVerified::assertion())
             }
@@ -140,6 +135,17 @@ impl ClientCertVerifier for Clients {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
     }
+}
+
+/// Whether it was refused as a self-signed certificate that says it is an authority, below which
+/// webpki wants another, and is itself among the trusted ones.
+fn needs_no_issuer(
+    error: &Error,
+    certificate: &CertificateDer<'_>,
+    trusted: &[CertificateDer<'_>],
+) -> bool {
+    matches!(error, Error::InvalidCertificate(CertificateError::Other(_)))
+        && trusted.iter().any(|one| one == certificate)
 }
 
 fn in_its_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {

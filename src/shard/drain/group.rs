@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::relay::link::Ticket;
 use crate::relay::partition;
 use crate::relay::plan::{PlanCache, Repeat};
-use crate::relay::write::Write;
-use crate::shard::lanes::{Lanes, Table};
+use crate::relay::write::{Table, Write};
+use crate::shard::lanes::Lanes;
 use crate::spill::Kind;
 use crate::spill::append::Position;
 use crate::tables::Known;
@@ -72,7 +72,7 @@ impl Group {
         now_us: i64,
     ) {
         if matches!(write.kind, Kind::List | Kind::Counter) {
-            let (keyspace, table) = (write.keyspace.clone(), write.table.clone());
+            let (keyspace, table) = write.of_table();
             self.lanes.note(keyspace, table, write.kind);
         }
         self.lanes.prepare(&mut write);

@@ -96,7 +96,8 @@ pub struct Drain {
     store_at_us: i64,
     /// Where the records lie that were read and are not done, by the mirror's name for them.
     sending: HashMap<u64, (usize, Position)>,
-    /// When each arrived (µs), and its name; in front one that is not done.
+    /// When each arrived (µs), and its name; in front one that is not done. Those behind it may be
+    /// done: as many as a log may have done behind a record that is not.
     arrivals: BinaryHeap<Reverse<(i64, u64)>>,
     next_key: u64,
     /// Those that came back from the mirror: the target could not take them then.
@@ -278,7 +279,7 @@ impl Drain {
         let Some((log, at)) = self.sending.remove(&key) else {
             return;
         };
-        self.postponed.finish(key, true);
+        self.postponed.finish(key);
         while let Some(Reverse((_, key))) = self.arrivals.peek()
             && !self.sending.contains_key(key)
         {
@@ -302,7 +303,6 @@ impl Drain {
     /// Feeds the mirror as far as window and rate allow. True if a task was spawned.
     pub fn fill(&mut self, means: &mut Means<'_>, rules: &impl Rules) -> bool {
         self.stored_all = false;
-
         let begun = self.postponed.len();
         let mut spawned = false;
         let stuck = loop {
@@ -346,6 +346,12 @@ impl Drain {
             }
         };
         self.work_on_group(stuck, means);
+        self.try_again(means);
+        self.carry(means);
+        spawned
+    }
+
+    fn try_again(&mut self, means: &mut Means<'_>) {
         let (limit, with_failing) = (means.limit, !means.is_tried);
         let is_failing = |write: &Write| means.owed.is_failing(write);
         let again = self
@@ -354,8 +360,6 @@ impl Drain {
         for (key, write) in again {
             means.owed.admit_again(write, Origin::Spill(key));
         }
-        self.carry(means);
-        spawned
     }
 
     /// Looks for the oldest record of all logs, and starts the reads that it takes.
@@ -498,10 +502,8 @@ impl Drain {
             return;
         }
         if let Some((key, write)) = self.postponed.take_first_free() {
-            self.postponed.finish(key, false);
-            let arrived_us = write.arrived_us;
-            let before_us = self.carried_us.unwrap_or(arrived_us);
-            self.carried_us = Some(arrived_us.min(before_us));
+            let carried = [self.carried_us, Some(write.arrived_us)];
+            self.carried_us = carried.into_iter().flatten().min();
             means.found.push(Found::Carry(*write, key));
         }
     }

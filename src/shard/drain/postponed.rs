@@ -9,8 +9,7 @@ use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::relay::plan::Repeat;
-use crate::relay::write::Write;
-use crate::shard::lanes::Table;
+use crate::relay::write::{Table, Write};
 use crate::spill::Kind;
 
 /// The first pause of a record and its longest one (µs).
@@ -36,9 +35,7 @@ impl Weight {
     fn of(write: &Write) -> Self {
         match (write.kind, write.repeat) {
             (Kind::Write, Repeat::Free) if !write.deletes => Self::None,
-            (Kind::Write, Repeat::Free) => {
-                Self::Deletes((write.keyspace.clone(), write.table.clone()))
-            }
+            (Kind::Write, Repeat::Free) => Self::Deletes(write.of_table()),
             _ => Self::Full,
         }
     }
@@ -99,10 +96,16 @@ impl Postponed {
         self.waiting.insert(key, waiting);
     }
 
-    /// A record is dealt with. `taken`: by the target.
-    pub fn finish(&mut self, key: u64, taken: bool) {
+    /// A record has come to its end at the target.
+    pub fn finish(&mut self, key: u64) {
+        if self.forget(key) {
+            self.mended += 1; // what was wrong is, for some at least
+        }
+    }
+
+    fn forget(&mut self, key: u64) -> bool {
         let Some(known) = self.known.remove(&key) else {
-            return;
+            return false;
         };
         match known.weight {
             Weight::None => {}
@@ -116,8 +119,7 @@ impl Postponed {
                 }
             }
         }
-        // what was wrong is mended, for some at least
-        self.mended += u64::from(taken);
+        true
     }
 
     /// Those that are to be tried again, at most `limit`: what the target may take comes first,
@@ -149,13 +151,14 @@ impl Postponed {
         due.into_iter().filter_map(taken).collect()
     }
 
-    /// The first of those that may go to the end of the log.
+    /// Gives up the first of those that may go to the end of the log.
     pub fn take_first_free(&mut self) -> Option<(u64, Box<Write>)> {
         let free = |it: &Waiting| it.write.kind == Kind::Write;
         let key = self
             .waiting
             .iter()
             .find_map(|(key, it)| free(it).then_some(*key))?;
+        self.forget(key);
         self.take(key).map(|write| (key, write))
     }
 
@@ -226,7 +229,7 @@ mod tests {
         postponed.add(2, write("t", false), now_us);
         now_us += SECOND_US;
         assert_eq!(keys(postponed.take_due(now_us, 9, true, |_| false)), [2]);
-        postponed.finish(2, true);
+        postponed.finish(2);
         now_us += LOOK_US;
         assert_eq!(keys(postponed.take_due(now_us, 9, true, |_| false)), [1]);
         assert_eq!(postponed.len(), 1, "it is not done");
@@ -258,7 +261,7 @@ mod tests {
         assert_eq!(postponed.harmless(lists), 2);
         postponed.take_due(2 * SECOND_US, 9, true, |_| false);
         assert_eq!(postponed.harmless(lists), 2, "tried, and not done");
-        postponed.finish(3, false);
+        postponed.finish(3);
         assert_eq!((postponed.harmless(lists), postponed.len()), (2, 2));
     }
 

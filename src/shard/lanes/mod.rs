@@ -20,12 +20,9 @@ use std::sync::Arc;
 use self::queue::{Place, Queue};
 use crate::limits;
 use crate::relay::link::Ticket;
-use crate::relay::write::Write;
+use crate::relay::write::{Table, Write};
 use crate::spill::Kind;
 use crate::tables::{Column, Known, Role, Shape};
-
-/// Keyspace and table.
-pub type Table = (Rc<str>, Rc<str>);
 
 /// The lanes of the tables that this shard owns, and the tables that need one. `N`: what is kept
 /// beside each write.
@@ -97,8 +94,7 @@ impl<N> Lanes<N> {
         if self.sensitive.is_empty() {
             return None;
         }
-        let table = (write.keyspace.clone(), write.table.clone());
-        self.sensitive.get(&table).copied()
+        self.sensitive.get(&write.of_table()).copied()
     }
 
     /// What makes a write's table one with lanes, if it is one.
@@ -171,7 +167,7 @@ impl<N> Lanes<N> {
         // a counter batch may delete, which has its place
         let is_counter = write.kind == Kind::Counter && !write.deletes;
         let place = Place {
-            table: (write.keyspace.clone(), write.table.clone()),
+            table: write.of_table(),
             partition,
             is_counter: is_counter && self.counts_together(&write),
         };
